@@ -1,0 +1,209 @@
+//! Pure helpers of the kernel programs, tested on the host.
+//!
+//! The programs themselves are compiled for the kernel only: `multi.rs` and `single.rs` are the
+//! two objects, `maps.rs`, `emit.rs`, `ssl.rs` and `process.rs` what they share.
+#![no_std]
+#![forbid(unsafe_code)]
+
+use agent_common::record::PAYLOAD_SIZES;
+use agent_common::site;
+
+/// `cmd` of `SSL_ctrl` that sets the host name (OpenSSL `tls1.h`,
+/// `SSL_CTRL_SET_TLSEXT_HOSTNAME`), unchanged since 0.9.8.
+pub const CTRL_SET_HOST_NAME: i32 = 55;
+
+/// Shortest time between two wake-ups of the reader, in nanoseconds. A wake-up costs the
+/// observed thread more than copying 16 KiB, so records of one millisecond share one.
+pub const WAKE_INTERVAL_NS: u64 = 1_000_000;
+
+/// Which of [`PAYLOAD_SIZES`] holds `bytes`; the last one for anything longer.
+#[inline(always)]
+pub fn payload_class(bytes: u64) -> usize {
+    if bytes <= PAYLOAD_SIZES[0] as u64 {
+        0
+    } else if bytes <= PAYLOAD_SIZES[1] as u64 {
+        1
+    } else if bytes <= PAYLOAD_SIZES[2] as u64 {
+        2
+    } else {
+        3
+    }
+}
+
+/// The stack pointer at a function's entry, from the one after its return. On x86-64 the return
+/// has popped the return address; on arm64 it never was on the stack.
+#[inline(always)]
+pub const fn entry_stack_pointer(at_return: u64, pops_return_address: bool) -> u64 {
+    if pops_return_address {
+        at_return.wrapping_sub(8)
+    } else {
+        at_return
+    }
+}
+
+/// How a TLS call reports what it moved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Returns {
+    /// The count itself, zero or negative on failure.
+    Count,
+    /// 1 on success, the count behind a pointer.
+    Flag,
+}
+
+/// How the function at `site` reports, and `None` for one that moves no bytes.
+#[inline(always)]
+pub const fn returns(site: u64) -> Option<Returns> {
+    match site {
+        site::READ | site::WRITE => Some(Returns::Count),
+        site::READ_EX | site::WRITE_EX => Some(Returns::Flag),
+        _ => None,
+    }
+}
+
+/// Bytes that a finished call moved; `None` for one that failed or has to be retried.
+/// `counted` is the number behind the pointer of an `_ex` call, and `asked` the length of the
+/// caller's buffer: a call can't move more, so a larger number is somebody else's memory.
+#[inline(always)]
+pub const fn moved_bytes(returns: Returns, value: i32, counted: u64, asked: u64) -> Option<u64> {
+    let moved = match returns {
+        Returns::Count => {
+            if value <= 0 {
+                return None;
+            }
+            value.unsigned_abs() as u64
+        }
+        Returns::Flag => {
+            if value != 1 {
+                return None;
+            }
+            counted
+        }
+    };
+    if moved == 0 || moved > asked {
+        None
+    } else {
+        Some(moved)
+    }
+}
+
+/// Whether the reader is to be woken for a record: it was not for a millisecond, or a quarter of
+/// the ring is waiting for it.
+#[inline(always)]
+pub const fn wakes_reader(now_ns: u64, last_wake_ns: u64, waiting: u64, quarter: u64) -> bool {
+    now_ns.wrapping_sub(last_wake_ns) >= WAKE_INTERVAL_NS || waiting >= quarter
+}
+
+/// Upper and lower half of a number.
+#[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "the halves are meant")]
+pub const fn halves(number: u64) -> (u32, u32) {
+    ((number >> 32) as u32, number as u32)
+}
+
+/// `bytes`, at most `limit`, as the kernel's helpers take lengths.
+#[inline(always)]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "the limit is the size of a record"
+)]
+pub const fn clamp(bytes: u64, limit: usize) -> u32 {
+    if bytes > limit as u64 {
+        limit as u32
+    } else {
+        bytes as u32
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_smallest_class_that_fits_is_taken() {
+        let classes: [(u64, usize); 9] = [
+            (0, 0),
+            (1, 0),
+            (256, 0),
+            (257, 1),
+            (1_024, 1),
+            (1_025, 2),
+            (4_096, 2),
+            (4_097, 3),
+            (16_384, 3),
+        ];
+        for (bytes, class) in classes {
+            assert_eq!(payload_class(bytes), class, "{bytes} bytes");
+            assert!(bytes <= PAYLOAD_SIZES[class] as u64);
+        }
+    }
+
+    #[test]
+    fn a_failed_or_retried_call_moved_nothing() {
+        for value in [0, -1, i32::MIN] {
+            assert_eq!(moved_bytes(Returns::Count, value, 7, 100), None);
+            assert_eq!(moved_bytes(Returns::Flag, value, 7, 100), None);
+        }
+        assert_eq!(moved_bytes(Returns::Flag, 1, 0, 100), None);
+    }
+
+    #[test]
+    fn a_successful_call_moved_what_it_says() {
+        assert_eq!(moved_bytes(Returns::Count, 42, 0, 100), Some(42));
+        assert_eq!(
+            moved_bytes(Returns::Count, i32::MAX, 0, u64::MAX),
+            Some(2_147_483_647)
+        );
+        assert_eq!(
+            moved_bytes(Returns::Flag, 1, 1 << 40, 1 << 41),
+            Some(1 << 40)
+        );
+    }
+
+    #[test]
+    fn a_count_larger_than_the_buffer_is_not_believed() {
+        assert_eq!(moved_bytes(Returns::Count, 101, 0, 100), None);
+        assert_eq!(moved_bytes(Returns::Flag, 1, 101, 100), None);
+    }
+
+    #[test]
+    fn the_entry_stack_pointer_follows_the_architecture() {
+        assert_eq!(entry_stack_pointer(0x7fff_0008, true), 0x7fff_0000);
+        assert_eq!(entry_stack_pointer(0x7fff_0008, false), 0x7fff_0008);
+    }
+
+    #[test]
+    fn only_functions_that_move_bytes_are_awaited() {
+        assert_eq!(returns(site::READ), Some(Returns::Count));
+        assert_eq!(returns(site::WRITE_EX), Some(Returns::Flag));
+        for other in [
+            0,
+            site::FREE,
+            site::CTRL,
+            site::SET_HOST_NAME,
+            site::SET_FD,
+            99,
+        ] {
+            assert_eq!(returns(other), None);
+        }
+    }
+
+    #[test]
+    fn the_reader_is_woken_once_a_millisecond_or_at_a_quarter_of_the_ring() {
+        assert!(wakes_reader(2_000_000, 1_000_000, 0, 4_096));
+        assert!(!wakes_reader(1_999_999, 1_000_000, 4_095, 4_096));
+        assert!(wakes_reader(1_000_001, 1_000_000, 4_096, 4_096));
+    }
+
+    #[test]
+    fn a_length_never_exceeds_its_record() {
+        assert_eq!(clamp(255, 256), 255);
+        assert_eq!(clamp(257, 256), 256);
+        assert_eq!(clamp(u64::MAX, 16_384), 16_384);
+        assert_eq!(clamp(1 << 32, 256), 256);
+    }
+
+    #[test]
+    fn a_number_has_two_halves() {
+        assert_eq!(halves(0x0000_0007_0000_0009), (7, 9));
+    }
+}

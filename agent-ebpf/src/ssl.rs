@@ -1,0 +1,379 @@
+//! The TLS library's calls: arguments are kept at entry, bytes are copied at return.
+
+use agent_common::record::{ConnectionKey, MAX_PAYLOAD_BYTES, Opened, RecordHeader, kind};
+use agent_common::settings::MAX_CALL_BYTES;
+use agent_common::site;
+use agent_ebpf::{CTRL_SET_HOST_NAME, Returns, entry_stack_pointer, moved_bytes, returns};
+use aya_ebpf::bindings::pt_regs;
+use aya_ebpf::helpers::bpf_probe_read_user;
+use aya_ebpf::programs::{ProbeContext, RetProbeContext};
+
+use crate::emit::{self, Copied, Loss};
+use crate::maps::{
+    CALLS, CONNECTIONS, CONTINUATION, Call, CallKey, Connection, IGNORED_CONNECTIONS,
+    IGNORED_PROCESSES,
+};
+use crate::task;
+
+/// The agent's own process id, set by the loader.
+#[unsafe(no_mangle)]
+static AGENT_PID: u32 = 0;
+
+/// LIMIT: full records copied by one run of a program; a longer call goes on in a tail call. It
+/// keeps the verifier's work on 5.10 far under its million instructions.
+const RECORDS_PER_RUN: u32 = 64;
+
+#[cfg(bpf_target_arch = "x86_64")]
+#[inline(always)]
+fn stack_pointer(registers: *const pt_regs) -> u64 {
+    // SAFETY: the context of a probe program is the interrupted task's registers.
+    unsafe { (*registers).rsp }
+}
+
+#[cfg(bpf_target_arch = "aarch64")]
+#[inline(always)]
+fn stack_pointer(registers: *const pt_regs) -> u64 {
+    // SAFETY: the context of a probe program is the interrupted task's registers.
+    unsafe { (*registers).sp }
+}
+
+/// Whether calls of this process are to be left alone.
+#[inline(always)]
+fn is_ignored_process(pid: u32) -> bool {
+    // SAFETY: the loader sets the value before the program is loaded; a plain read would be folded
+    // to the initial 0.
+    let agent_pid = unsafe { (&raw const AGENT_PID).read_volatile() };
+    pid == agent_pid || IGNORED_PROCESSES.get_ptr(&pid).is_some()
+}
+
+#[inline(always)]
+fn header(kind: u32, key: &ConnectionKey, since_ns: u64, at_ns: u64) -> RecordHeader {
+    let (_pid, tid) = task::pid_and_tid();
+    RecordHeader {
+        kind,
+        payload_bytes: 0,
+        pid: key.pid,
+        tid,
+        ssl: key.ssl,
+        since_ns,
+        at_ns,
+        offset: 0,
+        aux: 0,
+    }
+}
+
+/// Entry of any probed function; `site` says which.
+#[inline(always)]
+pub(crate) fn enter(context: &ProbeContext, site: u64) {
+    stay_off_private_stack(context, site);
+    let (pid, _tid) = task::pid_and_tid();
+    if is_ignored_process(pid) {
+        return;
+    }
+    let Some(ssl) = context.arg::<u64>(0) else {
+        return;
+    };
+    let key = ConnectionKey {
+        ssl,
+        pid,
+        reserved: 0,
+    };
+    match site {
+        site::FREE => freed(&key),
+        site::SET_FD => {
+            let Some(fd) = context.arg::<i32>(1) else {
+                return;
+            };
+            begin(&key, fd);
+        }
+        site::CTRL => {
+            let (Some(command), Some(name)) = (context.arg::<i32>(1), context.arg::<u64>(3)) else {
+                return;
+            };
+            if command == CTRL_SET_HOST_NAME && name != 0 {
+                named(&key, name);
+            }
+        }
+        site::SET_HOST_NAME => {
+            let Some(name) = context.arg::<u64>(1) else {
+                return;
+            };
+            if name != 0 {
+                named(&key, name);
+            }
+        }
+        _ => called(context, &key, site),
+    }
+}
+
+/// Entry of a call that moves bytes: keeps its arguments until the return.
+#[inline(always)]
+fn called(context: &ProbeContext, key: &ConnectionKey, site: u64) {
+    if is_ignored_connection(key) {
+        return;
+    }
+    let Some(kind) = returns(site) else { return };
+    let (Some(buffer), Some(asked)) = (context.arg::<u64>(1), context.arg::<u64>(2)) else {
+        return;
+    };
+    let (bytes, count_at) = match kind {
+        // An `int` argument: the upper half of the register means nothing.
+        Returns::Count => (asked & 0xffff_ffff, 0),
+        Returns::Flag => (asked, context.arg::<u64>(3).unwrap_or(0)),
+    };
+    let call = Call {
+        site,
+        ssl: key.ssl,
+        buffer,
+        bytes,
+        count_at,
+        offset: 0,
+        since_ns: 0,
+        returned_ns: 0,
+    };
+    let call_key = CallKey {
+        stack_pointer: stack_pointer(context.regs),
+        pid: key.pid,
+        reserved: 0,
+    };
+    if CALLS.insert(&call_key, &call, 0).is_err() {
+        emit::count(Loss::UntrackedCalls, 1);
+        // How much this call moves is not going to be known, so what follows is another stream.
+        if let Some(connection) = CONNECTIONS.get_ptr(key) {
+            // SAFETY: see `open`.
+            close(key, unsafe { &*connection }, task::now_ns());
+        }
+    }
+}
+
+/// Keeps a program off the private stack that kernels since 6.13 give to tracing programs with 64
+/// or more bytes of stack: there is one for each CPU, but a uprobe program may be preempted by
+/// another thread that runs the same program, and then both write to it. A program with a tail
+/// call is not given one (kernel/bpf/verifier.c, `check_max_stack_depth`). The call is never made:
+/// no site has this number.
+#[inline(always)]
+fn stay_off_private_stack(context: &ProbeContext, site: u64) {
+    if site == u64::MAX {
+        // SAFETY: the index is out of bounds, so that the call would do nothing.
+        unsafe { CONTINUATION.tail_call(context, u32::MAX) };
+    }
+}
+
+#[inline(always)]
+fn is_ignored_connection(key: &ConnectionKey) -> bool {
+    let Some(since_ns) = IGNORED_CONNECTIONS.get_ptr(key) else {
+        return false;
+    };
+    let Some(connection) = CONNECTIONS.get_ptr(key) else {
+        return false;
+    };
+    // SAFETY: map values live as long as the map; one that is reused at this moment gives a
+    // verdict for one call that the next call corrects.
+    let connection = unsafe { &*connection };
+    // SAFETY: as above.
+    connection.since_ns == unsafe { *since_ns }
+}
+
+/// Return of a call that moves bytes.
+#[inline(always)]
+pub(crate) fn exit(context: &RetProbeContext) {
+    let (pid, _tid) = task::pid_and_tid();
+    let call_key = call_key(context, pid);
+    let Some(call) = CALLS.get_ptr_mut(&call_key) else {
+        return;
+    };
+    // SAFETY: the value exists, and only this thread uses this key: the stack pointer is its own.
+    let call = unsafe { &mut *call };
+    let Some(kind) = returns(call.site) else {
+        return;
+    };
+    let counted = match kind {
+        Returns::Count => 0,
+        // SAFETY: the helper checks the address.
+        Returns::Flag => unsafe { bpf_probe_read_user(call.count_at as *const u64) }.unwrap_or(0),
+    };
+    let Some(moved) = moved_bytes(kind, context.ret::<i32>(), counted, call.bytes) else {
+        let _gone = CALLS.remove(&call_key);
+        return;
+    };
+    let now_ns = task::now_ns();
+    let key = ConnectionKey {
+        ssl: call.ssl,
+        pid,
+        reserved: 0,
+    };
+    let Some(connection) = open(&key, now_ns, -1) else {
+        emit::count(Loss::UntrackedCalls, 1);
+        let _gone = CALLS.remove(&call_key);
+        return;
+    };
+    let direction = if matches!(call.site, site::WRITE | site::WRITE_EX) {
+        &mut connection.written
+    } else {
+        &mut connection.read
+    };
+    call.offset = *direction;
+    // It advances whatever becomes of the bytes: that makes a loss visible.
+    *direction = direction.wrapping_add(moved);
+    call.since_ns = connection.since_ns;
+    call.returned_ns = now_ns;
+    call.bytes = moved;
+    if moved > MAX_CALL_BYTES {
+        emit::count(Loss::OversizedBytes, moved - MAX_CALL_BYTES);
+        call.bytes = MAX_CALL_BYTES;
+    }
+    #[cfg(feature = "log")]
+    aya_log_ebpf::debug!(
+        context,
+        "site {} ssl {:x} moved {} at {}",
+        call.site,
+        call.ssl,
+        moved,
+        call.offset
+    );
+    copy(context, &call_key, call);
+}
+
+/// Goes on where the run before stopped: entered by tail call, at the same return.
+#[inline(always)]
+pub(crate) fn resume(context: &RetProbeContext) {
+    let (pid, _tid) = task::pid_and_tid();
+    let call_key = call_key(context, pid);
+    let Some(call) = CALLS.get_ptr_mut(&call_key) else {
+        return;
+    };
+    // SAFETY: as in `exit`.
+    copy(context, &call_key, unsafe { &mut *call });
+}
+
+#[inline(always)]
+fn call_key(context: &RetProbeContext, pid: u32) -> CallKey {
+    let at_return = stack_pointer(context.regs);
+    let stack_pointer = entry_stack_pointer(at_return, cfg!(bpf_target_arch = "x86_64"));
+    CallKey {
+        stack_pointer,
+        pid,
+        reserved: 0,
+    }
+}
+
+/// Copies what is left of a returned call.
+#[inline(always)]
+fn copy(context: &RetProbeContext, call_key: &CallKey, call: &mut Call) {
+    let is_write = matches!(call.site, site::WRITE | site::WRITE_EX);
+    let key = ConnectionKey {
+        ssl: call.ssl,
+        pid: call_key.pid,
+        reserved: 0,
+    };
+    let record_kind = if is_write { kind::WRITTEN } else { kind::READ };
+    let mut header = header(record_kind, &key, call.since_ns, call.returned_ns);
+    let full = MAX_PAYLOAD_BYTES as u64;
+    for _ in 0..RECORDS_PER_RUN {
+        if call.bytes <= full {
+            break;
+        }
+        header.offset = call.offset;
+        account(emit::full(header, call.buffer), full);
+        advance(call, full);
+    }
+    if call.bytes > full {
+        // SAFETY: the loader put a program of this type at index 0; where it is missing or the
+        // limit of tail calls is reached, the call returns and the rest is counted as lost.
+        unsafe { CONTINUATION.tail_call(context, 0) };
+        emit::count(Loss::OversizedBytes, call.bytes);
+    } else if call.bytes > 0 {
+        header.offset = call.offset;
+        account(emit::plaintext(header, call.buffer, call.bytes), call.bytes);
+    }
+    let _gone = CALLS.remove(call_key);
+}
+
+#[inline(always)]
+fn advance(call: &mut Call, bytes: u64) {
+    call.buffer = call.buffer.wrapping_add(bytes);
+    call.offset = call.offset.wrapping_add(bytes);
+    call.bytes = call.bytes.wrapping_sub(bytes);
+}
+
+#[inline(always)]
+fn account(copied: Copied, bytes: u64) {
+    match copied {
+        Copied::Delivered => {}
+        Copied::RingFull => {
+            emit::count(Loss::RingFullRecords, 1);
+            emit::count(Loss::RingFullBytes, bytes);
+        }
+        Copied::Unreadable => emit::count(Loss::UnreadableBytes, bytes),
+    }
+}
+
+/// The connection's entry, made and announced at first sight.
+#[inline(always)]
+fn open(key: &ConnectionKey, now_ns: u64, fd: i32) -> Option<&'static mut Connection> {
+    if let Some(connection) = CONNECTIONS.get_ptr_mut(key) {
+        // SAFETY: map values live as long as the map; see `Connection` for who writes.
+        return Some(unsafe { &mut *connection });
+    }
+    let connection = Connection {
+        since_ns: now_ns,
+        written: 0,
+        read: 0,
+    };
+    CONNECTIONS.insert(key, &connection, 0).ok()?;
+    let opened = Opened {
+        comm: task::comm(),
+        cgroup_id: task::cgroup_id(),
+        uid: task::uid(),
+        fd,
+    };
+    emit::notice(header(kind::OPENED, key, now_ns, now_ns), opened);
+    let connection = CONNECTIONS.get_ptr_mut(key)?;
+    // SAFETY: as above.
+    Some(unsafe { &mut *connection })
+}
+
+/// A sign that the TLS object is about to start a connection: a used one starts anew.
+#[inline(always)]
+fn begin(key: &ConnectionKey, fd: i32) -> Option<&'static mut Connection> {
+    let now_ns = task::now_ns();
+    if let Some(connection) = CONNECTIONS.get_ptr(key) {
+        // SAFETY: see `open`.
+        let connection = unsafe { &*connection };
+        if connection.written != 0 || connection.read != 0 {
+            close(key, connection, now_ns);
+        }
+    }
+    open(key, now_ns, fd)
+}
+
+#[inline(always)]
+fn named(key: &ConnectionKey, name: u64) {
+    let Some(connection) = begin(key, -1) else {
+        return;
+    };
+    let now_ns = task::now_ns();
+    emit::server_name(
+        header(kind::SERVER_NAME, key, connection.since_ns, now_ns),
+        name,
+    );
+}
+
+#[inline(always)]
+fn freed(key: &ConnectionKey) {
+    if let Some(connection) = CONNECTIONS.get_ptr(key) {
+        let now_ns = task::now_ns();
+        // SAFETY: see `open`.
+        close(key, unsafe { &*connection }, now_ns);
+    }
+}
+
+#[inline(always)]
+fn close(key: &ConnectionKey, connection: &Connection, now_ns: u64) {
+    let mut header = header(kind::CLOSED, key, connection.since_ns, now_ns);
+    header.offset = connection.written;
+    header.aux = connection.read;
+    emit::notice(header, [0_u64; 0]);
+    let _gone = CONNECTIONS.remove(key);
+    let _gone = IGNORED_CONNECTIONS.remove(key);
+}

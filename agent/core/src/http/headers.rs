@@ -1,0 +1,133 @@
+//! Which header fields leave the parser. Everything else is dropped where the head is parsed.
+
+use super::Headers;
+
+/// Fields that later stages read, in order of name, with the reason. Nothing here identifies an
+/// account or grants access: no `authorization`, `cookie`, `x-api-key`, `api-key`,
+/// `x-goog-api-key`, and no organisation, project or user ids.
+const ALLOWED: &[&str] = &[
+    "anthropic-beta",         // features of a request that change how usage is read
+    "anthropic-version",      // API version
+    "content-encoding",       // how the body was compressed
+    "content-type",           // JSON or event stream
+    "conversation_id",        // session, older Codex
+    "expect",                 // explains a wait before the body
+    "host",                   // provider
+    "originator",             // client: Codex, opencode
+    "request-id",             // Anthropic's id of a reply
+    "retry-after",            // a refused call will come again
+    "session-id",             // session: Codex, opencode
+    "session_id",             // session, older Codex
+    "thread-id",              // session: Codex
+    "upgrade",                // protocol of an upgrade
+    "user-agent",             // client and version
+    "x-app",                  // client: Claude Code
+    "x-claude-code-agent-id", // sub-agent
+    "x-claude-code-parent-agent-id", // tree of sub-agents
+    "x-claude-code-session-id", // session: Claude Code
+    "x-initiator",            // Copilot: a person or the agent
+    "x-litellm-session-id",   // session behind a proxy
+    "x-openai-subagent",      // sub-agent: Codex
+    "x-parent-session-id",    // tree of sub-agents: opencode
+    "x-request-id",           // OpenAI's id of a reply
+    "x-session-affinity",     // session: opencode
+    "x-session-id",           // session: opencode and others
+    "x-stainless-lang",       // language of the official SDKs
+    "x-stainless-retry-count", // a retry is no new call of its user
+];
+
+/// LIMIT: 2,048 bytes of one value, four times the longest user agent seen; the rest is cut.
+const VALUE_BYTES: usize = 2_048;
+
+/// Keeps what is on the list. Values that are no visible ASCII (with spaces and tabs) are dropped:
+/// they can be no id or name of one of the clients.
+pub(super) fn allowed(fields: &[httparse::Header<'_>]) -> Headers {
+    let mut kept = Headers::default();
+    for field in fields {
+        let Some(name) = listed(field.name) else {
+            continue;
+        };
+        let visible = |byte: &u8| matches!(byte, b'\t' | b' '..=b'~');
+        if !field.value.iter().all(visible) {
+            continue;
+        }
+        let cut = field.value.get(..VALUE_BYTES).unwrap_or(field.value);
+        if let Ok(value) = std::str::from_utf8(cut) {
+            kept.push(name, value.to_owned());
+        }
+    }
+    kept
+}
+
+/// The list's spelling of a name that is on it.
+fn listed(name: &str) -> Option<&'static str> {
+    let lower = |byte: u8| byte.to_ascii_lowercase();
+    let found = ALLOWED.binary_search_by(|on_list| on_list.bytes().cmp(name.bytes().map(lower)));
+    found.ok().and_then(|index| ALLOWED.get(index)).copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn field<'a>(name: &'a str, value: &'a [u8]) -> httparse::Header<'a> {
+        httparse::Header { name, value }
+    }
+
+    #[test]
+    fn the_list_is_sorted_and_in_lower_case() {
+        assert!(ALLOWED.is_sorted());
+        for name in ALLOWED {
+            assert_eq!(*name, name.to_ascii_lowercase());
+        }
+    }
+
+    #[test]
+    fn credentials_never_pass_in_any_spelling() {
+        for name in [
+            "Authorization",
+            "authorization",
+            "AUTHORIZATION",
+            "Proxy-Authorization",
+            "X-Api-Key",
+            "x-api-key",
+            "Api-Key",
+            "X-Goog-Api-Key",
+            "Cookie",
+            "Set-Cookie",
+            "OpenAI-Organization",
+            "chatgpt-account-id",
+        ] {
+            assert_eq!(
+                allowed(&[field(name, b"canary")]),
+                Headers::default(),
+                "{name}"
+            );
+        }
+    }
+
+    #[test]
+    fn listed_names_pass_in_lower_case_and_in_order() {
+        let kept = allowed(&[
+            field("Host", b"api.example"),
+            field("X-Secret", b"no"),
+            field("USER-AGENT", b"client/1.0 (a; b)"),
+        ]);
+        let mut expected = Headers::default();
+        expected.push("host", "api.example".to_owned());
+        expected.push("user-agent", "client/1.0 (a; b)".to_owned());
+        assert_eq!(kept, expected);
+    }
+
+    #[test]
+    fn values_beyond_the_limit_are_cut_and_unprintable_ones_dropped() {
+        let long = vec![b'a'; VALUE_BYTES + 1];
+        let kept = allowed(&[
+            field("x-session-id", &long),
+            field("host", b"\x1b[31mred"),
+            field("user-agent", "caf\u{e9}".as_bytes()),
+        ]);
+        assert_eq!(kept.first("x-session-id").map(str::len), Some(VALUE_BYTES));
+        assert_eq!(kept.iter().count(), 1);
+    }
+}

@@ -1,0 +1,214 @@
+//! Stage 2: finds HTTP exchanges in the bytes of a connection.
+//!
+//! *Takes* segments. *Gives* [`HttpEvent`]s; bodies stream through, decoded, and are not collected.
+//! *Remembers* one parser per direction and the exchanges that wait for their response.
+//! *Nonsense* ends the parsing of that connection with [`HttpEvent::Dismissed`].
+
+mod body;
+mod conversation;
+mod exchange;
+mod h1;
+mod headers;
+pub mod sse;
+mod stage;
+mod talk;
+#[cfg(test)]
+mod tests;
+
+pub use stage::{Http, Limits};
+
+use std::time::Duration;
+
+use crate::event::{ConnId, Plaintext, Timestamp};
+
+/// One request and its response: the `number`-th of its connection, from 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ExchangeId {
+    /// Connection.
+    pub conn: ConnId,
+    /// Place in the connection.
+    pub number: u64,
+}
+
+/// Which side of the exchange the observed process is on: who writes the request is the client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Role {
+    /// The process wrote the request.
+    Client,
+    /// The process read the request.
+    Server,
+}
+
+/// Header fields on the allow-list, names in lower case, values as sent but cut at 2,048 bytes.
+/// Everything else, credentials above all, is dropped where the head is parsed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Headers(Vec<(&'static str, String)>);
+
+impl Headers {
+    /// Appends a field. `name` is from the allow-list.
+    pub fn push(&mut self, name: &'static str, value: String) {
+        self.0.push((name, value));
+    }
+
+    /// First value of a field.
+    pub fn first(&self, name: &str) -> Option<&str> {
+        self.0
+            .iter()
+            .find(|(n, _)| *n == name)
+            .map(|(_, v)| v.as_str())
+    }
+
+    /// All fields, in order.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        self.0.iter().map(|(n, v)| (*n, v.as_str()))
+    }
+}
+
+/// The start of a request, without anything secret: the query string is cut off.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RequestHead {
+    /// Method, in upper case as sent; at most 32 bytes.
+    pub method: String,
+    /// Path without query and fragment; at most 1,024 bytes.
+    pub path: String,
+    /// Allowed header fields.
+    pub headers: Headers,
+}
+
+/// The start of a final response (no 1xx).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ResponseHead {
+    /// Status code.
+    pub status: u16,
+    /// Allowed header fields.
+    pub headers: Headers,
+}
+
+/// How a body ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum BodyEnd {
+    /// Its framing says that it is whole.
+    Complete,
+    /// The connection ended first.
+    Cut,
+    /// Bytes are missing, so that the framing or the compression was lost.
+    Lost,
+    /// It broke its own framing or compression, or a limit of ours.
+    Refused,
+}
+
+/// Parts of an exchange, in order; request and response parts of one exchange may interleave.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HttpEvent {
+    /// Host name of the connection's handshake. Comes before the exchanges that it concerns.
+    ServerName {
+        /// Connection.
+        conn: ConnId,
+        /// Name.
+        name: String,
+    },
+    /// An exchange begins.
+    Request {
+        /// When the head was complete.
+        at: Timestamp,
+        /// Exchange.
+        id: ExchangeId,
+        /// Whose side the process is on.
+        role: Role,
+        /// Head.
+        head: RequestHead,
+    },
+    /// Bytes of the request body, framing and compression removed.
+    RequestBody {
+        /// Exchange.
+        id: ExchangeId,
+        /// Bytes.
+        bytes: Plaintext,
+    },
+    /// Bytes of the request body are missing at this place; the body goes on after them.
+    RequestGap {
+        /// Exchange.
+        id: ExchangeId,
+        /// How many.
+        bytes: u64,
+    },
+    /// The request is over.
+    RequestEnd {
+        /// When.
+        at: Timestamp,
+        /// Exchange.
+        id: ExchangeId,
+        /// How.
+        end: BodyEnd,
+    },
+    /// The final response begins.
+    Response {
+        /// When the head was complete.
+        at: Timestamp,
+        /// Exchange.
+        id: ExchangeId,
+        /// Head.
+        head: ResponseHead,
+    },
+    /// Bytes of the response body, framing and compression removed.
+    ResponseBody {
+        /// When.
+        at: Timestamp,
+        /// Exchange.
+        id: ExchangeId,
+        /// Bytes.
+        bytes: Plaintext,
+    },
+    /// Bytes of the response body are missing at this place; the body goes on after them.
+    ResponseGap {
+        /// Exchange.
+        id: ExchangeId,
+        /// How many.
+        bytes: u64,
+    },
+    /// The response is over, and with it the exchange. Sent once for each [`HttpEvent::Request`],
+    /// also when no response came.
+    ResponseEnd {
+        /// When.
+        at: Timestamp,
+        /// Exchange.
+        id: ExchangeId,
+        /// How.
+        end: BodyEnd,
+    },
+    /// The connection carries nothing that this stage can read; no more comes of it.
+    Dismissed {
+        /// When.
+        at: Timestamp,
+        /// Connection.
+        conn: ConnId,
+        /// Why.
+        why: Dismissal,
+    },
+    /// The connection ended. Sent once, after the ends of its exchanges.
+    Closed {
+        /// When.
+        at: Timestamp,
+        /// Connection.
+        conn: ConnId,
+    },
+}
+
+/// Why a connection is not read any further.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Dismissal {
+    /// Its first bytes are no HTTP.
+    NotHttp,
+    /// It speaks HTTP/2, which is not read yet.
+    Http2,
+    /// It switched to another protocol (101, or a CONNECT tunnel).
+    Upgraded,
+    /// Its framing contradicts itself, so that a guess would be needed to go on.
+    Ambiguous,
+    /// A head or a number was larger than its limit.
+    OverLimit,
+}
+
+/// Time without a byte after which a waiting exchange is given up.
+/// LIMIT: ten minutes, the longest time-out that the providers' SDKs set by default.
+pub const EXCHANGE_IDLE: Duration = Duration::from_secs(600);

@@ -1,0 +1,32 @@
+//! The line from captured bytes to usage records, without I/O.
+//!
+//! No sockets, files, clock, threads or environment: events with time in them go in, records come
+//! out. The stages, in the order in which data flows through them:
+//!
+//! | stage | takes | gives |
+//! |---|---|---|
+//! | [`event`] | ring records, facts about processes | [`event::Event`] |
+//! | [`connection`] | events | [`connection::Segment`]: ordered bytes of one direction, gaps, end |
+//! | [`http`] | segments | [`http::HttpEvent`]: heads and bodies of exchanges |
+//! | [`llm`] | HTTP events | [`llm::LlmCall`]: one finished LLM API call |
+//! | [`tokens`] | finished calls | the same, counted where nothing was reported |
+//! | [`attribution`] | calls | [`attribution::AttributedCall`]: whose call it was |
+//! | [`session`] | attributed calls | [`session::UsageRecord`]: what is stored |
+//! | [`coverage`] | records and losses | [`coverage::CoverageMinute`]: how much was understood |
+//!
+//! Words: a *chunk* is what a probe saw, a *segment* ordered bytes of one direction, a *gap* bytes
+//! known to be missing, an *exchange* one HTTP request and response, a *call* one LLM API call, a
+//! *session* calls that belong together, a *record* what is stored.
+#![forbid(unsafe_code)]
+
+pub mod attribution;
+pub mod connection;
+pub mod coverage;
+pub mod event;
+pub mod http;
+pub mod llm;
+pub mod pipeline;
+pub mod recording;
+pub mod session;
+pub mod stats;
+pub mod tokens;

@@ -1,0 +1,462 @@
+//! One call while it is being read.
+
+use super::json::Scanner;
+use super::provider::{Api, Form, Reply, Request, Terminal, printable};
+use super::{Countable, LlmCall, Outcome, Provider, SessionHints, Usage, UsageSource, recognize};
+use crate::event::Timestamp;
+use crate::http::sse::{Decoder, Event};
+use crate::http::{BodyEnd, ExchangeId, RequestHead, ResponseHead};
+use crate::stats::Stats;
+
+/// What ended a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// The provider said so.
+    Terminal(Terminal),
+    /// The exchange was over.
+    Body(BodyEnd),
+    /// A limit here, or the connection is not read any further.
+    GivenUp,
+}
+
+/// A call that has not ended. It has no `Debug`: it holds text.
+pub(super) struct OpenCall {
+    api: &'static Api,
+    id: ExchangeId,
+    started: Timestamp,
+    seen: Timestamp,
+    provider: Provider,
+    server_name: Option<String>,
+    user_agent: Option<String>,
+    originator: Option<String>,
+    session_header: Option<String>,
+    /// Model that the path names.
+    deployment: Option<String>,
+    request: Request,
+    request_json: Scanner,
+    /// True if a part of the request was not seen, or could not be decoded.
+    is_request_torn: bool,
+    response: Option<Response>,
+    /// Bytes of both bodies seen.
+    observed_bytes: u64,
+}
+
+struct Response {
+    status: u16,
+    form: Option<ResponseForm>,
+    /// True if a part of the body was not seen.
+    has_gap: bool,
+    reader: Reader,
+}
+
+enum ResponseForm {
+    Events(Decoder),
+    Body,
+}
+
+/// What reads the JSON of a response, and what it read.
+#[derive(Default)]
+struct Reader {
+    reply: Reply,
+    json: Scanner,
+    malformed: u64,
+    first_token: Option<Timestamp>,
+}
+
+impl OpenCall {
+    pub(super) fn new(
+        api: &'static Api,
+        id: ExchangeId,
+        at: Timestamp,
+        provider: Provider,
+        server_name: Option<String>,
+        head: &RequestHead,
+    ) -> Self {
+        let field = |name| {
+            head.headers
+                .first(name)
+                .and_then(|value| printable(value, 256))
+        };
+        Self {
+            api,
+            id,
+            started: at,
+            seen: at,
+            provider,
+            server_name,
+            user_agent: field("user-agent"),
+            originator: field("originator").or_else(|| field("x-app")),
+            session_header: recognize::session_id(&head.headers),
+            deployment: recognize::deployment(&head.path),
+            request: Request::default(),
+            request_json: Scanner::default(),
+            is_request_torn: false,
+            response: None,
+            observed_bytes: 0,
+        }
+    }
+
+    /// When its request began.
+    pub(super) const fn started(&self) -> Timestamp {
+        self.started
+    }
+
+    /// When anything of it was last seen.
+    pub(super) const fn seen(&self) -> Timestamp {
+        self.seen
+    }
+
+    /// Bytes that it holds: text, and the line of a stream that is not complete.
+    pub(super) fn held_bytes(&self) -> usize {
+        let response = self.response.as_ref().map_or(0, |response| {
+            let line = match &response.form {
+                Some(ResponseForm::Events(decoder)) => decoder.buffered_bytes(),
+                Some(ResponseForm::Body) | None => 0,
+            };
+            response
+                .reader
+                .reply
+                .output
+                .kept_bytes()
+                .saturating_add(line)
+        });
+        self.request.input.kept_bytes().saturating_add(response)
+    }
+
+    pub(super) fn request_body(&mut self, bytes: &[u8], keeps_text: bool) {
+        self.observed_bytes = self.observed_bytes.saturating_add(bytes.len() as u64);
+        // What comes after a gap has no known place in the JSON.
+        if self.is_request_torn {
+            return;
+        }
+        let request = &mut self.request;
+        let api = self.api;
+        self.request_json.push(bytes, &mut |path, value| {
+            request.value(api, path, value, keeps_text);
+        });
+    }
+
+    pub(super) const fn request_gap(&mut self) {
+        self.is_request_torn = true;
+    }
+
+    pub(super) fn request_end(&mut self, at: Timestamp, end: BodyEnd) {
+        self.seen = at;
+        self.is_request_torn |= matches!(end, BodyEnd::Lost | BodyEnd::Refused);
+    }
+
+    pub(super) fn response(&mut self, at: Timestamp, head: &ResponseHead) {
+        self.seen = at;
+        let kind = head
+            .headers
+            .first("content-type")
+            .map(str::to_ascii_lowercase)
+            .unwrap_or_default();
+        let form = if kind.contains("event-stream") {
+            Some(ResponseForm::Events(Decoder::default()))
+        } else if kind.contains("json") {
+            Some(ResponseForm::Body)
+        } else {
+            None
+        };
+        self.response = Some(Response {
+            status: head.status,
+            form,
+            has_gap: false,
+            reader: Reader::default(),
+        });
+    }
+
+    /// Takes bytes of the response; says if they end the reply.
+    pub(super) fn response_body(
+        &mut self,
+        at: Timestamp,
+        bytes: &[u8],
+        keeps_text: bool,
+    ) -> Option<Terminal> {
+        self.seen = at;
+        let response = self.response.as_mut()?;
+        // An error has no usage, and its text may repeat the prompt.
+        let (taken, terminal) = if response.status >= 300 {
+            (bytes.len(), None)
+        } else {
+            response.take(self.api, at, bytes, keeps_text)
+        };
+        self.observed_bytes = self.observed_bytes.saturating_add(taken as u64);
+        terminal
+    }
+
+    pub(super) fn response_gap(&mut self) {
+        if let Some(response) = &mut self.response {
+            response.gap();
+            if let Some(ResponseForm::Events(decoder)) = &mut response.form {
+                decoder.gap();
+            }
+        }
+    }
+
+    /// Makes the call; `None` if the exchange turned out to be none.
+    pub(super) fn finish(
+        mut self,
+        at: Timestamp,
+        ending: Ending,
+        stats: &mut Stats,
+    ) -> Option<LlmCall> {
+        let ending = match ending {
+            Ending::Terminal(_) => ending,
+            Ending::Body(_) | Ending::GivenUp => {
+                self.last_event(at).map_or(ending, Ending::Terminal)
+            }
+        };
+        let outcome = self.outcome(ending);
+        let is_torn = self.is_request_torn;
+        stats.json_malformed += u64::from(self.request_json.is_malformed());
+        let is_partial = is_torn || self.request.is_continued || !self.request_json.is_whole();
+        let status = self.response.as_ref().map(|response| response.status);
+        let is_stream = self.request.stream.unwrap_or_else(|| {
+            let form = self
+                .response
+                .as_ref()
+                .and_then(|response| response.form.as_ref());
+            matches!(form, Some(ResponseForm::Events(_)))
+        });
+        let reader = self
+            .response
+            .take()
+            .map(|response| response.reader)
+            .unwrap_or_default();
+        let Reader {
+            reply,
+            first_token,
+            malformed,
+            ..
+        } = reader;
+        stats.json_malformed += malformed;
+        stats.usage_refused += reply.refused;
+        stats.usage_unrecorded += reply.unrecorded;
+
+        let is_redirect = status.is_some_and(|status| (300..400).contains(&status));
+        let has_shape = self.request.has_shape || is_torn || !reply.counts.is_empty();
+        if is_redirect || !has_shape {
+            return None;
+        }
+
+        let mut counts = reply.counts;
+        counts.add(&reply.further);
+        let usage = (self.api.usage)(&counts);
+        let usage_source = source(&usage, reply.is_final && has_result(outcome, ending));
+        let has_text = reply.output.seen_bytes() > 0;
+        let is_answered = status.is_some_and(|status| (200..300).contains(&status));
+        let is_unknown = usage_source == UsageSource::None || usage.output.is_none();
+        let is_countable = is_answered
+            && is_unknown
+            && ending != Ending::Terminal(Terminal::Pending)
+            && (outcome != Outcome::Error || has_text);
+        Some(LlmCall {
+            exchange: self.id,
+            started: self.started,
+            first_token,
+            ended: at,
+            provider: self.provider,
+            endpoint: self.api.endpoint,
+            server_name: self.server_name,
+            model_requested: self.request.model.some().or(self.deployment),
+            model_served: reply.model.some(),
+            is_stream,
+            http_status: status,
+            outcome,
+            stop_reason: reply.stop.some(),
+            usage,
+            usage_source,
+            response_id: reply.id.some(),
+            user_agent: self.user_agent,
+            originator: self.originator,
+            hints: SessionHints {
+                client_header: self.session_header,
+                body_id: self.request.session_id(),
+                previous_response_id: self.request.previous.some(),
+            },
+            observed_bytes: self.observed_bytes,
+            countable: is_countable.then_some(Countable {
+                input: self.request.input,
+                output: reply.output,
+                messages: self.request.messages,
+                input_is_partial: is_partial,
+            }),
+        })
+    }
+
+    /// Reads an event at the end of the stream that lacks only its blank line.
+    fn last_event(&mut self, at: Timestamp) -> Option<Terminal> {
+        let Response {
+            form: Some(ResponseForm::Events(decoder)),
+            reader,
+            ..
+        } = self.response.as_mut()?
+        else {
+            return None;
+        };
+        decoder
+            .unfinished()
+            .and_then(|event| reader.event(self.api, at, event))
+    }
+
+    /// How the call ended. Missing bytes never look complete: after a gap in the response even a
+    /// reply whose terminal event was seen is incomplete.
+    fn outcome(&self, ending: Ending) -> Outcome {
+        let Some(response) = &self.response else {
+            return Outcome::Unanswered;
+        };
+        if response.status >= 400 {
+            return Outcome::Error;
+        }
+        match ending {
+            Ending::Terminal(Terminal::Error) => Outcome::Error,
+            _ if response.has_gap => Outcome::Incomplete,
+            Ending::Terminal(Terminal::Complete | Terminal::Pending) => Outcome::Complete,
+            Ending::GivenUp | Ending::Body(BodyEnd::Lost | BodyEnd::Refused) => Outcome::Incomplete,
+            Ending::Body(end @ (BodyEnd::Complete | BodyEnd::Cut)) => {
+                let is_whole = end == BodyEnd::Complete;
+                let is_done = match response.form {
+                    // Without its terminal event a stream is whole if the model said why it
+                    // stopped, and either the framing or the usage that comes last agrees.
+                    Some(ResponseForm::Events(_)) => {
+                        let has_reason = !response.reader.reply.stop.as_str().is_empty();
+                        let has_usage = response.reader.reply.is_final && self.api.ends_with_usage;
+                        has_reason && (is_whole || has_usage)
+                    }
+                    Some(ResponseForm::Body) | None => is_whole,
+                };
+                if is_done {
+                    Outcome::Complete
+                } else {
+                    Outcome::Aborted
+                }
+            }
+        }
+    }
+}
+
+impl Response {
+    fn gap(&mut self) {
+        self.has_gap = true;
+        self.reader.reply.gap();
+    }
+
+    /// Reads up to the end of the reply; says how many bytes those were, and how it ends.
+    fn take(
+        &mut self,
+        api: &Api,
+        at: Timestamp,
+        bytes: &[u8],
+        keeps_text: bool,
+    ) -> (usize, Option<Terminal>) {
+        self.reader.reply.keeps_text = keeps_text;
+        if self.form.is_none() {
+            let Some(first) = bytes.iter().find(|byte| !byte.is_ascii_whitespace()) else {
+                return (bytes.len(), None);
+            };
+            self.form = Some(if matches!(first, b'{' | b'[') {
+                ResponseForm::Body
+            } else {
+                ResponseForm::Events(Decoder::default())
+            });
+        }
+        match &mut self.form {
+            Some(ResponseForm::Events(decoder)) => {
+                let refused = decoder.refused();
+                let (mut taken, mut terminal) = (0, None);
+                // Line by line, so that what is behind the end is not read, however it is cut.
+                for line in bytes.split_inclusive(|byte| matches!(byte, b'\r' | b'\n')) {
+                    taken += line.len();
+                    decoder.push(line, |event| terminal = self.reader.event(api, at, event));
+                    if terminal.is_some() {
+                        break;
+                    }
+                }
+                // An event that is too long may have been any: it is missing like lost bytes.
+                if decoder.refused() > refused {
+                    self.gap();
+                }
+                (taken, terminal)
+            }
+            // What comes after a gap has no known place in the JSON.
+            Some(ResponseForm::Body) if !self.has_gap => {
+                let terminal = self.reader.body(api, bytes);
+                let end = if terminal.is_some() {
+                    bytes.trim_ascii_end()
+                } else {
+                    bytes
+                };
+                (end.len(), terminal)
+            }
+            Some(ResponseForm::Body) | None => (bytes.len(), None),
+        }
+    }
+}
+
+impl Reader {
+    fn event(&mut self, api: &Api, at: Timestamp, event: Event<'_>) -> Option<Terminal> {
+        if event.data.is_empty() {
+            return None;
+        }
+        if event.data.trim_ascii() == b"[DONE]" {
+            return Some(Terminal::Complete);
+        }
+        self.reply.begin(
+            std::str::from_utf8(event.name).unwrap_or_default(),
+            Form::Event,
+        );
+        self.json.reset();
+        let reply = &mut self.reply;
+        self.json.push(event.data, &mut |path, value| {
+            (api.value)(reply, path, value);
+        });
+        if !self.json.is_whole() {
+            self.malformed += 1;
+            // A broken object may have held anything; other words are some server's sign of life.
+            if event.data.trim_ascii_start().starts_with(b"{") {
+                self.reply.gap();
+            }
+            return None;
+        }
+        if self.reply.part.has_output {
+            self.first_token.get_or_insert(at);
+        }
+        (api.settle)(&mut self.reply, Form::Event)
+    }
+
+    fn body(&mut self, api: &Api, bytes: &[u8]) -> Option<Terminal> {
+        if self.json.is_malformed() {
+            return None;
+        }
+        if !self.reply.part.is_body {
+            self.reply.begin("", Form::Body);
+        }
+        let reply = &mut self.reply;
+        self.json.push(bytes, &mut |path, value| {
+            (api.value)(reply, path, value);
+        });
+        self.malformed += u64::from(self.json.is_malformed());
+        self.json
+            .is_whole()
+            .then(|| (api.settle)(&mut self.reply, Form::Body))
+            .flatten()
+    }
+}
+
+/// True if the reply was read to its end, so that counters which were final when they came are the
+/// call's. That is so after a gap, too, if they and the terminal event came after it.
+fn has_result(outcome: Outcome, ending: Ending) -> bool {
+    outcome == Outcome::Complete || matches!(ending, Ending::Terminal(_))
+}
+
+fn source(usage: &Usage, is_final: bool) -> UsageSource {
+    if *usage == Usage::default() {
+        UsageSource::None
+    } else if is_final && usage.input_uncached.is_some() && usage.output.is_some() {
+        UsageSource::Provider
+    } else {
+        UsageSource::ProviderPartial
+    }
+}

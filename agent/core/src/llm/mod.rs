@@ -1,0 +1,284 @@
+//! Stage 3: recognises LLM API calls among exchanges and reads their usage.
+//!
+//! *Takes* HTTP events. *Gives* one [`LlmCall`] for each call, at its terminal event. *Remembers*
+//! the calls that are open. *Nonsense* in a body costs that call its usage, and is counted.
+//!
+//! A call ends at its terminal event, whatever follows on the wire. Without one, the end of its
+//! exchange decides. What is missing never looks complete: after a gap in the response the call is
+//! [`Outcome::Incomplete`], and its usage is the provider's only if the last usage object and the
+//! terminal event were both seen behind the gap.
+
+mod call;
+mod json;
+mod provider;
+mod recognize;
+mod stage;
+#[cfg(test)]
+mod tests;
+mod usage;
+
+pub use stage::{Limits, Llm};
+
+use crate::event::{ConnId, Timestamp};
+use crate::http::ExchangeId;
+
+/// Who answers, as far as the host tells; `other` for a host that is on no list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Provider(pub &'static str);
+
+/// The API that was called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Endpoint {
+    /// Anthropic Messages.
+    AnthropicMessages,
+    /// OpenAI chat completions.
+    OpenAiChat,
+    /// OpenAI responses.
+    OpenAiResponses,
+}
+
+impl Endpoint {
+    /// Name in the ledger.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::AnthropicMessages => "anthropic_messages",
+            Self::OpenAiChat => "openai_chat",
+            Self::OpenAiResponses => "openai_responses",
+        }
+    }
+}
+
+/// Tokens of one call in disjoint classes; `None` is unknown, never zero.
+/// The input of a call is the sum of the five input fields.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Input that no cache was involved in.
+    pub input_uncached: Option<u64>,
+    /// Input that was read from a cache.
+    pub cache_read: Option<u64>,
+    /// Input that was written to a cache for five minutes.
+    pub cache_write_5m: Option<u64>,
+    /// Input that was written to a cache for one hour.
+    pub cache_write_1h: Option<u64>,
+    /// Input that was written to a cache for another or an unknown time.
+    pub cache_write_other: Option<u64>,
+    /// Everything generated, reasoning included.
+    pub output: Option<u64>,
+    /// The part of `output` that is reasoning.
+    pub reasoning: Option<u64>,
+}
+
+/// Where the token numbers of a call come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum UsageSource {
+    /// The provider's final usage object.
+    Provider,
+    /// An early or cumulative figure of the provider; the reply was not finished.
+    ProviderPartial,
+    /// Counted here.
+    Estimated,
+    /// Nothing is known.
+    None,
+}
+
+impl UsageSource {
+    /// Name in the ledger.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Provider => "provider",
+            Self::ProviderPartial => "provider_partial",
+            Self::Estimated => "estimated",
+            Self::None => "none",
+        }
+    }
+}
+
+/// How a call ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Outcome {
+    /// The reply came to its terminal event.
+    Complete,
+    /// The reply was cut: the client hung up or the connection broke.
+    Aborted,
+    /// Bytes of the reply are missing here; the client may have got all of it.
+    Incomplete,
+    /// The provider answered with an error, by status or inside a stream.
+    Error,
+    /// No response was seen.
+    Unanswered,
+}
+
+impl Outcome {
+    /// Name in the ledger.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Complete => "complete",
+            Self::Aborted => "aborted",
+            Self::Incomplete => "incomplete",
+            Self::Error => "error",
+            Self::Unanswered => "unanswered",
+        }
+    }
+}
+
+/// What a call says about the session it belongs to; ids only, no content.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SessionHints {
+    /// Session id in a header that the client is known to send, or in a generic one.
+    pub client_header: Option<String>,
+    /// Session id in the request body (metadata, conversation, cache key).
+    pub body_id: Option<String>,
+    /// Id of the response that this request continues.
+    pub previous_response_id: Option<String>,
+}
+
+/// The text of a call, kept only until it is counted. Its `Debug` output is its length.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct CountedText {
+    /// Text, at most [`CountedText::MAX_BYTES`].
+    text: String,
+    /// Bytes of text seen, kept or not.
+    seen_bytes: u64,
+    /// True once text was left out.
+    is_full: bool,
+}
+
+impl CountedText {
+    /// LIMIT: 512 KiB of text kept for a count; beyond it the count is scaled by the bytes seen.
+    /// That is some 130,000 tokens, enough for the mix of a longer prompt to show, and it bounds
+    /// the time that the tokenizer takes for one text, which is longest for text without words.
+    pub const MAX_BYTES: usize = 512 << 10;
+
+    /// Ends a part: a text that is tokenised by itself. No control character of a text is lost by
+    /// taking this one as the mark; it only ends a part early.
+    const PART_END: char = '\u{1f}';
+
+    /// Appends text, as far as the limit allows. What is kept is a prefix, however it is split.
+    pub fn push(&mut self, piece: &str) {
+        let is_full = self.is_full;
+        self.skip(piece);
+        if !is_full {
+            let end = piece.floor_char_boundary(Self::MAX_BYTES.saturating_sub(self.text.len()));
+            self.text.push_str(piece.get(..end).unwrap_or_default());
+            self.is_full = end < piece.len();
+        }
+    }
+
+    /// Notes text without keeping it.
+    pub fn skip(&mut self, piece: &str) {
+        self.seen_bytes = self.seen_bytes.saturating_add(piece.len() as u64);
+        self.is_full |= !piece.is_empty();
+    }
+
+    /// Ends the current part, if it has any text.
+    pub fn end_part(&mut self) {
+        let is_open = !self.text.is_empty() && !self.text.ends_with(Self::PART_END);
+        if is_open && !self.is_full {
+            self.text.push(Self::PART_END);
+        }
+    }
+
+    /// The parts of what was kept, each to be tokenised by itself.
+    pub fn parts(&self) -> impl Iterator<Item = &str> {
+        self.text
+            .split(Self::PART_END)
+            .filter(|part| !part.is_empty())
+    }
+
+    /// Bytes of memory that the text takes.
+    pub const fn kept_bytes(&self) -> usize {
+        self.text.len()
+    }
+
+    /// Bytes seen, kept or not.
+    pub const fn seen_bytes(&self) -> u64 {
+        self.seen_bytes
+    }
+}
+
+impl std::fmt::Debug for CountedText {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "CountedText({} bytes)", self.seen_bytes)
+    }
+}
+
+/// What the tokens stage counts where the provider reported nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Countable {
+    /// Text of the prompt: messages, system, tool definitions.
+    pub input: CountedText,
+    /// Text of the reply.
+    pub output: CountedText,
+    /// Messages in the prompt.
+    pub messages: u32,
+    /// True if a part of the prompt is held by the provider or was not seen, so that the input
+    /// can't be counted.
+    pub input_is_partial: bool,
+}
+
+/// One LLM API call, finished.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LlmCall {
+    /// Exchange that carried it.
+    pub exchange: ExchangeId,
+    /// When its request head was complete.
+    pub started: Timestamp,
+    /// When the first token of output was seen.
+    pub first_token: Option<Timestamp>,
+    /// When its terminal event was seen, or its end.
+    pub ended: Timestamp,
+    /// Provider.
+    pub provider: Provider,
+    /// API.
+    pub endpoint: Endpoint,
+    /// Host name: of the handshake, else of the request.
+    pub server_name: Option<String>,
+    /// Model as requested; at most 256 bytes.
+    pub model_requested: Option<String>,
+    /// Model as answered; at most 256 bytes.
+    pub model_served: Option<String>,
+    /// Whether a stream was asked for.
+    pub is_stream: bool,
+    /// HTTP status.
+    pub http_status: Option<u16>,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Why the model stopped, in the provider's word; at most 64 bytes.
+    pub stop_reason: Option<String>,
+    /// Tokens.
+    pub usage: Usage,
+    /// Where the tokens come from.
+    pub usage_source: UsageSource,
+    /// Id of the response; at most 256 bytes.
+    pub response_id: Option<String>,
+    /// User agent; at most 256 bytes.
+    pub user_agent: Option<String>,
+    /// `originator` or `x-app` header, which names some clients better than the user agent.
+    pub originator: Option<String>,
+    /// What it says about its session.
+    pub hints: SessionHints,
+    /// Bytes of its bodies that were seen, framing and compression removed, up to where it ended.
+    pub observed_bytes: u64,
+    /// Text to count, present only where the provider reported nothing.
+    pub countable: Option<Countable>,
+}
+
+/// What leaves the stage.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LlmEvent {
+    /// A call ended.
+    Call(Box<LlmCall>),
+    /// This connection is no LLM traffic, or not ours to count; stop copying it.
+    Ignore {
+        /// Connection.
+        conn: ConnId,
+    },
+    /// This connection, by its handshake to a provider, carries what cannot be read. Sent at most
+    /// once.
+    Undecodable {
+        /// When that was clear.
+        at: Timestamp,
+        /// Connection.
+        conn: ConnId,
+    },
+}

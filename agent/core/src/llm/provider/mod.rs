@@ -1,0 +1,94 @@
+//! What the APIs have in common: the shape of a request, and what is gathered from a reply.
+//!
+//! Each API is one [`Api`] in a file of its own, reached by `recognize` alone.
+
+mod anthropic;
+mod openai_chat;
+mod openai_responses;
+mod reply;
+mod request;
+
+pub(super) use reply::{Form, Reply, Terminal};
+pub(super) use request::{Request, printable};
+
+use super::json::{Key, Prefix, Value};
+use super::usage::Counts;
+use super::{Endpoint, Usage};
+
+/// One API, as data and functions.
+pub(super) struct Api {
+    /// Its name.
+    pub(super) endpoint: Endpoint,
+    /// How its path ends.
+    pub(super) path: &'static str,
+    /// Members of the request that are prompt: their text is what a count is made of.
+    prompt: &'static [Key],
+    /// True if its usage comes after the reason to stop, so that a stream which has both is whole.
+    pub(super) ends_with_usage: bool,
+    /// Takes one value of the reply: of one event of a stream, or of the whole body.
+    pub(super) value: fn(&mut Reply, &[Key], Value<'_>),
+    /// Called when the event or the body is over; says if the reply is, too.
+    pub(super) settle: fn(&mut Reply, Form) -> Option<Terminal>,
+    /// Turns its counters into token classes.
+    pub(super) usage: fn(&Counts) -> Usage,
+}
+
+/// All of them.
+pub(super) const APIS: [&Api; 3] = [&anthropic::API, &openai_chat::API, &openai_responses::API];
+
+/// A short word of a body (a model, an id), without control characters and cut at `CAP` bytes.
+#[derive(Default)]
+pub(super) struct Word<const CAP: usize> {
+    text: Prefix,
+    is_kept: bool,
+}
+
+impl<const CAP: usize> Word<CAP> {
+    /// Takes a value; a later string replaces an earlier one.
+    pub(super) fn last(&mut self, value: Value<'_>) {
+        match value {
+            Value::Begin => self.text.clear(),
+            Value::Piece(piece) => {
+                // Character by character: what is dropped must not depend on how it was split.
+                let mut buffer = [0; 4];
+                for character in piece.chars().filter(|character| !character.is_control()) {
+                    self.text.push(character.encode_utf8(&mut buffer), CAP);
+                }
+            }
+            Value::Object
+            | Value::Array
+            | Value::Close
+            | Value::Name(_)
+            | Value::End
+            | Value::Number(_)
+            | Value::Bool(_)
+            | Value::Null => {}
+        }
+    }
+
+    /// Takes a value unless a string that was not empty came before.
+    pub(super) fn first(&mut self, value: Value<'_>) {
+        if self.is_kept {
+            return;
+        }
+        self.last(value);
+        self.is_kept = matches!(value, Value::End) && !self.as_str().is_empty();
+    }
+
+    /// Sets it.
+    pub(super) fn set(&mut self, text: &str) {
+        self.last(Value::Begin);
+        self.last(Value::Piece(text));
+    }
+
+    /// What was taken; empty if nothing was.
+    pub(super) fn as_str(&self) -> &str {
+        self.text.as_str()
+    }
+
+    /// What was taken, if anything.
+    pub(super) fn some(&self) -> Option<String> {
+        let text = self.as_str();
+        (!text.is_empty()).then(|| text.to_owned())
+    }
+}

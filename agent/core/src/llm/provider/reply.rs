@@ -1,0 +1,158 @@
+//! What is gathered from a reply, whole or in events.
+
+use super::Word;
+use crate::llm::CountedText;
+use crate::llm::json::{Key, Value};
+use crate::llm::usage::Counts;
+
+/// How a reply is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::llm) enum Form {
+    /// One event of a stream.
+    Event,
+    /// One JSON text.
+    Body,
+}
+
+/// The end of a reply, as the provider says it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::llm) enum Terminal {
+    /// The answer is whole.
+    Complete,
+    /// It failed.
+    Error,
+    /// The model goes on in the background: this answer has no result yet.
+    Pending,
+}
+
+/// What a reply said so far.
+#[derive(Default)]
+pub(in crate::llm) struct Reply {
+    /// Id of the response.
+    pub(in crate::llm) id: Word<256>,
+    /// Model that answers.
+    pub(in crate::llm) model: Word<256>,
+    /// Why it stopped.
+    pub(in crate::llm) stop: Word<64>,
+    /// Text of the answer.
+    pub(in crate::llm) output: CountedText,
+    /// Counters that hold so far.
+    pub(in crate::llm) counts: Counts,
+    /// Counters of further passes of the same model, to be added to them.
+    pub(in crate::llm) further: Counts,
+    /// True if the counters were final when they came, and nothing was missed since.
+    pub(in crate::llm) is_final: bool,
+    /// Counters that were refused.
+    pub(in crate::llm) refused: u64,
+    /// Counters of sub-inferences by another model, which no column holds.
+    pub(in crate::llm) unrecorded: u64,
+    /// The event or body that is being read.
+    pub(in crate::llm) part: Part,
+    /// False where memory for texts is used up.
+    pub(in crate::llm) keeps_text: bool,
+}
+
+/// What one event, or the body, said.
+#[derive(Default)]
+pub(in crate::llm) struct Part {
+    /// Name of the event, or the `type` member, which goes first.
+    pub(in crate::llm) kind: Word<64>,
+    /// State of the response.
+    pub(in crate::llm) status: Word<64>,
+    /// Counters.
+    pub(in crate::llm) counts: Counts,
+    /// Counters of further passes of the same model, which the ones above leave out.
+    pub(in crate::llm) further: Counts,
+    /// Kind and counters of the pass that is being read.
+    pub(in crate::llm) pass: (Word<64>, Counts),
+    /// True if it has an `error`.
+    pub(in crate::llm) has_error: bool,
+    /// True if it has text of the answer.
+    pub(in crate::llm) has_output: bool,
+    /// True for a body: its strings are texts by themselves, while those of events go on.
+    pub(in crate::llm) is_body: bool,
+}
+
+impl Reply {
+    /// Begins an event of that name, or a body.
+    pub(in crate::llm) fn begin(&mut self, name: &str, form: Form) {
+        self.part = Part {
+            is_body: form == Form::Body,
+            ..Part::default()
+        };
+        self.part.kind.set(name);
+    }
+
+    /// Notes that bytes of the reply are missing here.
+    pub(in crate::llm) fn gap(&mut self) {
+        self.is_final = false;
+    }
+
+    /// Takes a value that is a text of the answer, if it is a string.
+    pub(super) fn text(&mut self, value: Value<'_>) {
+        if let Value::Piece(text) = value {
+            self.output(text);
+        } else if matches!(value, Value::End) && self.part.is_body {
+            // Strings of events go on in the next one.
+            self.output.end_part();
+        }
+    }
+
+    /// Takes a value inside the arguments of a tool: names and numbers are the model's own, too.
+    pub(super) fn argument(&mut self, value: Value<'_>) {
+        if let Value::Name(text) | Value::Number(text) = value {
+            self.output.end_part();
+            self.output(text);
+            self.output.end_part();
+        } else {
+            self.text(value);
+        }
+    }
+
+    fn output(&mut self, text: &str) {
+        self.part.has_output = true;
+        if self.keeps_text {
+            self.output.push(text);
+        } else {
+            self.output.skip(text);
+        }
+    }
+
+    /// Takes a value of a usage object.
+    pub(super) fn usage(&mut self, path: &[Key], value: Value<'_>) {
+        let refused = match path {
+            [Key::Iterations, Key::Item, inner @ ..] => {
+                let (kind, counts) = &mut self.part.pass;
+                match (inner, value) {
+                    ([], Value::Object) => {
+                        self.part.pass = (Word::default(), Counts::default());
+                        false
+                    }
+                    ([], Value::Close) => {
+                        match kind.as_str() {
+                            "compaction" => self.part.further.add(counts),
+                            "advisor_message" => self.unrecorded += 1,
+                            _ => {}
+                        }
+                        false
+                    }
+                    ([Key::Type], _) => {
+                        kind.last(value);
+                        false
+                    }
+                    _ => counts.read(inner, value),
+                }
+            }
+            _ => self.part.counts.read(path, value),
+        };
+        self.refused += u64::from(refused);
+    }
+
+    /// Takes the counters of the part in place of earlier ones, if it has any.
+    pub(super) fn replace_counts(&mut self) {
+        if !self.part.counts.is_empty() {
+            self.counts = self.part.counts;
+            self.is_final = true;
+        }
+    }
+}

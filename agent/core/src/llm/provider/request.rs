@@ -1,0 +1,190 @@
+//! What is read from a request body. The three APIs differ only in where the prompt stands.
+
+use super::{Api, Word};
+use crate::llm::CountedText;
+use crate::llm::json::{Key, Scanner, Value};
+
+/// LIMIT: bytes kept of an id that a client chose; the rest is cut off.
+const SESSION_ID_BYTES: usize = 128;
+
+/// What a request says. Members may come in any order; of two with one name the last counts.
+#[derive(Default)]
+pub(in crate::llm) struct Request {
+    /// Model.
+    pub(in crate::llm) model: Word<256>,
+    /// Whether a stream is asked for.
+    pub(in crate::llm) stream: Option<bool>,
+    /// Id of the response that this one continues.
+    pub(in crate::llm) previous: Word<256>,
+    /// Text of the prompt.
+    pub(in crate::llm) input: CountedText,
+    /// Messages or items of the prompt.
+    pub(in crate::llm) messages: u32,
+    /// True if the provider holds a part of the prompt.
+    pub(in crate::llm) is_continued: bool,
+    /// True if the body has a member that every call of these APIs has.
+    pub(in crate::llm) has_shape: bool,
+    user_id: Word<512>,
+    conversation: Word<SESSION_ID_BYTES>,
+    metadata_session: Word<SESSION_ID_BYTES>,
+    metadata_thread: Word<SESSION_ID_BYTES>,
+    metadata_conversation: Word<SESSION_ID_BYTES>,
+    session: Word<SESSION_ID_BYTES>,
+    cache_key: Word<SESSION_ID_BYTES>,
+    trace: Word<SESSION_ID_BYTES>,
+}
+
+impl Request {
+    /// Takes one value of the body. `keeps_text` is false where memory for texts is used up.
+    pub(in crate::llm) fn value(
+        &mut self,
+        api: &Api,
+        path: &[Key],
+        value: Value<'_>,
+        keeps_text: bool,
+    ) {
+        match path {
+            [Key::Model] => {
+                self.has_shape |= matches!(value, Value::Begin);
+                self.model.last(value);
+            }
+            [Key::Stream] => {
+                if let Value::Bool(stream) = value {
+                    self.stream = Some(stream);
+                }
+            }
+            [Key::PreviousResponseId] | [Key::Thread, Key::PreviousMessageId] => {
+                self.is_continued |= matches!(value, Value::Piece(_));
+                self.previous.last(value);
+            }
+            // Claude Code names the message before; the request still has the whole history.
+            [Key::Diagnostics, Key::PreviousMessageId] => self.previous.last(value),
+            [Key::Conversation] | [Key::Conversation, Key::Id] => {
+                self.is_continued |= matches!(value, Value::Piece(_));
+                self.conversation.last(value);
+            }
+            [Key::Metadata, Key::UserId] => self.user_id.last(value),
+            [Key::Metadata, Key::SessionId] => self.metadata_session.last(value),
+            [Key::Metadata, Key::ThreadId] => self.metadata_thread.last(value),
+            [Key::Metadata, Key::ConversationId] => self.metadata_conversation.last(value),
+            [Key::Metadata, Key::TraceId] => self.trace.last(value),
+            [Key::SessionId] => self.session.last(value),
+            [Key::PromptCache] => self.cache_key.last(value),
+            [root, inner @ ..] if api.prompt.contains(root) => {
+                self.prompt(*root, inner, value, keeps_text);
+            }
+            _ => {}
+        }
+    }
+
+    fn prompt(&mut self, root: Key, inner: &[Key], value: Value<'_>, keeps_text: bool) {
+        let is_turns = matches!(root, Key::Messages | Key::Input);
+        if is_turns && inner.is_empty() {
+            self.has_shape |= matches!(value, Value::Array | Value::Begin);
+        }
+        let is_turn = match inner {
+            [] => matches!(value, Value::Begin),
+            [Key::Item] => matches!(value, Value::Object),
+            _ => false,
+        };
+        if is_turns && is_turn {
+            self.messages = self.messages.saturating_add(1);
+        }
+        let is_tools = matches!(root, Key::Tools | Key::Functions);
+        let text = match value {
+            // Definitions reach the model as a whole. Their names and strings without punctuation
+            // have about as many tokens as the provider counts for the JSON.
+            Value::Name(name) if is_tools && !inner.is_empty() => name,
+            // In messages an unknown name is an argument's, so it is the model's own text.
+            Value::Name(name) if inner.len() > 1 && inner.last() == Some(&Key::Other) => name,
+            Value::Piece(piece) if is_tools || is_text(inner) => piece,
+            Value::Number(number) if inner.last() == Some(&Key::Other) => number,
+            Value::End => {
+                self.input.end_part();
+                return;
+            }
+            Value::Object
+            | Value::Array
+            | Value::Close
+            | Value::Begin
+            | Value::Bool(_)
+            | Value::Null
+            | Value::Name(_)
+            | Value::Piece(_)
+            | Value::Number(_) => return,
+        };
+        if keeps_text {
+            self.input.push(text);
+            if !matches!(value, Value::Piece(_)) {
+                self.input.end_part();
+            }
+        } else {
+            self.input.skip(text);
+        }
+    }
+
+    /// The id that stands for the session, best first.
+    pub(in crate::llm) fn session_id(&self) -> Option<String> {
+        session_of_user_id(self.user_id.as_str())
+            .or_else(|| self.conversation.some())
+            .or_else(|| self.metadata_session.some())
+            .or_else(|| self.session.some())
+            .or_else(|| self.metadata_thread.some())
+            .or_else(|| self.metadata_conversation.some())
+            .or_else(|| self.cache_key.some())
+            .or_else(|| self.trace.some())
+    }
+}
+
+/// True unless the string is an id, a link, a type or bytes of a picture: those are no text.
+fn is_text(inner: &[Key]) -> bool {
+    !matches!(
+        inner.last(),
+        Some(
+            Key::CacheControl
+                | Key::CallId
+                | Key::Data
+                | Key::Detail
+                | Key::EncryptedContent
+                | Key::FileData
+                | Key::FileId
+                | Key::Id
+                | Key::ImageUrl
+                | Key::MediaType
+                | Key::Signature
+                | Key::Status
+                | Key::ToolCallId
+                | Key::ToolUseId
+                | Key::Type
+                | Key::Url
+        )
+    )
+}
+
+/// The session in Claude Code's `metadata.user_id`: a JSON text with `session_id`, in older
+/// versions `user_..._account_..._session_<uuid>`. Anything else may name a person and is dropped,
+/// as are the other parts of these two.
+fn session_of_user_id(user_id: &str) -> Option<String> {
+    if !user_id.starts_with('{') {
+        let (_, session) = user_id.strip_prefix("user_")?.rsplit_once("_session_")?;
+        return printable(session, SESSION_ID_BYTES);
+    }
+    let mut session = Word::<SESSION_ID_BYTES>::default();
+    let mut each = |path: &[Key], value: Value<'_>| {
+        if path == [Key::SessionId] {
+            session.last(value);
+        }
+    };
+    Scanner::default().push(user_id.as_bytes(), &mut each);
+    session.some()
+}
+
+/// `text` without control characters and cut at `cap` bytes; `None` if nothing is left.
+pub(in crate::llm) fn printable(text: &str, cap: usize) -> Option<String> {
+    let mut kept: String = text
+        .chars()
+        .filter(|character| !character.is_control())
+        .collect();
+    kept.truncate(kept.floor_char_boundary(cap));
+    (!kept.is_empty()).then_some(kept)
+}

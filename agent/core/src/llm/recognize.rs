@@ -1,0 +1,319 @@
+//! Says which exchanges are LLM calls, and of whom.
+//!
+//! The path and the method decide, then the shape of the bodies; the host only names the provider,
+//! since gateways and self-hosted servers speak the same APIs, and the providers' own hosts carry
+//! much that is no call.
+
+use super::Provider;
+use super::provider::{APIS, Api, printable};
+use crate::http::{Headers, RequestHead};
+
+/// The provider of a host that is on no list.
+pub(super) const OTHER: Provider = Provider("other");
+
+/// Hosts of the providers. `*` stands for a part of one label; a leading `*.` for one or more
+/// labels. Sources: the SDKs' default addresses and the providers' documentation.
+const HOSTS: [(&str, &str); 58] = [
+    ("api.anthropic.com", "anthropic"),
+    ("api.openai.com", "openai"),
+    ("*.api.openai.com", "openai"),
+    ("chatgpt.com", "openai"),
+    ("*.openai.azure.com", "azure"),
+    ("*.openai.azure.us", "azure"),
+    ("*.cognitiveservices.azure.com", "azure"),
+    ("*.services.ai.azure.com", "azure"),
+    ("generativelanguage.googleapis.com", "google"),
+    ("aiplatform.googleapis.com", "google"),
+    ("*-aiplatform.googleapis.com", "google"),
+    ("aiplatform.*.rep.googleapis.com", "google"),
+    ("*.mtls.googleapis.com", "google"),
+    ("cloudcode-pa.googleapis.com", "google"),
+    ("bedrock-runtime.*.amazonaws.com", "bedrock"),
+    ("bedrock-runtime-fips.*.amazonaws.com", "bedrock"),
+    ("bedrock-runtime.*.amazonaws.com.cn", "bedrock"),
+    ("bedrock-runtime.*.api.aws", "bedrock"),
+    ("bedrock-mantle.*.api.aws", "bedrock"),
+    ("*.bedrock-runtime.*.vpce.amazonaws.com", "bedrock"),
+    ("ai-gateway.vercel.sh", "vercel"),
+    ("openrouter.ai", "openrouter"),
+    ("api.x.ai", "xai"),
+    ("*.api.x.ai", "xai"),
+    ("api.deepseek.com", "deepseek"),
+    ("api.groq.com", "groq"),
+    ("api.together.xyz", "together"),
+    ("api.together.ai", "together"),
+    ("api.fireworks.ai", "fireworks"),
+    ("api.perplexity.ai", "perplexity"),
+    ("api.mistral.ai", "mistral"),
+    ("codestral.mistral.ai", "mistral"),
+    ("api.cohere.com", "cohere"),
+    ("api.cohere.ai", "cohere"),
+    ("api.githubcopilot.com", "copilot"),
+    ("api.*.githubcopilot.com", "copilot"),
+    ("models.github.ai", "github"),
+    ("*.cursor.sh", "cursor"),
+    ("api.cerebras.ai", "cerebras"),
+    ("api.moonshot.ai", "moonshot"),
+    ("api.moonshot.cn", "moonshot"),
+    ("api.z.ai", "zai"),
+    ("api.minimax.io", "minimax"),
+    ("dashscope.aliyuncs.com", "alibaba"),
+    ("dashscope-*.aliyuncs.com", "alibaba"),
+    ("integrate.api.nvidia.com", "nvidia"),
+    ("api.deepinfra.com", "deepinfra"),
+    ("api.sambanova.ai", "sambanova"),
+    ("api.hyperbolic.xyz", "hyperbolic"),
+    ("router.huggingface.co", "huggingface"),
+    ("ollama.com", "ollama"),
+    ("*.cloud.databricks.com", "databricks"),
+    ("*.azuredatabricks.net", "databricks"),
+    ("*.gcp.databricks.com", "databricks"),
+    ("ark.*.volces.com", "volcengine"),
+    ("llm.chutes.ai", "chutes"),
+    ("api.novita.ai", "novita"),
+    ("api.siliconflow.cn", "siliconflow"),
+];
+
+/// The API that a request calls; `None` for everything else on those hosts: counts, batches,
+/// polls, model lists and telemetry.
+pub(super) fn api(head: &RequestHead) -> Option<&'static Api> {
+    if head.method != "POST" {
+        return None;
+    }
+    let path = head.path.strip_suffix('/').unwrap_or(&head.path);
+    APIS.into_iter().find(|api| path.ends_with(api.path))
+}
+
+/// The deployment that an Azure path names; it stands for the model where the body names none.
+pub(super) fn deployment(path: &str) -> Option<String> {
+    let (_, rest) = path.split_once("/openai/deployments/")?;
+    printable(rest.split('/').next()?, 256)
+}
+
+/// The provider of a host name; [`OTHER`] if it is on no list.
+pub(super) fn provider(host: &str) -> Provider {
+    let host = host.strip_suffix('.').unwrap_or(host);
+    let known = HOSTS.iter().find(|(pattern, _)| matches(pattern, host));
+    known.map_or(OTHER, |(_, name)| Provider(name))
+}
+
+fn matches(pattern: &str, host: &str) -> bool {
+    let (pattern, is_below) = pattern
+        .strip_prefix("*.")
+        .map_or((pattern, false), |rest| (rest, true));
+    let mut labels = host.rsplit('.');
+    for wanted in pattern.rsplit('.') {
+        let Some(label) = labels.next() else {
+            return false;
+        };
+        if !matches_label(wanted, label) {
+            return false;
+        }
+    }
+    labels.next().is_some_and(|label| !label.is_empty()) == is_below
+}
+
+fn matches_label(wanted: &str, label: &str) -> bool {
+    let Some((start, end)) = wanted.split_once('*') else {
+        return wanted.eq_ignore_ascii_case(label);
+    };
+    let begins = label
+        .get(..start.len())
+        .is_some_and(|part| part.eq_ignore_ascii_case(start));
+    let rest = label.get(start.len()..).unwrap_or_default();
+    let tail = rest
+        .len()
+        .checked_sub(end.len())
+        .filter(|left| *left > 0)
+        .and_then(|at| rest.get(at..));
+    begins && tail.is_some_and(|tail| tail.eq_ignore_ascii_case(end))
+}
+
+/// The host in a `Host` field, without the port and in lower case (RFC 9110, section 7.2).
+pub(super) fn host_name(field: &str) -> Option<String> {
+    let name = match field.strip_prefix('[') {
+        Some(address) => address.split(']').next().unwrap_or_default(),
+        None => field.split(':').next().unwrap_or_default(),
+    };
+    printable(&name.to_ascii_lowercase(), 255)
+}
+
+/// Header fields that hold a session id, best first, whoever sends them.
+const SESSION_FIELDS: [&str; 4] = [
+    "x-claude-code-session-id",
+    "x-session-id",
+    "x-session-affinity",
+    "x-litellm-session-id",
+];
+
+/// The same under names so general that they are taken only from Codex and opencode; the session
+/// goes before the thread, which is a part of it.
+const CODEX_SESSION_FIELDS: [&str; 4] =
+    ["session-id", "session_id", "thread-id", "conversation_id"];
+
+/// The session id in the header.
+pub(super) fn session_id(headers: &Headers) -> Option<String> {
+    let agent = headers.first("user-agent").unwrap_or_default();
+    let is_codex = ["codex", "opencode"].iter().any(|name| {
+        agent
+            .get(..name.len())
+            .is_some_and(|start| start.eq_ignore_ascii_case(name))
+            || headers
+                .first("originator")
+                .is_some_and(|originator| originator.starts_with(name))
+    });
+    let codex = CODEX_SESSION_FIELDS.iter().filter(|_| is_codex);
+    let mut fields = SESSION_FIELDS.iter().chain(codex);
+    fields
+        .find_map(|name| headers.first(name).filter(is_session_id))
+        .map(str::to_owned)
+}
+
+/// LIMIT: 8 to 128 characters that ids consist of. Shorter ones are counters, and anything else
+/// may be content.
+fn is_session_id(value: &&str) -> bool {
+    (8..=128).contains(&value.len())
+        && value
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::llm::Endpoint;
+
+    fn endpoint(method: &str, path: &str) -> Option<Endpoint> {
+        let head = RequestHead {
+            method: method.to_owned(),
+            path: path.to_owned(),
+            headers: Headers::default(),
+        };
+        api(&head).map(|api| api.endpoint)
+    }
+
+    #[test]
+    fn calls_are_recognised_by_path_under_any_prefix() {
+        for (path, expected) in [
+            ("/v1/messages", Endpoint::AnthropicMessages),
+            ("/v1/messages/", Endpoint::AnthropicMessages),
+            ("/anthropic/v1/messages", Endpoint::AnthropicMessages),
+            ("/v1/chat/completions", Endpoint::OpenAiChat),
+            ("/chat/completions", Endpoint::OpenAiChat),
+            (
+                "/openai/deployments/mine/chat/completions",
+                Endpoint::OpenAiChat,
+            ),
+            ("/compatible-mode/v1/chat/completions", Endpoint::OpenAiChat),
+            ("/v1/responses", Endpoint::OpenAiResponses),
+            ("/backend-api/codex/responses", Endpoint::OpenAiResponses),
+        ] {
+            assert_eq!(endpoint("POST", path), Some(expected), "{path}");
+            assert_eq!(endpoint("GET", path), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn trap_16_counts_batches_and_polls_are_no_calls() {
+        for path in [
+            "/v1/messages/count_tokens",
+            "/v1/messages/batches",
+            "/v1/threads/thread_1/messages",
+            "/v1/responses/input_tokens",
+            "/v1/responses/compact",
+            "/v1/responses/resp_1/cancel",
+            "/v1/my-responses",
+            "/v1/embeddings",
+            "/api/event_logging/v2/batch",
+            "/",
+            "",
+        ] {
+            assert_eq!(endpoint("POST", path), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn hosts_name_the_provider_on_label_boundaries() {
+        for (host, expected) in [
+            ("api.anthropic.com", "anthropic"),
+            ("API.Anthropic.com.", "anthropic"),
+            ("eu.api.openai.com", "openai"),
+            ("mine.openai.azure.com", "azure"),
+            ("us-central1-aiplatform.googleapis.com", "google"),
+            ("aiplatform.eu.rep.googleapis.com", "google"),
+            ("bedrock-runtime.us-east-1.amazonaws.com", "bedrock"),
+            ("api.enterprise.githubcopilot.com", "copilot"),
+            ("evilapi.anthropic.com.example", "other"),
+            ("xapi.anthropic.com", "other"),
+            ("openai.azure.com", "other"),
+            (".openai.azure.com", "other"),
+            ("-aiplatform.googleapis.com", "other"),
+            ("a.b.githubcopilot.com", "other"),
+            ("127.0.0.1", "other"),
+            ("", "other"),
+        ] {
+            assert_eq!(provider(host).0, expected, "{host}");
+        }
+    }
+
+    #[test]
+    fn the_port_is_no_part_of_a_host_name() {
+        assert_eq!(host_name("Localhost:8443").as_deref(), Some("localhost"));
+        assert_eq!(host_name("[::1]:8443").as_deref(), Some("::1"));
+        assert_eq!(host_name(""), None);
+    }
+
+    fn session(fields: &[(&'static str, &str)]) -> Option<String> {
+        let mut headers = Headers::default();
+        for (name, value) in fields {
+            headers.push(name, (*value).to_owned());
+        }
+        session_id(&headers)
+    }
+
+    #[test]
+    fn session_ids_are_taken_from_known_fields() {
+        let id = "0b9e6b0e-7f0e-4f0a-9f5e-1a2b3c4d5e6f";
+        let codex = ("user-agent", "codex_exec/0.169.0 (Linux; x86_64)");
+        let curl = ("user-agent", "curl/8.5.0");
+        assert_eq!(
+            session(&[curl, ("x-claude-code-session-id", id)]).as_deref(),
+            Some(id)
+        );
+        assert_eq!(
+            session(&[curl, ("x-litellm-session-id", "run_12345")]).as_deref(),
+            Some("run_12345")
+        );
+        assert_eq!(
+            session(&[codex, ("thread-id", "thread-0001"), ("session-id", id)]).as_deref(),
+            Some(id)
+        );
+        assert_eq!(
+            session(&[("originator", "opencode"), ("session-id", id)]).as_deref(),
+            Some(id)
+        );
+        assert_eq!(session(&[curl, ("session-id", id)]), None);
+        assert_eq!(session(&[curl, ("x-parent-session-id", id)]), None);
+    }
+
+    #[test]
+    fn a_session_id_has_8_to_128_characters_of_an_id() {
+        let valid = ["12345678".to_owned(), "a".repeat(128)];
+        let invalid = [
+            "1234567".to_owned(),
+            "a".repeat(129),
+            "me@example.org".to_owned(),
+            "12345678\u{1b}".to_owned(),
+        ];
+        assert!(
+            valid
+                .iter()
+                .all(|id| session(&[("x-session-id", id)]).as_deref() == Some(id))
+        );
+        assert!(
+            invalid
+                .iter()
+                .all(|id| session(&[("x-session-id", id)]).is_none())
+        );
+    }
+}

@@ -1,0 +1,401 @@
+//! The stage: which exchanges are open as calls, and which connections are worth reading.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::call::{Ending, OpenCall};
+use super::provider::printable;
+use super::{LlmEvent, recognize};
+use crate::event::{ConnId, Timestamp};
+use crate::http::{EXCHANGE_IDLE, ExchangeId, HttpEvent, RequestHead, Role};
+use crate::stats::Stats;
+
+/// LIMIT: exchanges in a row that are no calls, after which a connection to an unknown host is
+/// ignored. A client of a gateway may look up models and settings first; eight are more than any
+/// client seen, and cheap.
+const FOREIGN_EXCHANGES: u32 = 8;
+
+/// LIMIT: bytes of one body that is no call, after which a connection to an unknown host is
+/// ignored: a download, not a look-up.
+const FOREIGN_BYTES: u64 = 1 << 20;
+
+/// LIMIT: exchanges without a call that may wait for their response on one connection; of more,
+/// the bytes and the ends are not noticed, so that the connection is ignored later.
+const FOREIGN_OPEN: usize = 64;
+
+/// LIMIT: silence after which an open call is given up. The HTTP stage ends an exchange after
+/// [`EXCHANGE_IDLE`]; this is the net below it.
+const CALL_IDLE: Duration = EXCHANGE_IDLE.saturating_mul(2);
+
+/// Limits of the stage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Calls that may be open at once; beyond, the oldest is given up and counted.
+    pub open_calls: usize,
+    /// Connections that are remembered; beyond, the oldest is forgotten, which may cost it its
+    /// provider's name.
+    pub connections: usize,
+    /// Bytes that all open calls hold, text to count above all. Beyond, text is measured but not
+    /// kept, and its tokens are taken from its length; at twice as much (long lines of streams are
+    /// held, too) the oldest calls are given up and counted.
+    pub held_bytes: usize,
+}
+
+impl Default for Limits {
+    /// LIMIT: 1,024 calls, five times the largest test; 8,192 connections; 32 MiB, so that
+    /// the double is what the agent may hold in all.
+    fn default() -> Self {
+        Self {
+            open_calls: 1024,
+            connections: 8192,
+            held_bytes: 32 << 20,
+        }
+    }
+}
+
+/// The stage.
+pub struct Llm {
+    limits: Limits,
+    calls: BTreeMap<ExchangeId, OpenCall>,
+    connections: BTreeMap<ConnId, Connection>,
+    /// Bytes that the open calls hold.
+    held_bytes: usize,
+    /// No call can be idle before this moment.
+    next_idle: Option<Timestamp>,
+}
+
+/// What is known of a connection.
+#[derive(Default)]
+struct Connection {
+    server_name: Option<String>,
+    /// True once its host turned out to be a provider's.
+    is_provider: bool,
+    is_ignored: bool,
+    /// Exchanges in a row that were no calls.
+    foreign: u32,
+    /// Exchanges without a call that are open.
+    foreign_open: Vec<u64>,
+    /// Body bytes since the last request of these began.
+    foreign_bytes: u64,
+}
+
+impl Llm {
+    /// A stage that has seen nothing.
+    pub const fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            calls: BTreeMap::new(),
+            connections: BTreeMap::new(),
+            held_bytes: 0,
+            next_idle: None,
+        }
+    }
+
+    /// Takes one event; appends the calls that it ends and the connections that it shows to be
+    /// none of ours.
+    pub fn handle(&mut self, event: HttpEvent, stats: &mut Stats, out: &mut Vec<LlmEvent>) {
+        match event {
+            HttpEvent::ServerName { conn, name } => {
+                let name = recognize::host_name(&name);
+                let connection = self.connection(conn);
+                connection.is_provider |= name
+                    .as_deref()
+                    .is_some_and(|name| recognize::provider(name) != recognize::OTHER);
+                connection.server_name = name;
+            }
+            HttpEvent::Request {
+                id,
+                role: Role::Server,
+                ..
+            } => self.ignore(id.conn, stats, out),
+            HttpEvent::Request {
+                at,
+                id,
+                role: Role::Client,
+                head,
+            } => self.request(at, id, &head, stats, out),
+            HttpEvent::RequestBody { id, bytes } => {
+                let keeps_text = self.held_bytes < self.limits.held_bytes;
+                let taken = self.with_call(id, |call| call.request_body(&bytes, keeps_text));
+                if taken.is_none() {
+                    self.foreign_body(id, bytes.len(), stats, out);
+                }
+            }
+            HttpEvent::RequestGap { id, .. } => {
+                self.with_call(id, OpenCall::request_gap);
+            }
+            HttpEvent::RequestEnd { at, id, end } => {
+                self.with_call(id, |call| call.request_end(at, end));
+            }
+            HttpEvent::Response { at, id, head } => {
+                self.with_call(id, |call| call.response(at, &head));
+            }
+            HttpEvent::ResponseBody { at, id, bytes } => {
+                let keeps_text = self.held_bytes < self.limits.held_bytes;
+                match self.with_call(id, |call| call.response_body(at, &bytes, keeps_text)) {
+                    Some(Some(terminal)) => {
+                        self.finish(at, id, Ending::Terminal(terminal), stats, out);
+                    }
+                    Some(None) => {
+                        let most = self.limits.held_bytes.saturating_mul(2);
+                        while self.held_bytes > most && !self.calls.is_empty() {
+                            self.evict(at, stats, out);
+                        }
+                    }
+                    None => self.foreign_body(id, bytes.len(), stats, out),
+                }
+            }
+            HttpEvent::ResponseGap { id, .. } => {
+                self.with_call(id, OpenCall::response_gap);
+            }
+            HttpEvent::ResponseEnd { at, id, end } => {
+                self.finish(at, id, Ending::Body(end), stats, out);
+                self.foreign_end(id, stats, out);
+            }
+            HttpEvent::Dismissed { at, conn, .. } => {
+                self.give_up(at, conn, stats, out);
+                let name = self
+                    .connections
+                    .get(&conn)
+                    .and_then(|connection| connection.server_name.as_deref());
+                if name.is_some_and(|name| recognize::provider(name) != recognize::OTHER) {
+                    out.push(LlmEvent::Undecodable { at, conn });
+                }
+                self.ignore(conn, stats, out);
+            }
+            HttpEvent::Closed { at, conn } => {
+                self.give_up(at, conn, stats, out);
+                self.connections.remove(&conn);
+            }
+        }
+    }
+
+    /// Gives up the calls that have been silent for too long.
+    pub fn expire(&mut self, now: Timestamp, stats: &mut Stats, out: &mut Vec<LlmEvent>) {
+        if self.next_idle.is_none_or(|next| now < next) {
+            return;
+        }
+        let is_due = |call: &&OpenCall| call.seen() + CALL_IDLE <= now;
+        let due: Vec<ExchangeId> = self
+            .calls
+            .iter()
+            .filter(|(_, call)| is_due(call))
+            .map(|(id, _)| *id)
+            .collect();
+        for id in due {
+            self.finish(now, id, Ending::GivenUp, stats, out);
+        }
+        self.next_idle = self
+            .calls
+            .values()
+            .map(|call| call.seen() + CALL_IDLE)
+            .min();
+    }
+
+    /// When [`Llm::expire`] has something to do at the earliest.
+    pub const fn deadline(&self) -> Option<Timestamp> {
+        self.next_idle
+    }
+
+    #[cfg(test)]
+    pub(super) fn connection_count(&self) -> usize {
+        self.connections.len()
+    }
+
+    /// Bytes that the open calls hold: text to count, and lines of streams that are not complete.
+    pub const fn held_bytes(&self) -> usize {
+        self.held_bytes
+    }
+
+    /// Changes a call, if it is open, and keeps the account of what is held.
+    fn with_call<T>(
+        &mut self,
+        id: ExchangeId,
+        change: impl FnOnce(&mut OpenCall) -> T,
+    ) -> Option<T> {
+        let call = self.calls.get_mut(&id)?;
+        let before = call.held_bytes();
+        let result = change(call);
+        let after = call.held_bytes();
+        self.held_bytes = self.held_bytes.saturating_add(after).saturating_sub(before);
+        Some(result)
+    }
+
+    fn connection(&mut self, conn: ConnId) -> &mut Connection {
+        if !self.connections.contains_key(&conn)
+            && self.connections.len() >= self.limits.connections
+        {
+            let oldest = self
+                .connections
+                .keys()
+                .min_by_key(|conn| (conn.since, **conn))
+                .copied();
+            if let Some(oldest) = oldest {
+                self.connections.remove(&oldest);
+            }
+        }
+        self.connections.entry(conn).or_default()
+    }
+
+    fn request(
+        &mut self,
+        at: Timestamp,
+        id: ExchangeId,
+        head: &RequestHead,
+        stats: &mut Stats,
+        out: &mut Vec<LlmEvent>,
+    ) {
+        let host = head.headers.first("host").and_then(recognize::host_name);
+        let connection = self.connection(id.conn);
+        let names = [connection.server_name.as_deref(), host.as_deref()];
+        let provider = names
+            .into_iter()
+            .flatten()
+            .map(recognize::provider)
+            .find(|name| *name != recognize::OTHER);
+        connection.is_provider |= provider.is_some();
+        if connection.is_ignored {
+            return;
+        }
+        let Some(api) = recognize::api(head) else {
+            connection.foreign_bytes = 0;
+            if connection.foreign_open.len() < FOREIGN_OPEN {
+                connection.foreign_open.push(id.number);
+            }
+            return;
+        };
+        let server_name = connection
+            .server_name
+            .clone()
+            .or(host)
+            .and_then(|name| printable(&name, 255));
+        if self.calls.len() >= self.limits.open_calls {
+            self.evict(at, stats, out);
+        }
+        let provider = provider.unwrap_or(recognize::OTHER);
+        // A number that comes twice would be nonsense of the stage before; the first is given up.
+        self.finish(at, id, Ending::GivenUp, stats, out);
+        self.calls
+            .insert(id, OpenCall::new(api, id, at, provider, server_name, head));
+        let idle = at + CALL_IDLE;
+        self.next_idle = Some(self.next_idle.map_or(idle, |next| next.min(idle)));
+    }
+
+    /// Gives up the oldest call.
+    fn evict(&mut self, at: Timestamp, stats: &mut Stats, out: &mut Vec<LlmEvent>) {
+        let calls = self.calls.iter();
+        let oldest = calls.min_by_key(|(id, call)| (call.started(), **id));
+        if let Some(oldest) = oldest.map(|(id, _)| *id) {
+            stats.calls_evicted += 1;
+            self.finish(at, oldest, Ending::GivenUp, stats, out);
+        }
+    }
+
+    /// Ends a call, if it is open.
+    fn finish(
+        &mut self,
+        at: Timestamp,
+        id: ExchangeId,
+        ending: Ending,
+        stats: &mut Stats,
+        out: &mut Vec<LlmEvent>,
+    ) {
+        let Some(call) = self.calls.remove(&id) else {
+            return;
+        };
+        if self.calls.is_empty() {
+            self.next_idle = None;
+        }
+        self.held_bytes = self.held_bytes.saturating_sub(call.held_bytes());
+        let connection = self.connections.get_mut(&id.conn);
+        if let Some(call) = call.finish(at, ending, stats) {
+            stats.calls += 1;
+            out.push(LlmEvent::Call(Box::new(call)));
+            if let Some(connection) = connection {
+                connection.foreign = 0;
+            }
+        } else {
+            stats.not_a_call += 1;
+            if let Some(connection) = connection {
+                connection.foreign += 1;
+            }
+            self.judge(id.conn, stats, out);
+        }
+    }
+
+    fn foreign_body(
+        &mut self,
+        id: ExchangeId,
+        bytes: usize,
+        stats: &mut Stats,
+        out: &mut Vec<LlmEvent>,
+    ) {
+        let Some(connection) = self.connections.get_mut(&id.conn) else {
+            return;
+        };
+        // What comes of a call after its terminal event is not foreign.
+        if connection.foreign_open.contains(&id.number) {
+            connection.foreign_bytes = connection.foreign_bytes.saturating_add(bytes as u64);
+            self.judge(id.conn, stats, out);
+        }
+    }
+
+    fn foreign_end(&mut self, id: ExchangeId, stats: &mut Stats, out: &mut Vec<LlmEvent>) {
+        let Some(connection) = self.connections.get_mut(&id.conn) else {
+            return;
+        };
+        let open = connection.foreign_open.len();
+        connection
+            .foreign_open
+            .retain(|number| *number != id.number);
+        if connection.foreign_open.len() < open {
+            connection.foreign += 1;
+            self.judge(id.conn, stats, out);
+        }
+    }
+
+    /// Ignores a connection to an unknown host once it is clearly no LLM traffic.
+    fn judge(&mut self, conn: ConnId, stats: &mut Stats, out: &mut Vec<LlmEvent>) {
+        let Some(connection) = self.connections.get(&conn) else {
+            return;
+        };
+        let is_foreign =
+            connection.foreign >= FOREIGN_EXCHANGES || connection.foreign_bytes > FOREIGN_BYTES;
+        if is_foreign
+            && !connection.is_provider
+            && self.calls.range(exchanges_of(conn)).next().is_none()
+        {
+            self.ignore(conn, stats, out);
+        }
+    }
+
+    /// Says once that a connection is to be ignored.
+    fn ignore(&mut self, conn: ConnId, stats: &mut Stats, out: &mut Vec<LlmEvent>) {
+        let connection = self.connection(conn);
+        if !connection.is_ignored {
+            connection.is_ignored = true;
+            connection.foreign_open = Vec::new();
+            stats.connections_ignored += 1;
+            out.push(LlmEvent::Ignore { conn });
+        }
+    }
+
+    /// Ends the calls of a connection of which nothing more comes.
+    fn give_up(&mut self, at: Timestamp, conn: ConnId, stats: &mut Stats, out: &mut Vec<LlmEvent>) {
+        let open: Vec<ExchangeId> = self
+            .calls
+            .range(exchanges_of(conn))
+            .map(|(id, _)| *id)
+            .collect();
+        for id in open {
+            self.finish(at, id, Ending::GivenUp, stats, out);
+        }
+    }
+}
+
+fn exchanges_of(conn: ConnId) -> std::ops::RangeInclusive<ExchangeId> {
+    ExchangeId { conn, number: 0 }..=ExchangeId {
+        conn,
+        number: u64::MAX,
+    }
+}

@@ -1,0 +1,270 @@
+use super::*;
+
+pub(super) const REQUEST: &str = r#"{"model":"claude-opus-5-5","max_tokens":100,"stream":true,
+    "metadata":{"user_id":"{\"device_id\":\"d1\",\"account_uuid\":\"a1\",\"session_id\":\"5e551011-0000\"}"},
+    "system":[{"type":"text","text":"Be brief."}],
+    "messages":[{"role":"user","content":"Hello"}]}"#;
+
+const START: &str = r#"{"type":"message_start","message":{"id":"msg_01","type":"message","role":"assistant",
+    "model":"claude-opus-5-5-20260901","content":[],"stop_reason":null,"usage":{"input_tokens":10,
+    "cache_creation_input_tokens":7,"cache_read_input_tokens":90,
+    "cache_creation":{"ephemeral_5m_input_tokens":4,"ephemeral_1h_input_tokens":3},"output_tokens":1}}}"#;
+const DELTA: &str =
+    r#"{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"Hi there"}}"#;
+const USAGE: &str = r#"{"type":"message_delta","delta":{"stop_reason":"end_turn"},"usage":{"output_tokens":25,
+    "output_tokens_details":{"thinking_tokens":9}}}"#;
+const STOP: &str = r#"{"type":"message_stop"}"#;
+
+pub(super) fn stream(payloads: &[&str]) -> Talk {
+    let text: String = payloads
+        .iter()
+        .map(|payload| format!("event: any\r\ndata: {}\r\n\r\n", payload.replace('\n', " ")))
+        .collect();
+    Talk::new(
+        "/v1/messages",
+        REQUEST,
+        "text/event-stream; charset=utf-8",
+        &text,
+    )
+}
+
+pub(super) fn whole() -> Talk {
+    stream(&[START, r#"{"type":"ping"}"#, DELTA, USAGE, STOP])
+}
+
+fn expected(talk: &Talk) -> LlmCall {
+    LlmCall {
+        exchange: exchange(0),
+        started: at(1),
+        first_token: Some(at(3)),
+        ended: at(3),
+        provider: Provider("other"),
+        endpoint: Endpoint::AnthropicMessages,
+        server_name: Some("llm.example".to_owned()),
+        model_requested: Some("claude-opus-5-5".to_owned()),
+        model_served: Some("claude-opus-5-5-20260901".to_owned()),
+        is_stream: true,
+        http_status: Some(200),
+        outcome: Outcome::Complete,
+        stop_reason: Some("end_turn".to_owned()),
+        usage: Usage {
+            input_uncached: Some(10),
+            cache_read: Some(90),
+            cache_write_5m: Some(4),
+            cache_write_1h: Some(3),
+            cache_write_other: Some(0),
+            output: Some(25),
+            reasoning: Some(9),
+        },
+        usage_source: UsageSource::Provider,
+        response_id: Some("msg_01".to_owned()),
+        user_agent: None,
+        originator: None,
+        hints: SessionHints {
+            body_id: Some("5e551011-0000".to_owned()),
+            ..SessionHints::default()
+        },
+        observed_bytes: talk.bytes(),
+        countable: None,
+    }
+}
+
+#[test]
+fn a_stream_is_read_whole() {
+    assert_eq!(whole().call(), expected(&whole()));
+}
+
+#[test]
+fn a_body_is_read_whole() {
+    let body = r#"{"id":"msg_01","type":"message","role":"assistant","model":"claude-opus-5-5-20260901",
+        "content":[{"type":"text","text":"Hi"},{"type":"tool_use","id":"t","name":"f","input":{"usage":{"output_tokens":7}}}],
+        "stop_reason":"end_turn","usage":{"input_tokens":10,"cache_creation_input_tokens":7,
+        "cache_read_input_tokens":90,"cache_creation":{"ephemeral_5m_input_tokens":4,"ephemeral_1h_input_tokens":3},
+        "output_tokens":25,"output_tokens_details":{"thinking_tokens":9}}}"#;
+    let talk = Talk::new(
+        "/v1/messages",
+        &REQUEST.replace("true", "false"),
+        "application/json",
+        body,
+    );
+    assert_eq!(
+        talk.call(),
+        LlmCall {
+            is_stream: false,
+            first_token: None,
+            ..expected(&talk)
+        }
+    );
+}
+
+#[test]
+fn trap_2_a_message_delta_overwrites_and_keeps_what_it_lacks() {
+    let early =
+        r#"{"type":"message_delta","delta":{},"usage":{"input_tokens":50,"output_tokens":5}}"#;
+    let talk = stream(&[START, early, DELTA, USAGE, STOP]);
+    let usage = Usage {
+        input_uncached: Some(50),
+        ..expected(&talk).usage
+    };
+    assert_eq!(
+        talk.call(),
+        LlmCall {
+            usage,
+            ..expected(&talk)
+        }
+    );
+}
+
+#[test]
+fn trap_3_a_compaction_pass_is_added_and_an_advisors_is_noticed() {
+    let usage = r#"{"type":"message_delta","delta":{"stop_reason":"end_turn"},"usage":{"output_tokens":25,
+        "iterations":[{"type":"compaction","input_tokens":1000,"output_tokens":200,"cache_read_input_tokens":1},
+        {"type":"message","input_tokens":10,"output_tokens":25},
+        {"type":"advisor_message","model":"m","input_tokens":5000,"output_tokens":5}]}}"#;
+    let (out, stats) = stream(&[START, usage, STOP]).run();
+    let call = &calls(out)[0];
+    assert_eq!(
+        verdict(call),
+        (
+            Outcome::Complete,
+            UsageSource::Provider,
+            Some(1010),
+            Some(225)
+        )
+    );
+    assert_eq!(
+        (call.usage.cache_read, stats.usage_unrecorded),
+        (Some(91), 1)
+    );
+}
+
+#[test]
+fn trap_7_a_hang_up_after_the_terminal_event_is_normal() {
+    for end in [BodyEnd::Cut, BodyEnd::Lost, BodyEnd::Refused] {
+        assert_eq!(whole().end(end).call(), expected(&whole()));
+    }
+}
+
+#[test]
+fn a_reply_cut_after_its_start_has_the_input_and_no_output() {
+    let call = stream(&[START, DELTA]).end(BodyEnd::Cut).call();
+    assert_eq!(
+        verdict(&call),
+        (
+            Outcome::Aborted,
+            UsageSource::ProviderPartial,
+            Some(10),
+            None
+        )
+    );
+    let countable = call.countable.expect("the output is to be counted");
+    assert_eq!(countable.output.parts().collect::<Vec<_>>(), ["Hi there"]);
+}
+
+#[test]
+fn a_reply_cut_after_its_usage_is_partial() {
+    let call = stream(&[START, DELTA, USAGE]).end(BodyEnd::Cut).call();
+    assert_eq!(
+        verdict(&call),
+        (
+            Outcome::Aborted,
+            UsageSource::ProviderPartial,
+            Some(10),
+            Some(25)
+        )
+    );
+}
+
+#[test]
+fn an_error_in_the_stream_keeps_the_input() {
+    let error = r#"{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}"#;
+    let call = stream(&[START, error]).call();
+    assert_eq!(
+        verdict(&call),
+        (Outcome::Error, UsageSource::ProviderPartial, Some(10), None)
+    );
+    assert_eq!(call.countable, None);
+}
+
+#[test]
+fn an_error_status_claims_no_tokens() {
+    let body =
+        r#"{"type":"error","error":{"type":"overloaded_error"},"usage":{"output_tokens":3}}"#;
+    let call = Talk::new("/v1/messages", REQUEST, "application/json", body)
+        .status(529)
+        .call();
+    assert_eq!(
+        (call.http_status, call.countable.clone()),
+        (Some(529), None)
+    );
+    assert_eq!(
+        verdict(&call),
+        (Outcome::Error, UsageSource::None, None, None)
+    );
+}
+
+#[test]
+fn the_old_form_of_the_user_id_gives_the_session_only() {
+    let request = REQUEST.replace(
+        r#""{\"device_id\":\"d1\",\"account_uuid\":\"a1\",\"session_id\":\"5e551011-0000\"}""#,
+        r#""user_0a1b_account_a-1_session_5e551011-0000""#,
+    );
+    assert_ne!(request, REQUEST);
+    let mut talk = whole();
+    talk.request = request;
+    assert_eq!(talk.call(), expected(&talk));
+    talk.request = REQUEST.replace("session_id", "nothing");
+    assert_eq!(talk.call().hints, SessionHints::default());
+    talk.request = REQUEST.replace(
+        r#""metadata""#,
+        r#""metadata":{"user_id":"me@example.org"},"x""#,
+    );
+    assert_eq!(talk.call().hints, SessionHints::default());
+}
+
+#[test]
+fn the_prompt_is_gathered_without_ids_and_pictures() {
+    let mut talk =
+        stream(&[r#"{"type":"content_block_delta","delta":{"type":"text_delta","text":"ok"}}"#]);
+    talk.request = r#"{"model":"m","messages":[{"role":"user","content":[{"type":"text","text":"see"},
+        {"type":"image","source":{"type":"base64","media_type":"image/png","data":"QUJD"}}]},
+        {"role":"assistant","content":[{"type":"tool_use","id":"toolu_1","name":"run","input":{"cmd":"ls","n":3}}]}],
+        "tools":[{"name":"run","description":"Runs.","input_schema":{"type":"object"}}]}"#
+        .to_owned();
+    let countable = talk.call().countable.expect("nothing was reported");
+    let parts: Vec<_> = countable.input.parts().collect();
+    assert_eq!(
+        parts,
+        [
+            "user",
+            "see",
+            "assistant",
+            "run",
+            "cmd",
+            "ls",
+            "n",
+            "3",
+            "name",
+            "run",
+            "description",
+            "Runs.",
+            "input_schema",
+            "type",
+            "object"
+        ]
+    );
+    assert_eq!((countable.messages, countable.input_is_partial), (2, false));
+}
+
+#[test]
+fn a_continued_thread_has_no_countable_input() {
+    let mut talk = stream(&[DELTA]).end(BodyEnd::Cut);
+    talk.request = r#"{"model":"m","messages":[],"thread":{"type":"continue","previous_message_id":"msg_00"}}"#.to_owned();
+    let call = talk.call();
+    assert_eq!(call.hints.previous_response_id.as_deref(), Some("msg_00"));
+    assert!(
+        call.countable
+            .expect("nothing was reported")
+            .input_is_partial
+    );
+}

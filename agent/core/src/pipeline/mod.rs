@@ -1,0 +1,240 @@
+//! The order of the stages; nothing else.
+
+use std::collections::VecDeque;
+
+use crate::attribution::{self, Attribution};
+use crate::connection::{self, Connections, Segment};
+use crate::coverage::Coverage;
+pub use crate::coverage::{CoverageMinute, CoverageOutcome};
+use crate::event::{ConnId, Event, ProcId, Timestamp};
+use crate::http::{self, Http, HttpEvent};
+use crate::llm::{self, Llm, LlmCall, LlmEvent};
+use crate::session::{self, Sessions, UsageRecord};
+use crate::stats::Stats;
+use crate::tokens::Tokens;
+
+/// Everything that leaves the core.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// A call to store.
+    Usage(Box<UsageRecord>),
+    /// How much of a process's traffic was understood in one minute.
+    Coverage(CoverageMinute),
+    /// A process ended.
+    ProcessExited {
+        /// Which.
+        id: ProcId,
+        /// When, in milliseconds since the Unix epoch.
+        unix_ms: i64,
+    },
+    /// This connection is no LLM traffic: stop copying it. The only thing that flows towards the
+    /// kernel.
+    Ignore(ConnId),
+}
+
+/// The settings of all stages.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// Limits of the connection stage.
+    pub connection: connection::Limits,
+    /// Limits of the HTTP stage.
+    pub http: http::Limits,
+    /// Limits of the LLM stage.
+    pub llm: llm::Limits,
+    /// Limits of the attribution stage.
+    pub attribution: attribution::Limits,
+    /// Settings of the session stage.
+    pub session: session::Settings,
+}
+
+/// The whole line. After each [`Pipeline::handle`] the caller takes all outputs before it gives
+/// the next event.
+pub struct Pipeline {
+    connections: Connections,
+    http: Http,
+    llm: Llm,
+    tokens: Tokens,
+    attribution: Attribution,
+    sessions: Sessions,
+    coverage: Coverage,
+    stats: Stats,
+    outputs: VecDeque<Output>,
+    segments: Vec<Segment>,
+    messages: Vec<HttpEvent>,
+    calls: Vec<LlmEvent>,
+}
+
+impl Pipeline {
+    /// A line without any state.
+    pub fn new(settings: Settings) -> Self {
+        Self {
+            connections: Connections::new(settings.connection),
+            http: Http::new(settings.http),
+            llm: Llm::new(settings.llm),
+            tokens: Tokens::new(),
+            attribution: Attribution::new(settings.attribution),
+            sessions: Sessions::new(settings.session),
+            coverage: Coverage::default(),
+            stats: Stats::default(),
+            outputs: VecDeque::new(),
+            segments: Vec::new(),
+            messages: Vec::new(),
+            calls: Vec::new(),
+        }
+    }
+
+    /// Takes one event.
+    pub fn handle(&mut self, event: &Event) {
+        self.stats.records += 1;
+        self.attribution.learn(event);
+        self.sessions.learn(event);
+        self.connections
+            .handle(event, &mut self.stats, &mut self.segments);
+        self.advance();
+        match event {
+            Event::Exit { at, pid } => {
+                if let Some(id) = self.attribution.identity(*pid) {
+                    let unix_ms = self.sessions.unix_ms(*at);
+                    self.outputs
+                        .push_back(Output::ProcessExited { id, unix_ms });
+                }
+            }
+            Event::Lost {
+                at, records, bytes, ..
+            } => {
+                self.coverage
+                    .lost(self.sessions.unix_ms(*at), *records, *bytes);
+            }
+            Event::Clock { .. }
+            | Event::Process(_)
+            | Event::Exec { .. }
+            | Event::Opened { .. }
+            | Event::ServerName { .. }
+            | Event::Chunk { .. }
+            | Event::Closed { .. } => {}
+        }
+    }
+
+    /// A ring record that is no event.
+    pub const fn malformed(&mut self) {
+        self.stats.records_malformed += 1;
+    }
+
+    /// Lets time pass: what waited for too long is given up, and finished minutes leave.
+    pub fn expire(&mut self, now: Timestamp) {
+        self.connections
+            .expire(now, &mut self.stats, &mut self.segments);
+        self.advance();
+        self.http.expire(now, &mut self.stats, &mut self.messages);
+        self.advance();
+        self.llm.expire(now, &mut self.stats, &mut self.calls);
+        self.advance();
+        self.sessions.expire(now);
+        self.stats.held_bytes = self.held_bytes() as u64;
+        let unix_ms = self.sessions.unix_ms(now);
+        self.outputs
+            .extend(self.coverage.finished_before(unix_ms).map(Output::Coverage));
+    }
+
+    /// When [`Pipeline::expire`] next has something to do.
+    pub fn deadline(&self) -> Option<Timestamp> {
+        [
+            self.connections.deadline(),
+            self.http.deadline(),
+            self.llm.deadline(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    /// The agent stops: everything that is open ends now.
+    pub fn finish(&mut self, now: Timestamp) {
+        self.connections
+            .finish(now, &mut self.stats, &mut self.segments);
+        self.advance();
+        self.outputs.extend(
+            self.coverage
+                .finished_before(i64::MAX)
+                .map(Output::Coverage),
+        );
+    }
+
+    /// The next output.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// Observed bytes that are held back, text that waits to be counted, and the memory of
+    /// decompressors; bounded by the limits of the stages.
+    pub fn held_bytes(&self) -> usize {
+        self.http
+            .buffered_bytes()
+            .saturating_add(self.http.decoder_bytes())
+            .saturating_add(self.llm.held_bytes())
+    }
+
+    /// Counters since start.
+    pub const fn stats(&self) -> &Stats {
+        &self.stats
+    }
+
+    /// Moves what the stages hold to the end of the line.
+    fn advance(&mut self) {
+        for segment in self.segments.drain(..) {
+            self.http
+                .handle(segment, &mut self.stats, &mut self.messages);
+        }
+        for message in self.messages.drain(..) {
+            self.llm.handle(message, &mut self.stats, &mut self.calls);
+        }
+        for event in std::mem::take(&mut self.calls) {
+            match event {
+                LlmEvent::Call(call) => self.store(*call),
+                LlmEvent::Ignore { conn } => {
+                    self.connections.ignore(conn);
+                    self.outputs.push_back(Output::Ignore(conn));
+                }
+                LlmEvent::Undecodable { at, conn } => {
+                    let process = self.attribution.process_at(conn.pid, at);
+                    self.coverage
+                        .undecodable(self.sessions.unix_ms(at), process);
+                }
+            }
+        }
+    }
+
+    fn store(&mut self, call: LlmCall) {
+        let call = self.tokens.count(call, &mut self.stats);
+        let call = self.attribution.attribute(call, &mut self.stats);
+        let record = self.sessions.record(call);
+        self.coverage.call(&record);
+        self.outputs.push_back(Output::Usage(Box::new(record)));
+    }
+}
+
+/// Runs a whole recording and gives its outputs: what `replay`, the golden tests and the fuzz
+/// targets share.
+pub fn replay(settings: Settings, frames: &[crate::recording::Frame<'_>]) -> (Vec<Output>, Stats) {
+    let mut line = Pipeline::new(settings);
+    let mut outputs = Vec::new();
+    let mut now = Timestamp::default();
+    for frame in frames {
+        match frame.event() {
+            Ok(event) => {
+                if let Some(at) = event.at() {
+                    now = now.max(at);
+                }
+                line.handle(&event);
+            }
+            Err(_malformed) => line.malformed(),
+        }
+        outputs.extend(std::iter::from_fn(|| line.poll_output()));
+    }
+    line.finish(now);
+    outputs.extend(std::iter::from_fn(|| line.poll_output()));
+    (outputs, line.stats().clone())
+}
+
+#[cfg(test)]
+mod tests;

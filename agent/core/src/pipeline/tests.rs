@@ -1,0 +1,233 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::*;
+use crate::event::{Direction, FactSource, Plaintext, Process};
+use crate::llm::CountedText;
+
+const MIB: usize = 1 << 20;
+
+const fn conn(pid: u32) -> ConnId {
+    ConnId {
+        pid,
+        ssl: 0x70,
+        since: at(1),
+    }
+}
+
+const fn at(seconds: u64) -> Timestamp {
+    Timestamp::from_nanos(seconds * 1_000_000_000)
+}
+
+/// A line, and where its connections are.
+struct Run {
+    line: Pipeline,
+    now: Timestamp,
+    written: u64,
+    read: u64,
+}
+
+impl Run {
+    fn new() -> Self {
+        let mut line = Pipeline::new(Settings::default());
+        line.handle(&Event::Clock {
+            at: at(0),
+            unix_ns: 0,
+        });
+        Self {
+            line,
+            now: at(1),
+            written: 0,
+            read: 0,
+        }
+    }
+
+    fn named(&mut self, pid: u32, name: &str) {
+        self.line.handle(&Event::ServerName {
+            at: self.now,
+            conn: conn(pid),
+            name: name.to_owned(),
+        });
+    }
+
+    fn send(&mut self, pid: u32, direction: Direction, bytes: impl Into<Plaintext>) {
+        let bytes = bytes.into();
+        let place = match direction {
+            Direction::Written => &mut self.written,
+            Direction::Read => &mut self.read,
+        };
+        let offset = *place;
+        *place += bytes.len() as u64;
+        self.line.handle(&Event::Chunk {
+            at: self.now,
+            conn: conn(pid),
+            direction,
+            offset,
+            bytes,
+        });
+    }
+
+    fn write(&mut self, bytes: impl AsRef<[u8]>) {
+        self.send(7, Direction::Written, bytes.as_ref().to_vec());
+    }
+
+    fn read(&mut self, bytes: impl AsRef<[u8]>) {
+        self.send(7, Direction::Read, bytes.as_ref().to_vec());
+    }
+
+    fn outputs(&mut self) -> Vec<Output> {
+        std::iter::from_fn(|| self.line.poll_output()).collect()
+    }
+}
+
+fn request(path: &str, length: usize) -> String {
+    format!("POST {path} HTTP/1.1\r\nHost: api.openai.com\r\nContent-Length: {length}\r\n\r\n")
+}
+
+#[test]
+fn a_download_of_any_size_is_not_held() {
+    let mut run = Run::new();
+    // The host of a provider, so that the download is not ignored.
+    run.named(7, "api.openai.com");
+    run.write(request("/v1/files", 0));
+    run.read("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
+    let piece = Plaintext::from(vec![b'x'; MIB]);
+    for _ in 0..64 {
+        run.read(format!("{MIB:x}\r\n"));
+        run.send(7, Direction::Read, piece.clone());
+        run.read("\r\n");
+        assert_eq!(run.line.held_bytes(), 0);
+    }
+    run.read("0\r\n\r\n");
+    assert_eq!(run.line.stats().read_bytes, run.read);
+    assert_eq!(run.outputs(), []);
+}
+
+#[test]
+fn a_prompt_of_any_size_is_held_up_to_the_limit() {
+    let (head, tail) = (r#"{"model":"m","messages":[{"content":""#, r#""}]}"#);
+    let length = head.len() + 64 * MIB + tail.len();
+    let mut run = Run::new();
+    run.write(request("/v1/chat/completions", length));
+    run.write(head);
+    let piece = Plaintext::from(vec![b'x'; MIB]);
+    let mut most = 0;
+    for _ in 0..64 {
+        run.send(7, Direction::Written, piece.clone());
+        most = most.max(run.line.held_bytes());
+    }
+    run.write(tail);
+    assert_eq!(most, CountedText::MAX_BYTES);
+    let reply = r#"{"choices":[],"usage":{"prompt_tokens":9,"completion_tokens":1}}"#;
+    run.read("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n");
+    run.read(format!("Content-Length: {}\r\n\r\n{reply}", reply.len()));
+    assert_eq!(run.line.held_bytes(), 0);
+    let outputs = run.outputs();
+    let [Output::Usage(record)] = outputs.as_slice() else {
+        panic!("one call, not {outputs:?}");
+    };
+    assert_eq!(record.call.observed_bytes, (length + reply.len()) as u64);
+}
+
+#[test]
+fn a_thousand_slow_drips_are_held_cheaply_and_age_out() {
+    const CONNECTIONS: u32 = 1_000;
+    let head = request("/v1/messages", 5);
+    let mut run = Run::new();
+    for (minute, byte) in (0..60_u64).zip(head.bytes()) {
+        run.now = at(60 * minute + 1);
+        for pid in 0..CONNECTIONS {
+            run.written = minute;
+            run.send(pid, Direction::Written, vec![byte]);
+        }
+        run.line.expire(run.now);
+    }
+    assert_eq!(run.line.held_bytes(), 60 * CONNECTIONS as usize);
+    assert_eq!(run.line.stats().connections_open, u64::from(CONNECTIONS));
+    while let Some(deadline) = run.line.deadline() {
+        run.now = run.now.max(deadline);
+        run.line.expire(run.now);
+    }
+    assert!(run.now <= at(60 * 60 + 3_600), "{:?}", run.now);
+    assert_eq!(
+        (run.line.held_bytes(), run.line.stats().connections_open),
+        (0, 0)
+    );
+}
+
+#[test]
+fn coverage_counts_the_bytes_of_calls_and_what_cannot_be_read() {
+    let process = Arc::new(Process {
+        id: ProcId {
+            pid: 7,
+            start_ticks: 1,
+        },
+        ancestors: Vec::new(),
+        exe: None,
+        comm: "peer".to_owned(),
+        argv0: None,
+        uid: 0,
+        user_name: None,
+        cwd: None,
+        cgroup: None,
+        started_ns: 0,
+        source: FactSource::Proc,
+    });
+    let mut run = Run::new();
+    run.line.handle(&Event::Process(Arc::clone(&process)));
+    let body = r#"{"messages":[]}"#;
+    let reply = r#"{"choices":[],"usage":{"prompt_tokens":9,"completion_tokens":1}}"#;
+    let reply_head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n";
+    for seen in [reply.len(), 20] {
+        run.write(request("/v1/chat/completions", body.len()));
+        run.write(body);
+        run.read(format!(
+            "{reply_head}Content-Length: {}\r\n\r\n",
+            reply.len()
+        ));
+        run.read(reply.get(..seen).unwrap_or_default());
+    }
+    run.line.handle(&Event::Exit {
+        at: run.now,
+        pid: 7,
+    });
+    run.written = 0;
+    for (pid, name) in [(8, "api.anthropic.com"), (9, "example.com")] {
+        run.named(pid, name);
+        run.written = 0;
+        run.send(pid, Direction::Written, b"PRI * HTTP/2.0\r\n".to_vec());
+    }
+    run.line.handle(&Event::Lost {
+        at: at(61),
+        cpu: 0,
+        records: 2,
+        bytes: 30,
+    });
+    run.line.finish(run.now + Duration::from_secs(60));
+    let minutes: Vec<CoverageMinute> = run
+        .outputs()
+        .into_iter()
+        .filter_map(|output| match output {
+            Output::Coverage(minute) => Some(minute),
+            Output::Usage(_) | Output::ProcessExited { .. } | Output::Ignore(_) => None,
+        })
+        .collect();
+    let minute = |minute: i64, process, outcome, events, bytes: usize| CoverageMinute {
+        minute_unix_ms: minute * 60_000,
+        process,
+        outcome,
+        events,
+        bytes: bytes as u64,
+    };
+    let whole = body.len() + reply.len();
+    let process = Some(process);
+    assert_eq!(
+        minutes,
+        [
+            minute(0, None, CoverageOutcome::Undecodable, 1, 0),
+            minute(0, process.clone(), CoverageOutcome::Decoded, 1, whole),
+            minute(0, process, CoverageOutcome::Truncated, 1, body.len() + 20),
+            minute(1, None, CoverageOutcome::LostEvent, 2, 30),
+        ]
+    );
+}

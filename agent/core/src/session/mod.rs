@@ -1,0 +1,250 @@
+//! Stage 5: groups calls into sessions and makes the record that is stored.
+//!
+//! *Takes* attributed calls. *Gives* [`UsageRecord`]s. *Remembers* the sessions that may still
+//! grow. *Nonsense* does not reach this stage.
+
+mod chain;
+mod clock;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::attribution::{AttributedCall, Client};
+use crate::event::{Event, ProcId, Process, Timestamp};
+use crate::llm::LlmCall;
+use chain::Chain;
+use clock::WallClock;
+
+/// LIMIT: bytes of a session's key; the rest of a longer id is cut off.
+const KEY_BYTES: usize = 128;
+
+/// LIMIT: processes whose unnamed session is remembered; beyond, the one that was silent longest
+/// starts a new session with its next call.
+const PROCESSES: usize = 8192;
+
+/// Where a session's key comes from, best first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum KeySource {
+    /// A session id in a header of the client.
+    ClientHeader,
+    /// A session id in the request body.
+    ClientBody,
+    /// The id of the response that the request continues.
+    ResponseChain,
+    /// Same process and no pause longer than the idle time.
+    ProcessIdle,
+}
+
+impl KeySource {
+    /// Name in the ledger.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ClientHeader => "client_header",
+            Self::ClientBody => "client_body",
+            Self::ResponseChain => "response_chain",
+            Self::ProcessIdle => "process_idle",
+        }
+    }
+}
+
+/// Key of a session: the client's own id where it has one (cut to 128 bytes), else one made of
+/// process and start time.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SessionKey(pub String);
+
+/// What is kept of one call. Times are wall-clock, in milliseconds since the Unix epoch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UsageRecord {
+    /// Call; its text to count is gone.
+    pub call: LlmCall,
+    /// Process, if anything is known of it.
+    pub process: Option<Arc<Process>>,
+    /// Client.
+    pub client: Client,
+    /// Session.
+    pub session: SessionKey,
+    /// Where the session's key comes from.
+    pub key_source: KeySource,
+    /// Identity for idempotent storage: provider and response id, else connection and exchange.
+    pub identity: String,
+    /// Start.
+    pub started_unix_ms: i64,
+    /// Time to the first token of output.
+    pub ttft_ms: Option<u64>,
+    /// Start to terminal event.
+    pub duration_ms: u64,
+}
+
+/// Settings of the stage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Pause of a process after which its calls belong to a new session, where they name none.
+    pub idle: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            idle: Duration::from_secs(30 * 60),
+        }
+    }
+}
+
+/// The stage.
+#[derive(Debug)]
+pub struct Sessions {
+    settings: Settings,
+    clock: WallClock,
+    chain: Chain,
+    unnamed: BTreeMap<ProcId, Unnamed>,
+}
+
+/// The session of a process whose calls name none.
+#[derive(Debug)]
+struct Unnamed {
+    key: SessionKey,
+    /// End of the last call that ended last.
+    until: Timestamp,
+}
+
+impl Sessions {
+    /// A stage without sessions.
+    pub fn new(settings: Settings) -> Self {
+        Self {
+            settings,
+            clock: WallClock::default(),
+            chain: Chain::default(),
+            unnamed: BTreeMap::new(),
+        }
+    }
+
+    /// Learns the wall-clock time from an event; other events pass by.
+    pub fn learn(&mut self, event: &Event) {
+        if let Event::Clock { at, unix_ns } = event {
+            self.clock.learn(*at, *unix_ns);
+        }
+    }
+
+    /// Wall-clock time of a moment, in milliseconds since the Unix epoch.
+    pub fn unix_ms(&self, moment: Timestamp) -> i64 {
+        self.clock.unix_ms(moment)
+    }
+
+    /// Makes the record of a call.
+    pub fn record(&mut self, attributed: AttributedCall) -> UsageRecord {
+        let AttributedCall {
+            mut call,
+            process,
+            client,
+        } = attributed;
+        call.countable = None;
+        let (session, key_source) = self.session(&call, process.as_deref());
+        if let Some(response) = &call.response_id {
+            self.chain.learn(call.provider, response, &session);
+        }
+        UsageRecord {
+            session,
+            key_source,
+            identity: identity(&call),
+            started_unix_ms: self.clock.unix_ms(call.started),
+            ttft_ms: call
+                .first_token
+                .map(|first| millis(first.since(call.started))),
+            duration_ms: millis(call.ended.since(call.started)),
+            call,
+            process,
+            client,
+        }
+    }
+
+    /// Forgets the processes that are silent for so long that a call would start a new session.
+    pub fn expire(&mut self, now: Timestamp) {
+        let idle = self.settings.idle;
+        // A call that began in time may still be open: it is given twice the time.
+        self.unnamed
+            .retain(|_, unnamed| now.since(unnamed.until) <= idle.saturating_mul(2));
+    }
+
+    fn session(&mut self, call: &LlmCall, process: Option<&Process>) -> (SessionKey, KeySource) {
+        if let Some(key) = call.hints.client_header.as_deref().and_then(key) {
+            return (key, KeySource::ClientHeader);
+        }
+        if let Some(key) = call.hints.body_id.as_deref().and_then(key) {
+            return (key, KeySource::ClientBody);
+        }
+        let previous = call.hints.previous_response_id.as_deref();
+        if let Some(key) = previous.and_then(|previous| self.chain.session(call.provider, previous))
+        {
+            return (key, KeySource::ResponseChain);
+        }
+        let unknown = ProcId {
+            pid: call.exchange.conn.pid,
+            start_ticks: 0,
+        };
+        (
+            self.unnamed_session(call, process.map_or(unknown, |process| process.id)),
+            KeySource::ProcessIdle,
+        )
+    }
+
+    fn unnamed_session(&mut self, call: &LlmCall, id: ProcId) -> SessionKey {
+        if let Some(unnamed) = self.unnamed.get_mut(&id)
+            && call.started.since(unnamed.until) <= self.settings.idle
+        {
+            unnamed.until = unnamed.until.max(call.ended);
+            return unnamed.key.clone();
+        }
+        if self.unnamed.len() >= PROCESSES && !self.unnamed.contains_key(&id) {
+            let silent = self
+                .unnamed
+                .iter()
+                .min_by_key(|(_, unnamed)| unnamed.until)
+                .map(|(id, _)| *id);
+            if let Some(silent) = silent {
+                self.unnamed.remove(&silent);
+            }
+        }
+        // The time of the first call keeps keys apart when process ids come again after a reboot.
+        let started = self.clock.unix_ms(call.started);
+        let key = SessionKey(format!("proc-{}-{}-{started}", id.pid, id.start_ticks));
+        self.unnamed.insert(
+            id,
+            Unnamed {
+                key: key.clone(),
+                until: call.ended,
+            },
+        );
+        key
+    }
+}
+
+/// A client's id as a key: without control characters, cut; `None` if nothing is left.
+fn key(id: &str) -> Option<SessionKey> {
+    let mut kept: String = id
+        .chars()
+        .filter(|character| !character.is_control())
+        .collect();
+    kept.truncate(kept.floor_char_boundary(KEY_BYTES));
+    (!kept.is_empty()).then_some(SessionKey(kept))
+}
+
+fn identity(call: &LlmCall) -> String {
+    let exchange = call.exchange;
+    call.response_id.as_ref().map_or_else(
+        || {
+            let since = exchange.conn.since.as_nanos();
+            format!(
+                "conn:{}-{:x}-{since}-{}",
+                exchange.conn.pid, exchange.conn.ssl, exchange.number
+            )
+        },
+        |response| format!("{}:{response}", call.provider.0),
+    )
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

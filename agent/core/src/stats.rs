@@ -1,0 +1,78 @@
+//! Every counter of the line, in one struct.
+
+use serde::Serialize;
+
+/// Counters since start. Each names one thing that may be lost, refused or estimated.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Stats {
+    /// Ring records taken in.
+    pub records: u64,
+    /// Ring records that could not be decoded.
+    pub records_malformed: u64,
+    /// Plaintext bytes taken in, as written by processes.
+    pub written_bytes: u64,
+    /// Plaintext bytes taken in, as read by processes.
+    pub read_bytes: u64,
+    /// Records that the kernel lost.
+    pub lost_records: u64,
+    /// Bytes that the kernel lost.
+    pub lost_bytes: u64,
+    /// Gaps noticed in connections.
+    pub gaps: u64,
+    /// Bytes in those gaps.
+    pub gap_bytes: u64,
+    /// Chunks dropped because they go back in the stream or belong to an ended connection.
+    pub chunks_stale: u64,
+    /// Connections seen.
+    pub connections_opened: u64,
+    /// Connections that are open now.
+    pub connections_open: u64,
+    /// Connections given up because of a limit.
+    pub connections_evicted: u64,
+    /// Connections that are no LLM traffic, told to the kernel.
+    pub connections_ignored: u64,
+    /// Connections dismissed: no HTTP.
+    pub dismissed_not_http: u64,
+    /// Connections dismissed: HTTP/2.
+    pub dismissed_http2: u64,
+    /// Connections dismissed: switched to another protocol.
+    pub dismissed_upgraded: u64,
+    /// Connections dismissed: contradictory framing.
+    pub dismissed_ambiguous: u64,
+    /// Connections dismissed: over a limit.
+    pub dismissed_over_limit: u64,
+    /// Exchanges seen, LLM calls or not.
+    pub exchanges: u64,
+    /// Exchanges whose process is the server; the client's side is counted.
+    pub exchanges_server_side: u64,
+    /// Bodies whose compression was refused: corrupt, unknown or over a limit.
+    pub bodies_refused: u64,
+    /// LLM calls finished.
+    pub calls: u64,
+    /// Calls with the provider's final usage.
+    pub calls_usage_provider: u64,
+    /// Calls with a partial figure of the provider.
+    pub calls_usage_partial: u64,
+    /// Calls counted here.
+    pub calls_usage_estimated: u64,
+    /// Calls without any usage.
+    pub calls_usage_none: u64,
+    /// Calls given up because too many were open.
+    pub calls_evicted: u64,
+    /// Usage fields refused: negative, no integer, or beyond the limit.
+    pub usage_refused: u64,
+    /// Bodies that are no valid JSON, or nested too deeply.
+    pub json_malformed: u64,
+    /// Calls whose process is unknown.
+    pub calls_unattributed: u64,
+    /// Exchanges with the path of an LLM API whose bodies are none.
+    pub not_a_call: u64,
+    /// Sub-inferences by another model inside a call, whose tokens no column holds yet.
+    pub usage_unrecorded: u64,
+    /// Times that a connection fell out of step, or was joined in the middle: its next message is
+    /// looked for where a segment begins.
+    pub steps_lost: u64,
+    /// Observed bytes that the line holds back now: undecoded ones, text that waits to be counted,
+    /// and the memory of decompressors.
+    pub held_bytes: u64,
+}

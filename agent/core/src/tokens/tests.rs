@@ -1,0 +1,294 @@
+use super::*;
+use crate::event::{ConnId, Timestamp};
+use crate::http::ExchangeId;
+use crate::llm::{Outcome, Provider, SessionHints, Usage};
+
+fn text(parts: &[&str]) -> CountedText {
+    let mut text = CountedText::default();
+    for part in parts {
+        text.push(part);
+        text.end_part();
+    }
+    text
+}
+
+fn call(endpoint: Endpoint, model: &str, countable: Option<Countable>) -> LlmCall {
+    let at = Timestamp::from_nanos(1);
+    LlmCall {
+        exchange: ExchangeId {
+            conn: ConnId {
+                pid: 1,
+                ssl: 2,
+                since: at,
+            },
+            number: 0,
+        },
+        started: at,
+        first_token: None,
+        ended: at,
+        provider: Provider("other"),
+        endpoint,
+        server_name: None,
+        model_requested: Some(model.to_owned()),
+        model_served: None,
+        is_stream: true,
+        http_status: Some(200),
+        outcome: Outcome::Complete,
+        stop_reason: None,
+        usage: Usage::default(),
+        usage_source: UsageSource::None,
+        response_id: None,
+        user_agent: None,
+        originator: None,
+        hints: SessionHints::default(),
+        observed_bytes: 0,
+        countable,
+    }
+}
+
+fn hello(messages: u32) -> Countable {
+    Countable {
+        input: text(&["user", "Hello world"]),
+        output: text(&["Hi there"]),
+        messages,
+        input_is_partial: false,
+    }
+}
+
+/// Input and output that the stage fills in, and their source.
+fn counted(call: LlmCall) -> (Option<u64>, Option<u64>, UsageSource) {
+    let call = Tokens::new().count(call, &mut Stats::default());
+    assert_eq!(call.countable, None, "text is dropped");
+    (
+        call.usage.input_uncached,
+        call.usage.output,
+        call.usage_source,
+    )
+}
+
+#[test]
+fn a_chat_call_is_counted_with_its_frame() {
+    // "user" 1, "Hello world" 2, a message 3, the reply 3; "Hi there" 2.
+    for model in ["gpt-4o", "gpt-4", "openai/gpt-5-mini", "unheard-of"] {
+        let call = call(Endpoint::OpenAiChat, model, Some(hello(1)));
+        assert_eq!(
+            counted(call),
+            (Some(9), Some(2), UsageSource::Estimated),
+            "{model}"
+        );
+    }
+}
+
+#[test]
+fn other_families_are_scaled() {
+    let input = |model| counted(call(Endpoint::AnthropicMessages, model, Some(hello(1)))).0;
+    assert_eq!(input("claude-opus-5-5"), Some(5 + 7));
+    assert_eq!(input("claude-sonnet-4-5-20250929"), Some(4 + 7));
+}
+
+#[test]
+fn a_report_is_never_touched() {
+    let usage = Usage {
+        input_uncached: Some(5),
+        output: Some(6),
+        ..Usage::default()
+    };
+    let reported = LlmCall {
+        usage,
+        usage_source: UsageSource::Provider,
+        ..call(Endpoint::OpenAiChat, "gpt-4o", None)
+    };
+    let mut stats = Stats::default();
+    assert_eq!(Tokens::new().count(reported.clone(), &mut stats), reported);
+    assert_eq!(
+        stats,
+        Stats {
+            calls_usage_provider: 1,
+            ..Stats::default()
+        }
+    );
+}
+
+#[test]
+fn a_partial_report_gets_only_the_output_it_lacks() {
+    let usage = Usage {
+        input_uncached: Some(5),
+        ..Usage::default()
+    };
+    let countable = Some(hello(1));
+    let partial = LlmCall {
+        usage,
+        usage_source: UsageSource::ProviderPartial,
+        ..call(Endpoint::AnthropicMessages, "claude-opus-5-5", countable)
+    };
+    assert_eq!(
+        counted(partial),
+        (Some(5), Some(3), UsageSource::ProviderPartial)
+    );
+}
+
+#[test]
+fn what_cannot_be_counted_stays_unknown() {
+    let partial = Countable {
+        input_is_partial: true,
+        ..hello(1)
+    };
+    assert_eq!(
+        counted(call(Endpoint::OpenAiResponses, "gpt-5", Some(partial))),
+        (None, Some(2), UsageSource::Estimated)
+    );
+    let silent = Countable {
+        output: CountedText::default(),
+        ..hello(1)
+    };
+    assert_eq!(
+        counted(call(Endpoint::OpenAiChat, "gpt-5", Some(silent))),
+        (Some(9), None, UsageSource::Estimated)
+    );
+    assert_eq!(
+        counted(call(
+            Endpoint::OpenAiChat,
+            "gpt-5",
+            Some(Countable::default())
+        )),
+        (None, None, UsageSource::None)
+    );
+}
+
+#[test]
+fn special_tokens_in_a_text_are_text() {
+    let countable = Countable {
+        output: text(&["<|endoftext|>"]),
+        ..Countable::default()
+    };
+    let (_, output, _) = counted(call(Endpoint::OpenAiChat, "gpt-4o", Some(countable)));
+    assert!(output.is_some_and(|tokens| tokens > 1), "{output:?}");
+}
+
+#[test]
+fn text_that_was_not_kept_is_taken_to_be_like_the_rest() {
+    let mut cut = text(&["Hi there"]);
+    cut.skip("Hi there Hi there Hi the");
+    let countable = Countable {
+        output: cut,
+        ..Countable::default()
+    };
+    assert_eq!(
+        counted(call(Endpoint::OpenAiChat, "gpt-4o", Some(countable))).1,
+        Some(8)
+    );
+    let mut measured = CountedText::default();
+    measured.skip("Hi there!");
+    let countable = Countable {
+        output: measured,
+        ..Countable::default()
+    };
+    assert_eq!(
+        counted(call(Endpoint::OpenAiChat, "gpt-4o", Some(countable))).1,
+        Some(3)
+    );
+}
+
+#[test]
+fn hostile_runs_of_a_megabyte_are_counted_without_a_panic() {
+    let megabyte = 1 << 20;
+    let base64: String = ('A'..='Z')
+        .chain('a'..='z')
+        .chain('0'..='9')
+        .cycle()
+        .take(megabyte)
+        .collect();
+    let inputs = [
+        " ".repeat(megabyte),
+        "a".repeat(megabyte),
+        "A".repeat(megabyte),
+        "\n".repeat(megabyte),
+        " \n".repeat(megabyte / 2),
+        "\u{fffd}".repeat(megabyte / 3),
+        "!".repeat(megabyte),
+        base64,
+    ];
+    for model in ["gpt-4o", "gpt-4"] {
+        for input in &inputs {
+            let countable = Countable {
+                output: text(&[input]),
+                ..Countable::default()
+            };
+            let (_, output, source) = counted(call(Endpoint::OpenAiChat, model, Some(countable)));
+            let bound = 0..=input.len() as u64;
+            assert!(
+                output.is_some_and(|tokens| tokens > 0 && bound.contains(&tokens)),
+                "{output:?}"
+            );
+            assert_eq!(source, UsageSource::Estimated);
+        }
+    }
+}
+
+#[test]
+fn pieces_are_bounded_and_make_up_the_text() {
+    let words = "word ".repeat(10_000);
+    for text in [
+        words.as_str(),
+        &"é".repeat(20_000),
+        &" ".repeat(20_000),
+        "short",
+        "",
+    ] {
+        let pieces: Vec<&str> = pieces(text).collect();
+        assert!(
+            pieces
+                .iter()
+                .all(|piece| !piece.is_empty() && piece.len() <= PIECE_BYTES)
+        );
+        assert_eq!(pieces.concat(), text);
+    }
+    assert!(
+        pieces(&words)
+            .skip(1)
+            .all(|piece| piece.starts_with(" word")),
+        "cuts stand before spaces"
+    );
+}
+
+#[test]
+fn cutting_costs_nothing_in_text_with_spaces() {
+    let source = include_str!("mod.rs");
+    let vocabulary = Tokens::new()
+        .vocabulary(Tokenizer::O200kBase)
+        .expect("it is built in");
+    let whole = vocabulary.count_ordinary(source);
+    let cut: usize = pieces(source)
+        .map(|piece| vocabulary.count_ordinary(piece))
+        .sum();
+    // Indentation is the one run of spaces that a cut may split from its line.
+    assert!(cut.abs_diff(whole) <= 2, "{cut} instead of {whole}");
+}
+
+#[test]
+fn families_are_told_by_name() {
+    for (model, family) in [
+        ("gpt-4", Family::Cl100k),
+        ("gpt-4-0613", Family::Cl100k),
+        ("gpt-3.5-turbo-0125", Family::Cl100k),
+        ("azure/gpt-35-turbo", Family::Cl100k),
+        ("gpt-4o-mini", Family::O200k),
+        ("gpt-4.1", Family::O200k),
+        ("gpt-6", Family::O200k),
+        ("o3", Family::O200k),
+        ("", Family::O200k),
+        ("claude-2.1", Family::ClaudeUpTo46),
+        ("claude-3-5-sonnet-20241022", Family::ClaudeUpTo46),
+        ("claude-opus-4-20250514", Family::ClaudeUpTo46),
+        ("anthropic/claude-sonnet-4.6", Family::ClaudeUpTo46),
+        ("claude-opus-4-6@20260101", Family::ClaudeUpTo46),
+        ("claude-opus-4-7", Family::ClaudeSince47),
+        ("us.anthropic.claude-sonnet-5-v1:0", Family::ClaudeSince47),
+        ("claude-latest", Family::ClaudeSince47),
+        ("gemini-3-pro", Family::Gemini),
+        ("meta-llama/Llama-3.3-70B", Family::Open),
+        ("deepseek-chat", Family::Open),
+    ] {
+        assert_eq!(Family::of(model), family, "{model}");
+    }
+}

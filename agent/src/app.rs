@@ -1,0 +1,458 @@
+//! Composition root: builds all, starts all, stops in order.
+//!
+//! Order of the start: ledger, consumers, programs, probes; so nothing is captured that nobody
+//! takes. Order of the stop: probes, ring, line, ledger; each part ends when its input ends.
+
+use std::fs::{self, OpenOptions};
+use std::io::{IsTerminal as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use agent_core::event::ConnId;
+use agent_core::pipeline::{self, Output, Pipeline};
+use agent_core::{recording, session};
+use anyhow::{Context as _, anyhow, bail};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::capture::attach::Attacher;
+use crate::capture::discover::{Discovery, Target};
+use crate::capture::reader::{self, Channels, Executed, SharedLosses};
+use crate::capture::{loader, support};
+use crate::config::{Argv, Config};
+use crate::keeper::{CallLines, Keeper};
+use crate::line::{self, SharedStats};
+use crate::report::{self, CallLine};
+use crate::store::{AgentStatus, FailedFile, HookedFile, HostFacts, Keep, Writer};
+use crate::{cli, privilege, process};
+
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// LIMIT: batches of at most 256 KiB between ring and line. When they are full the reader waits,
+/// the ring fills, and what is lost is counted.
+const STREAM_BATCHES: usize = 64;
+
+/// LIMIT: batches of records between line and ledger. When they are full the line waits.
+const OUTPUT_BATCHES: usize = 1_024;
+
+/// LIMIT: execs that wait to be looked at. Beyond it they are left to the next scan.
+const WAITING_EXECS: usize = 16_384;
+
+/// LIMIT: how long a stop may take, the detaching of probes excepted: the kernel takes up to
+/// 150 ms for each perf uprobe.
+const STOP_LIMIT: Duration = Duration::from_secs(10);
+
+/// Watches the host until interrupted.
+///
+/// # Errors
+///
+/// The watching can't begin, or what was seen can't be stored.
+pub fn run(config: &Config, _: &cli::Run) -> anyhow::Result<()> {
+    privilege::check()?;
+    privilege::protect();
+    let keep = Keep {
+        cwd: config.privacy.store_cwd,
+        argv0: config.privacy.store_argv == Argv::Argv0,
+    };
+    let writer = Writer::open(&config.daemon.db, HostFacts::of_this_host(VERSION), keep)?;
+    tracing::info!(ledger = %writer.path().display(), "writing");
+
+    let (outputs, outputs_in) = mpsc::sync_channel(OUTPUT_BATCHES);
+    let (stream, stream_in) = mpsc::sync_channel(STREAM_BATCHES);
+    let (ignored, ignored_in) = mpsc::channel();
+    let stats = SharedStats::default();
+    let watched = Arc::new(Mutex::new(Watched::new()));
+
+    let lines = if std::io::stdout().is_terminal() {
+        CallLines::Printed(config.daemon.timezone.rules())
+    } else {
+        CallLines::Off
+    };
+    let status = status_of(Arc::clone(&watched), Arc::clone(&stats));
+    let keeper = Keeper::new(writer, lines, status);
+    let keeper = start("store", move || {
+        keeper.run(&outputs_in).context("the ledger can't be kept")
+    })?;
+    let line = {
+        let pipeline = Pipeline::new(settings(config));
+        start("line", move || {
+            line::run(
+                pipeline,
+                &stream_in,
+                &outputs,
+                &ignored,
+                &stats,
+                reader::now,
+            );
+            Ok(())
+        })?
+    };
+    capture(config, stream, ignored_in, &watched)?;
+    let deadline = Instant::now() + STOP_LIMIT;
+    join(line, deadline)?;
+    join(keeper, deadline)
+}
+
+/// Records what the probes see, until interrupted.
+///
+/// # Errors
+///
+/// The watching can't begin, or the file can't be written.
+pub fn record(config: &Config, arguments: &cli::Record) -> anyhow::Result<()> {
+    privilege::check()?;
+    privilege::protect();
+    let path = &arguments.file;
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
+        .with_context(|| format!("can't make the recording {}", path.display()))?;
+    tracing::warn!(
+        file = %path.display(),
+        "recording the plaintext of every TLS connection, prompts and credentials included; delete the file when you are done"
+    );
+    let (stream, stream_in) = mpsc::sync_channel::<Vec<u8>>(STREAM_BATCHES);
+    let (_ignored, ignored_in) = mpsc::channel();
+    let shown = path.clone();
+    let writer = start("record", move || {
+        let failed = || format!("can't write the recording {}", shown.display());
+        file.write_all(&recording::header()).with_context(failed)?;
+        for batch in stream_in {
+            file.write_all(&batch).with_context(failed)?;
+        }
+        file.sync_all().with_context(failed)
+    })?;
+    capture(
+        config,
+        stream,
+        ignored_in,
+        &Arc::new(Mutex::new(Watched::new())),
+    )?;
+    join(writer, Instant::now() + STOP_LIMIT)
+}
+
+/// Runs a recording through the line, into the ledger.
+///
+/// # Errors
+///
+/// The recording can't be read, or the ledger can't be written.
+pub fn replay(config: &Config, arguments: &cli::Replay) -> anyhow::Result<()> {
+    let path = &arguments.file;
+    let bytes =
+        fs::read(path).with_context(|| format!("can't read the recording {}", path.display()))?;
+    let frames =
+        recording::read(&bytes).with_context(|| format!("can't replay {}", path.display()))?;
+    let (outputs, _) = pipeline::replay(settings(config), &frames);
+    let keep = Keep {
+        cwd: config.privacy.store_cwd,
+        argv0: config.privacy.store_argv == Argv::Argv0,
+    };
+    let mut writer = Writer::open(&config.daemon.db, HostFacts::of_this_host(VERSION), keep)?;
+    let applied = writer.apply(&outputs)?;
+    writer.close()?;
+    let zone = config.daemon.timezone.rules();
+    let mut out = std::io::stdout().lock();
+    for output in &outputs {
+        if let Output::Usage(record) = output {
+            writeln!(out, "{}", CallLine::from(record.as_ref()).in_zone(&zone))?;
+        }
+    }
+    writeln!(
+        out,
+        "{} calls: {} new, {} completed, {} known already",
+        applied.inserted + applied.improved + applied.unchanged,
+        applied.inserted,
+        applied.improved,
+        applied.unchanged
+    )?;
+    Ok(())
+}
+
+/// Says what this machine has and lacks.
+///
+/// # Errors
+///
+/// The answer can't be written.
+pub fn doctor(_: &Config, arguments: &cli::Doctor) -> anyhow::Result<()> {
+    let mut discovery = Discovery::new(None);
+    discovery.scan_host();
+    let targets: Vec<&Target> = discovery.targets().collect();
+    let lacking = privilege::check().err();
+    let findings = support::examine(lacking.map(|lacking| lacking.missing()));
+    let mut out = std::io::stdout().lock();
+    if arguments.is_json() {
+        let document =
+            serde_json::json!({ "schema_version": 1, "findings": findings, "files": targets });
+        writeln!(out, "{document:#}")?;
+        return Ok(());
+    }
+    for finding in &findings {
+        writeln!(out, "{:<20}{}", finding.what, finding.found)?;
+        if let Some(remedy) = finding.remedy {
+            writeln!(out, "{:<20}-> {remedy}", "")?;
+        }
+    }
+    let is_lacking = findings.iter().any(|finding| finding.remedy.is_some());
+    let (watched, refused) = targets
+        .iter()
+        .partition::<Vec<&Target>, _>(|target| target.refusal.is_none());
+    writeln!(
+        out,
+        "\nTLS libraries and programs that would be watched now; what programs load later is found then:"
+    )?;
+    for target in &watched {
+        let path = target.path.display().to_string();
+        writeln!(out, "  {}", report::visible(&path))?;
+        writeln!(out, "      {}", target.functions.join(" "))?;
+    }
+    if watched.is_empty() {
+        writeln!(out, "  none")?;
+    }
+    if !refused.is_empty() {
+        writeln!(out, "\nRefused:")?;
+    }
+    for target in &refused {
+        let path = target.path.display().to_string();
+        let why = target.refusal.as_deref().unwrap_or_default();
+        writeln!(out, "  {}", report::visible(&path))?;
+        writeln!(out, "      {}", report::visible(why))?;
+    }
+    if !rustix::process::geteuid().is_root() {
+        writeln!(
+            out,
+            "\nWithout root only your own processes were looked at."
+        )?;
+    } else if !is_lacking {
+        writeln!(out, "\nNothing is missing. Start with: bpftok run")?;
+    }
+    Ok(())
+}
+
+fn settings(config: &Config) -> pipeline::Settings {
+    pipeline::Settings {
+        session: session::Settings {
+            idle: config.session.idle,
+        },
+        ..pipeline::Settings::default()
+    }
+}
+
+/// What the capturing side shows of itself.
+struct Watched {
+    started_unix_ms: i64,
+    kind: &'static str,
+    targets: Vec<Target>,
+    losses: SharedLosses,
+}
+
+impl Watched {
+    fn new() -> Self {
+        Self {
+            started_unix_ms: jiff::Timestamp::now().as_millisecond(),
+            kind: "",
+            targets: Vec::new(),
+            losses: SharedLosses::default(),
+        }
+    }
+}
+
+fn status_of(
+    watched: Arc<Mutex<Watched>>,
+    stats: SharedStats,
+) -> impl FnMut() -> AgentStatus + Send + 'static {
+    move || {
+        let watched = watched.lock().unwrap_or_else(PoisonError::into_inner);
+        let kernel = support::KernelVersion::running();
+        let mut degraded = Vec::new();
+        if kernel < support::FULL {
+            degraded.push(format!(
+                "kernel {kernel}: below {} probes are attached one by one and end slowly",
+                support::FULL
+            ));
+        }
+        let mut status = AgentStatus {
+            pid: std::process::id(),
+            version: VERSION.to_owned(),
+            started_unix_ms: watched.started_unix_ms,
+            updated_unix_ms: jiff::Timestamp::now().as_millisecond(),
+            kernel: rustix::system::uname()
+                .release()
+                .to_string_lossy()
+                .into_owned(),
+            attach_kind: watched.kind.to_owned(),
+            degraded,
+            ..AgentStatus::default()
+        };
+        for target in &watched.targets {
+            let path = target.path.display().to_string();
+            match &target.refusal {
+                None => status.hooked.push(HookedFile {
+                    path,
+                    functions: target.functions.clone(),
+                }),
+                Some(reason) => status.failed.push(FailedFile {
+                    path,
+                    reason: reason.clone(),
+                }),
+            }
+        }
+        status.count(&stats.lock().unwrap_or_else(PoisonError::into_inner));
+        for (cpu, losses) in &*watched
+            .losses
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+        {
+            for (what, count) in [("records", losses.records()), ("bytes", losses.bytes())] {
+                status
+                    .counters
+                    .insert(format!("lost_{what}_cpu_{cpu}"), count.into());
+            }
+        }
+        status
+    }
+}
+
+/// Loads and attaches the kernel programs and reads their ring until a signal comes. Everything of
+/// ours is out of the kernel when it returns.
+fn capture(
+    config: &Config,
+    stream: mpsc::SyncSender<Vec<u8>>,
+    ignored: mpsc::Receiver<ConnId>,
+    watched: &Arc<Mutex<Watched>>,
+) -> anyhow::Result<()> {
+    let kind = support::AttachKind::of_this_kernel();
+    let loaded = loader::load(kind, config.capture.ring_bytes.get())?;
+    let losses = {
+        let mut watched = watched.lock().unwrap_or_else(PoisonError::into_inner);
+        watched.kind = kind.as_str();
+        Arc::clone(&watched.losses)
+    };
+    let (executed, mut executed_in) = tokio::sync::mpsc::channel(WAITING_EXECS);
+    let facts = process::Facts {
+        cwd: config.privacy.store_cwd,
+        argv0: config.privacy.store_argv == Argv::Argv0,
+    };
+    let reader = reader::Reader::new(
+        loaded.ring,
+        loaded.losses,
+        reader::Maps {
+            connections: loaded.connections,
+            processes: loaded.ignored_processes,
+        },
+        process::Reader::new(facts),
+        reader::IgnoreList::new(&config.capture.ignore),
+        Channels {
+            stream,
+            executed,
+            ignored,
+            losses,
+        },
+    );
+    let stop = Arc::new(AtomicBool::new(false));
+    let capture = {
+        let stop = Arc::clone(&stop);
+        start("capture", move || {
+            reader.run(&stop).context("the ring can't be read")
+        })?
+    };
+    let mut discovery = Discovery::new(Some(Attacher::new(kind, loaded.programs)));
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("can't start the event loop")?;
+    let attended = runtime.block_on(attend(
+        config,
+        &mut discovery,
+        &mut executed_in,
+        watched,
+        &capture,
+    ));
+    tracing::info!("stopping");
+    discovery.detach();
+    stop.store(true, Ordering::Release);
+    // The programs stay loaded until the ring is empty; their entries would be gone with them.
+    let read = join(capture, Instant::now() + STOP_LIMIT);
+    drop(loaded.continuation);
+    drop(discovery);
+    attended.and(read)
+}
+
+/// Attaches to what is there and to what appears, until a signal comes or the reader ends.
+async fn attend(
+    config: &Config,
+    discovery: &mut Discovery,
+    executed: &mut tokio::sync::mpsc::Receiver<Executed>,
+    watched: &Arc<Mutex<Watched>>,
+    capture: &JoinHandle<anyhow::Result<()>>,
+) -> anyhow::Result<()> {
+    let mut interrupt = signal(SignalKind::interrupt()).context("can't wait for SIGINT")?;
+    let mut terminate = signal(SignalKind::terminate()).context("can't wait for SIGTERM")?;
+    discovery.scan_host();
+    let mut revision = u64::MAX;
+    let mut scan = tokio::time::interval(config.capture.scan_interval);
+    scan.reset();
+    tracing::info!(
+        files = discovery
+            .targets()
+            .filter(|target| target.refusal.is_none())
+            .count(),
+        "ready"
+    );
+    loop {
+        if discovery.revision() != revision {
+            revision = discovery.revision();
+            watched
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .targets = discovery.targets().cloned().collect();
+        }
+        let pause = discovery
+            .deadline()
+            .map_or(config.capture.scan_interval, |due| due.since(reader::now()));
+        tokio::select! {
+            _ = interrupt.recv() => return Ok(()),
+            _ = terminate.recv() => return Ok(()),
+            execution = executed.recv() => match execution {
+                Some(Executed { pid, at }) => discovery.executed(pid, at),
+                // The reader ended by itself; why is in its result.
+                None => return Ok(()),
+            },
+            _ = tokio::time::sleep(pause) => discovery.look(reader::now()),
+            _ = scan.tick() => discovery.scan_processes(),
+        }
+        if capture.is_finished() {
+            return Ok(());
+        }
+    }
+}
+
+fn start<T: Send + 'static>(
+    name: &str,
+    work: impl FnOnce() -> anyhow::Result<T> + Send + 'static,
+) -> anyhow::Result<JoinHandle<anyhow::Result<T>>> {
+    thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(work)
+        .with_context(|| format!("can't start the thread {name}"))
+}
+
+/// Waits for a thread that is about to end.
+fn join<T>(thread: JoinHandle<anyhow::Result<T>>, deadline: Instant) -> anyhow::Result<T> {
+    let name = thread.thread().name().unwrap_or("unnamed").to_owned();
+    while !thread.is_finished() {
+        if Instant::now() >= deadline {
+            bail!(
+                "the thread {name} did not end within {} s",
+                STOP_LIMIT.as_secs()
+            );
+        }
+        thread::sleep(Duration::from_millis(2));
+    }
+    thread
+        .join()
+        .map_err(|_panic| anyhow!("the thread {name} panicked"))?
+}

@@ -1,0 +1,418 @@
+//! Loads the kernel programs. The only place that knows their names and those of their maps.
+
+use agent_common::record::{ConnectionKey, Losses};
+use agent_common::settings::AGENT_PID;
+use agent_core::event::ConnId;
+use aya::maps::{HashMap, MapData, PerCpuArray, ProgramArray, RingBuf};
+use aya::programs::{ProgramError, RawTracePoint, UProbe};
+use aya::{Ebpf, EbpfError, EbpfLoader, include_bytes_aligned};
+
+use super::Error;
+use super::elf::Function;
+use super::support::{AttachKind, KernelVersion, OLDEST};
+
+const MULTI_OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/probes-multi"));
+const SINGLE_OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/probes-single"));
+
+const CALL_ENTER: &str = "call_enter";
+const CALL_EXIT: &str = "call_exit";
+const CALL_RESUME: &str = "call_resume";
+const PROCESS_EXEC: &str = "process_exec";
+const PROCESS_EXIT: &str = "process_exit";
+
+const EVENTS: &str = "EVENTS";
+const LOSSES: &str = "LOSSES";
+const CONNECTIONS: &str = "CONNECTIONS";
+const IGNORED_CONNECTIONS: &str = "IGNORED_CONNECTIONS";
+const IGNORED_PROCESSES: &str = "IGNORED_PROCESSES";
+const CONTINUATION: &str = "CONTINUATION";
+
+/// The entry program of each function, where cookies are not to be had.
+pub(super) const fn entry_program(kind: AttachKind, function: Function) -> &'static str {
+    match kind {
+        AttachKind::Multi => CALL_ENTER,
+        AttachKind::Single => match function {
+            Function::Read => "read_enter",
+            Function::ReadEx => "read_ex_enter",
+            Function::Write => "write_enter",
+            Function::WriteEx => "write_ex_enter",
+            Function::Free => "free_enter",
+            Function::Ctrl => "ctrl_enter",
+            Function::SetHostName => "set_host_enter",
+            Function::SetFd => "set_fd_enter",
+        },
+    }
+}
+
+/// The program for returns.
+pub(super) const fn return_program() -> &'static str {
+    CALL_EXIT
+}
+
+/// The programs that are attached to sites of files.
+fn probe_programs(kind: AttachKind) -> Vec<&'static str> {
+    let mut programs: Vec<_> = [
+        Function::Read,
+        Function::ReadEx,
+        Function::Write,
+        Function::WriteEx,
+        Function::Free,
+        Function::Ctrl,
+        Function::SetHostName,
+        Function::SetFd,
+    ]
+    .into_iter()
+    .map(|function| entry_program(kind, function))
+    .chain([CALL_EXIT, CALL_RESUME])
+    .collect();
+    programs.dedup();
+    programs
+}
+
+/// The programs in the kernel, and what the agent holds of their maps.
+pub struct Loaded {
+    /// How the programs are to be attached.
+    pub kind: AttachKind,
+    /// Programs. They and their links go with this value.
+    pub programs: Ebpf,
+    /// Where long calls go on. The kernel clears its entries with the last descriptor.
+    pub continuation: ProgramArray<MapData>,
+    /// Records.
+    pub ring: RingBuf<MapData>,
+    /// Losses per CPU.
+    pub losses: LossCounters,
+    /// What the programs know of connections.
+    pub connections: ConnectionMaps,
+    /// Processes that are not observed.
+    pub ignored_processes: HashMap<MapData, u32, u8>,
+}
+
+/// Whether this binary was built with its kernel programs.
+pub const fn has_programs() -> bool {
+    !MULTI_OBJECT.is_empty() && !SINGLE_OBJECT.is_empty()
+}
+
+/// Loads all programs and attaches those for processes, so that no exec is missed while files are
+/// looked for.
+///
+/// # Errors
+///
+/// Says what this kernel or this user lacks.
+pub fn load(kind: AttachKind, ring_bytes: u32) -> Result<Loaded, Error> {
+    let running = KernelVersion::running();
+    if running < OLDEST {
+        return Err(Error::KernelTooOld { found: running });
+    }
+    let object = match kind {
+        AttachKind::Multi => MULTI_OBJECT,
+        AttachKind::Single => SINGLE_OBJECT,
+    };
+    if object.is_empty() {
+        return Err(Error::EmptyObject);
+    }
+    lift_memory_limit();
+    let pid = std::process::id();
+    let mut programs = EbpfLoader::new()
+        .override_global(AGENT_PID, &pid, true)
+        .map_max_entries(EVENTS, ring_bytes)
+        .load(object)
+        .map_err(object_error)?;
+    #[cfg(feature = "ebpf-log")]
+    print_diagnostics(&mut programs);
+    for name in probe_programs(kind) {
+        let program: &mut UProbe = program(&mut programs, name)?;
+        program
+            .load()
+            .map_err(|source| program_error(name, source))?;
+    }
+    let resume = program::<UProbe>(&mut programs, CALL_RESUME)?
+        .fd()
+        .and_then(|fd| fd.try_clone().map_err(ProgramError::from))
+        .map_err(|source| program_error(CALL_RESUME, source))?;
+    let mut continuation: ProgramArray<MapData> = map(&mut programs, CONTINUATION)?;
+    continuation
+        .set(0, &resume, 0)
+        .map_err(|source| Error::Map {
+            map: CONTINUATION,
+            source,
+        })?;
+    for (name, tracepoint) in [
+        (PROCESS_EXEC, "sched_process_exec"),
+        (PROCESS_EXIT, "sched_process_exit"),
+    ] {
+        let program: &mut RawTracePoint = program(&mut programs, name)?;
+        program
+            .load()
+            .map_err(|source| program_error(name, source))?;
+        program
+            .attach(tracepoint)
+            .map_err(|source| program_error(name, source))?;
+    }
+    Ok(Loaded {
+        kind,
+        ring: map(&mut programs, EVENTS)?,
+        losses: LossCounters {
+            map: map(&mut programs, LOSSES)?,
+            seen: Vec::new(),
+        },
+        connections: ConnectionMaps {
+            connections: map(&mut programs, CONNECTIONS)?,
+            ignored: map(&mut programs, IGNORED_CONNECTIONS)?,
+        },
+        ignored_processes: map(&mut programs, IGNORED_PROCESSES)?,
+        continuation,
+        programs,
+    })
+}
+
+/// Passes on what the programs of a development build say, until the process ends.
+#[cfg(feature = "ebpf-log")]
+fn print_diagnostics(programs: &mut Ebpf) {
+    match aya_log::EbpfLogger::init(programs) {
+        Err(error) => tracing::warn!(%error, "the programs' diagnostics can't be read"),
+        Ok(mut logger) => {
+            let _runs_until_the_process_ends = std::thread::spawn(move || {
+                loop {
+                    logger.flush();
+                    std::thread::sleep(std::time::Duration::from_millis(50));
+                }
+            });
+        }
+    }
+}
+
+/// What the kernel programs know of connections, as far as the agent changes it.
+pub struct ConnectionMaps {
+    connections: HashMap<MapData, [u64; 2], [u64; 3]>,
+    ignored: HashMap<MapData, [u64; 2], u64>,
+}
+
+impl ConnectionMaps {
+    /// Has the programs leave a connection alone. A connection that is gone by now is none to
+    /// speak of, so failing is no error.
+    pub fn ignore(&mut self, conn: ConnId) {
+        if let Err(error) = self
+            .ignored
+            .insert(&key(conn.pid, conn.ssl), &conn.since.as_nanos(), 0)
+        {
+            tracing::debug!(%error, "a connection can't be ignored");
+        }
+    }
+
+    /// Forgets a connection of a process that ended: its pid may come again.
+    pub fn forget(&mut self, pid: u32, ssl: u64) {
+        let key = key(pid, ssl);
+        for result in [self.connections.remove(&key), self.ignored.remove(&key)] {
+            if let Err(error) = result {
+                tracing::trace!(%error, "a connection was forgotten already");
+            }
+        }
+    }
+}
+
+fn key(pid: u32, ssl: u64) -> [u64; 2] {
+    zerocopy::transmute!(ConnectionKey {
+        ssl,
+        pid,
+        reserved: 0
+    })
+}
+
+/// Losses of one CPU since the last look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CpuLosses {
+    /// CPU.
+    pub cpu: u64,
+    /// What it lost.
+    pub losses: Losses,
+}
+
+/// The loss counters of all CPUs.
+pub struct LossCounters {
+    map: PerCpuArray<MapData, [u64; 6]>,
+    seen: Vec<[u64; 6]>,
+}
+
+impl LossCounters {
+    /// What was lost since the last call, CPU by CPU; CPUs that lost nothing are left out.
+    ///
+    /// # Errors
+    ///
+    /// The map can't be read.
+    pub fn take_new(&mut self) -> Result<Vec<CpuLosses>, Error> {
+        let now = self.map.get(&0, 0).map_err(|source| Error::Map {
+            map: LOSSES,
+            source,
+        })?;
+        self.seen.resize(now.len(), [0; 6]);
+        let mut new = Vec::new();
+        for (cpu, (now, seen)) in (0..).zip(now.iter().zip(&mut self.seen)) {
+            let mut difference = [0; 6];
+            for (difference, (now, seen)) in difference.iter_mut().zip(now.iter().zip(seen.iter()))
+            {
+                *difference = now.saturating_sub(*seen);
+            }
+            *seen = *now;
+            if difference != [0; 6] {
+                new.push(CpuLosses {
+                    cpu,
+                    losses: zerocopy::transmute!(difference),
+                });
+            }
+        }
+        Ok(new)
+    }
+}
+
+/// Kernels before 5.11 charge maps to the locked memory of the process, 64 KiB by default.
+fn lift_memory_limit() {
+    let unlimited = rustix::process::Rlimit {
+        current: None,
+        maximum: None,
+    };
+    if let Err(error) = rustix::process::setrlimit(rustix::process::Resource::Memlock, unlimited) {
+        tracing::debug!(%error, "the limit of locked memory stays");
+    }
+}
+
+fn program<'a, P>(programs: &'a mut Ebpf, name: &'static str) -> Result<&'a mut P, Error>
+where
+    &'a mut P: TryFrom<&'a mut aya::programs::Program, Error = ProgramError>,
+{
+    let program = programs.program_mut(name).ok_or(Error::Missing(name))?;
+    program
+        .try_into()
+        .map_err(|source| program_error(name, source))
+}
+
+fn map<M>(programs: &mut Ebpf, name: &'static str) -> Result<M, Error>
+where
+    M: TryFrom<aya::maps::Map, Error = aya::maps::MapError>,
+{
+    let map = programs.take_map(name).ok_or(Error::Missing(name))?;
+    map.try_into()
+        .map_err(|source| Error::Map { map: name, source })
+}
+
+fn object_error(error: EbpfError) -> Error {
+    match permission_error(&error) {
+        Some(source) => Error::NotPermitted(source),
+        None => Error::Object(error),
+    }
+}
+
+fn program_error(program: &'static str, source: ProgramError) -> Error {
+    match permission_error(&source) {
+        Some(source) => Error::NotPermitted(source),
+        None => Error::Program { program, source },
+    }
+}
+
+/// The refusal by the kernel, if it stands anywhere in the chain of causes.
+fn permission_error(error: &(dyn std::error::Error + 'static)) -> Option<std::io::Error> {
+    std::iter::successors(Some(error), |error| error.source())
+        .filter_map(|error| error.downcast_ref::<std::io::Error>())
+        .filter_map(std::io::Error::raw_os_error)
+        .map(std::io::Error::from_raw_os_error)
+        .find(|error| error.kind() == std::io::ErrorKind::PermissionDenied)
+}
+
+/// The objects are empty where the kernel programs were not built, so these run with the live tests.
+#[cfg(test)]
+#[cfg(feature = "kernel-tests")]
+mod object_tests {
+    use object::{Object as _, ObjectSymbol as _};
+
+    use super::*;
+
+    /// Names of the functions or objects in the given sections of an object.
+    fn names(object: &[u8], is_wanted: impl Fn(&str) -> bool) -> Vec<String> {
+        let file = object::File::parse(object).unwrap();
+        let mut names: Vec<_> = file
+            .symbols()
+            .filter(|symbol| symbol.is_global())
+            .filter(|symbol| {
+                let section = symbol.section_index().and_then(|index| {
+                    let section = object::Object::section_by_index(&file, index).ok()?;
+                    object::ObjectSection::name(&section)
+                        .ok()
+                        .map(str::to_owned)
+                });
+                section.is_some_and(|section| is_wanted(&section))
+            })
+            .map(|symbol| symbol.name().unwrap().to_owned())
+            .collect();
+        names.sort();
+        names
+    }
+
+    const OBJECTS: [(AttachKind, &[u8]); 2] = [
+        (AttachKind::Multi, MULTI_OBJECT),
+        (AttachKind::Single, SINGLE_OBJECT),
+    ];
+
+    #[test]
+    fn the_programs_of_the_objects_are_those_that_the_loader_knows() {
+        for (kind, object) in OBJECTS {
+            let mut known: Vec<_> = probe_programs(kind);
+            known.extend([PROCESS_EXEC, PROCESS_EXIT]);
+            known.sort_unstable();
+            let found = names(object, |section| {
+                section.starts_with("uprobe")
+                    || section.starts_with("uretprobe")
+                    || section.starts_with("raw_tp")
+            });
+            assert_eq!(found, known, "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn the_maps_of_the_objects_are_those_that_the_loader_knows() {
+        // The last three are the programs' own.
+        let mut known = vec![
+            EVENTS,
+            LOSSES,
+            CONNECTIONS,
+            IGNORED_CONNECTIONS,
+            IGNORED_PROCESSES,
+            CONTINUATION,
+            "LAST_WAKE",
+            "CALLS",
+        ];
+        if cfg!(feature = "ebpf-log") {
+            known.push("AYA_LOGS");
+        }
+        known.sort_unstable();
+        for (kind, object) in OBJECTS {
+            assert_eq!(
+                names(object, |section| section == "maps"),
+                known,
+                "{kind:?}"
+            );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_programs_fit_into_the_kernel() {
+        // The kernel keeps 15 characters (include/linux/bpf.h, BPF_OBJ_NAME_LEN).
+        for kind in [AttachKind::Multi, AttachKind::Single] {
+            for name in probe_programs(kind)
+                .into_iter()
+                .chain([PROCESS_EXEC, PROCESS_EXIT])
+            {
+                assert!(name.len() <= 15, "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_connection_is_keyed_by_address_and_process() {
+        let key: ConnectionKey = zerocopy::transmute!(key(7, 0xdead_beef));
+        assert_eq!((key.ssl, key.pid, key.reserved), (0xdead_beef, 7, 0));
+    }
+}

@@ -1,0 +1,423 @@
+//! Reads the ring and writes the byte stream that the line takes: records as they are, and the
+//! facts of a process before its first record.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use agent_common::record::{Losses, RecordHeader, kind};
+use agent_core::event::{ConnId, Event, Process, Timestamp, decode};
+use agent_core::recording;
+use aya::maps::{HashMap, MapData, RingBuf};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::time::{ClockId, clock_gettime};
+use zerocopy::FromBytes as _;
+
+use super::Error;
+use super::loader::{ConnectionMaps, LossCounters};
+use crate::process::{self, Glimpse};
+
+/// LIMIT: bytes sent at once; what waits longer than a look at the ring is sent anyway.
+const BATCH_BYTES: usize = 256 * 1_024;
+
+/// How long the reader waits for a wake-up when nothing came lately. The kernel programs wake it at
+/// once when a record comes after a pause.
+const IDLE_WAIT: Duration = Duration::from_millis(200);
+
+/// How long it waits between records. Within a millisecond of a wake-up the programs send none.
+const BUSY_WAIT: Duration = Duration::from_millis(1);
+
+/// Looks without a record after which the pause counts as one.
+const BUSY_LOOKS: u32 = 4;
+
+/// How often losses and the wall clock are looked at.
+const SURVEY_INTERVAL: Duration = Duration::from_secs(1);
+
+/// A jump of the wall clock that is worth a new label for later records.
+const CLOCK_JUMP_NS: u64 = 50_000_000;
+
+/// LIMIT: processes that are remembered as known, and as many as not yet known. Beyond it the facts
+/// of all are read again.
+const MAX_KNOWN: usize = 65_536;
+
+/// Nanoseconds of a kernel clock.
+fn clock_ns(clock: ClockId) -> u64 {
+    let now = clock_gettime(clock);
+    let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
+    let nanos = u64::try_from(now.tv_nsec).unwrap_or(0);
+    seconds.saturating_mul(1_000_000_000).saturating_add(nanos)
+}
+
+/// Now, on the boot clock.
+pub fn now() -> Timestamp {
+    Timestamp::from_nanos(clock_ns(ClockId::Boottime))
+}
+
+/// What the reader tells the rest of the agent besides the stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Executed {
+    /// Process that runs a new program.
+    pub pid: u32,
+    /// When, on the boot clock.
+    pub at: Timestamp,
+}
+
+/// What each CPU lost since the start.
+pub type SharedLosses = Arc<Mutex<BTreeMap<u64, Losses>>>;
+
+/// Where the reader's findings go.
+pub struct Channels {
+    /// Frames of a recording, without its header.
+    pub stream: SyncSender<Vec<u8>>,
+    /// Processes that execute a program.
+    pub executed: tokio::sync::mpsc::Sender<Executed>,
+    /// Connections to leave alone.
+    pub ignored: Receiver<ConnId>,
+    /// Losses, for the status report.
+    pub losses: SharedLosses,
+}
+
+/// What the reader changes in the kernel.
+pub struct Maps {
+    /// Connections that are known or ignored.
+    pub connections: ConnectionMaps,
+    /// Processes that are not observed.
+    pub processes: HashMap<MapData, u32, u8>,
+}
+
+/// Programs that are left alone, by configuration.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct IgnoreList(Vec<String>);
+
+impl IgnoreList {
+    /// A pattern with a slash is matched against the executable's path, another one against the
+    /// process's name. `*` stands for anything.
+    pub fn new(patterns: &[String]) -> Self {
+        Self(patterns.to_vec())
+    }
+
+    fn matches(&self, process: &Process) -> bool {
+        self.0.iter().any(|pattern| {
+            if pattern.contains('/') {
+                process
+                    .exe
+                    .as_deref()
+                    .is_some_and(|exe| matches(pattern, exe))
+            } else {
+                matches(pattern, &process.comm)
+            }
+        })
+    }
+}
+
+/// Whether `text` is `pattern`, in which `*` stands for anything.
+fn matches(pattern: &str, text: &str) -> bool {
+    let mut parts = pattern.split('*');
+    let Some(mut rest) = parts.next().and_then(|first| text.strip_prefix(first)) else {
+        return false;
+    };
+    let mut ends_open = false;
+    let mut parts = parts.peekable();
+    if parts.peek().is_none() {
+        return rest.is_empty();
+    }
+    while let Some(part) = parts.next() {
+        if parts.peek().is_none() {
+            ends_open = rest.ends_with(part);
+        } else {
+            match rest.split_once(part) {
+                Some((_, after)) => rest = after,
+                None => return false,
+            }
+        }
+    }
+    ends_open
+}
+
+/// Reads the ring.
+pub struct Reader {
+    ring: RingBuf<MapData>,
+    losses: LossCounters,
+    maps: Maps,
+    processes: process::Reader,
+    ignored: IgnoreList,
+    channels: Channels,
+    /// Processes whose facts were sent, with their connections.
+    known: BTreeMap<u32, BTreeSet<u64>>,
+    /// Processes that executed a program and have not shown a connection.
+    executed: BTreeMap<u32, Glimpse>,
+    batch: Vec<u8>,
+    clock_offset_ns: u64,
+}
+
+impl Reader {
+    /// A reader that has not read anything.
+    pub fn new(
+        ring: RingBuf<MapData>,
+        losses: LossCounters,
+        maps: Maps,
+        processes: process::Reader,
+        ignored: IgnoreList,
+        channels: Channels,
+    ) -> Self {
+        Self {
+            ring,
+            losses,
+            maps,
+            processes,
+            ignored,
+            channels,
+            known: BTreeMap::new(),
+            executed: BTreeMap::new(),
+            batch: Vec::with_capacity(BATCH_BYTES),
+            clock_offset_ns: 0,
+        }
+    }
+
+    /// Reads until `stop` is set and the ring is empty, or until nobody takes the stream any more.
+    ///
+    /// # Errors
+    ///
+    /// The ring can't be waited for.
+    pub fn run(mut self, stop: &Arc<AtomicBool>) -> Result<(), Error> {
+        let mut surveyed_at = Timestamp::default();
+        let mut empty_looks = 0;
+        loop {
+            // Asked before the ring is emptied: what was in it at the stop is still read.
+            let is_last = stop.load(Ordering::Acquire);
+            let now = now();
+            if now.since(surveyed_at) >= SURVEY_INTERVAL || is_last {
+                self.survey(now)?;
+                surveyed_at = now;
+            }
+            let had_records = self.drain();
+            self.obey();
+            if !self.batch.is_empty() && !self.send() {
+                return Ok(());
+            }
+            if is_last && !had_records {
+                return Ok(());
+            }
+            empty_looks = if had_records { 0 } else { empty_looks + 1 };
+            self.wait(if empty_looks < BUSY_LOOKS {
+                BUSY_WAIT
+            } else {
+                IDLE_WAIT
+            })?;
+        }
+    }
+
+    /// Takes what is in the ring; false if it was empty.
+    fn drain(&mut self) -> bool {
+        let mut had_records = false;
+        while self.batch.len() < BATCH_BYTES {
+            // The record has to be given back before anything else of the reader is used.
+            let record = match self.ring.next() {
+                Some(record) => record.to_vec(),
+                None => break,
+            };
+            had_records = true;
+            match RecordHeader::read_from_prefix(&record) {
+                Ok((header, _)) => self.sort(&header, &record),
+                Err(_too_short) => recording::push_record(&mut self.batch, &record),
+            }
+        }
+        had_records
+    }
+
+    /// Decides by its kind what a record needs besides being passed on.
+    fn sort(&mut self, header: &RecordHeader, record: &[u8]) {
+        let pid = header.pid;
+        match header.kind {
+            kind::EXEC => {
+                let at = Timestamp::from_nanos(header.at_ns);
+                // A full channel leaves the process to the next scan.
+                let is_taken = self
+                    .channels
+                    .executed
+                    .try_send(Executed { pid, at })
+                    .is_ok();
+                tracing::trace!(pid, is_taken, "exec");
+                if let Some(glimpse) = Glimpse::of(pid) {
+                    if self.executed.len() >= MAX_KNOWN {
+                        self.executed.clear();
+                    }
+                    self.executed.insert(pid, glimpse);
+                }
+                if self.known.remove(&pid).is_none() {
+                    return;
+                }
+                recording::push_record(&mut self.batch, record);
+                self.introduce(pid, record);
+            }
+            kind::EXIT => {
+                self.executed.remove(&pid);
+                if !self.known.contains_key(&pid) || process::outlives_its_first_thread(pid) {
+                    return;
+                }
+                for ssl in self.known.remove(&pid).into_iter().flatten() {
+                    self.maps.connections.forget(pid, ssl);
+                }
+                if let Err(error) = self.maps.processes.remove(&pid) {
+                    tracing::trace!(pid, %error, "the process was not ignored");
+                }
+                recording::push_record(&mut self.batch, record);
+            }
+            other => {
+                if !self.known.contains_key(&pid) {
+                    self.introduce(pid, record);
+                }
+                if let Some(connections) = self.known.get_mut(&pid) {
+                    if other == kind::CLOSED {
+                        connections.remove(&header.ssl);
+                    } else if other == kind::OPENED {
+                        connections.insert(header.ssl);
+                    }
+                }
+                recording::push_record(&mut self.batch, record);
+            }
+        }
+    }
+
+    /// Writes the facts about a process before its first record.
+    fn introduce(&mut self, pid: u32, record: &[u8]) {
+        if self.known.len() >= MAX_KNOWN {
+            self.known.clear();
+        }
+        self.known.insert(pid, BTreeSet::new());
+        let glimpse = self.executed.remove(&pid);
+        let facts = match self.processes.read(pid) {
+            Some(mut facts) => {
+                if let Some(glimpse) = glimpse {
+                    glimpse.complete(&mut facts);
+                }
+                Some(facts)
+            }
+            // It is gone already: the kernel programs saw its name and user.
+            None => match decode(record) {
+                Ok(Event::Opened { uid, comm, .. } | Event::Exec { uid, comm, .. }) => {
+                    Some(self.processes.from_kernel(pid, uid, &comm, glimpse))
+                }
+                _ => None,
+            },
+        };
+        let Some(facts) = facts else { return };
+        if self.ignored.matches(&facts)
+            && let Err(error) = self.maps.processes.insert(&pid, &1, 0)
+        {
+            tracing::debug!(pid, %error, "a process can't be ignored");
+        }
+        recording::push_process(&mut self.batch, &facts);
+    }
+
+    /// Passes the verdicts of the line on to the kernel programs.
+    fn obey(&mut self) {
+        while let Ok(conn) = self.channels.ignored.try_recv() {
+            self.maps.connections.ignore(conn);
+        }
+    }
+
+    /// False if nobody takes the stream any more.
+    fn send(&mut self) -> bool {
+        let batch = std::mem::replace(&mut self.batch, Vec::with_capacity(BATCH_BYTES));
+        // A full channel makes the reader wait: then the ring fills, and that is counted.
+        self.channels.stream.send(batch).is_ok()
+    }
+
+    fn survey(&mut self, now: Timestamp) -> Result<(), Error> {
+        let unix_ns = clock_ns(ClockId::Realtime);
+        let offset_ns = unix_ns.saturating_sub(now.as_nanos());
+        if offset_ns.abs_diff(self.clock_offset_ns) >= CLOCK_JUMP_NS {
+            self.clock_offset_ns = offset_ns;
+            recording::push_clock(&mut self.batch, now, unix_ns);
+        }
+        for cpu in self.losses.take_new()? {
+            let losses = cpu.losses;
+            tracing::warn!(cpu = cpu.cpu, ?losses, "the kernel lost records");
+            let mut all = self
+                .channels
+                .losses
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            let total = all.entry(cpu.cpu).or_default();
+            *total = total.plus(&losses);
+            drop(all);
+            recording::push_lost(
+                &mut self.batch,
+                now,
+                cpu.cpu,
+                losses.records(),
+                losses.bytes(),
+            );
+        }
+        Ok(())
+    }
+
+    fn wait(&self, longest: Duration) -> Result<(), Error> {
+        let timeout = Timespec::try_from(longest).unwrap_or_default();
+        let mut ring = [PollFd::new(&self.ring, PollFlags::IN)];
+        match poll(&mut ring, Some(&timeout)) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+            Err(error) => Err(Error::Wait(error.into())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use agent_core::event::{FactSource, ProcId};
+
+    use super::*;
+
+    #[test]
+    fn a_star_stands_for_anything_and_the_rest_for_itself() {
+        for (pattern, text) in [
+            ("borg", "borg"),
+            ("*", ""),
+            ("*", "anything"),
+            ("/opt/*", "/opt/backup/run"),
+            ("*/borg", "/usr/bin/borg"),
+            ("/opt/*/bin/*", "/opt/a/b/bin/c"),
+            ("a*a", "aa"),
+        ] {
+            assert!(matches(pattern, text), "{pattern} {text}");
+        }
+        for (pattern, text) in [
+            ("borg", "borgmatic"),
+            ("borg", "xborg"),
+            ("/opt/*", "/usr/opt/x"),
+            ("a*a", "a"),
+            ("*.so", "x.so.3"),
+            ("", "x"),
+        ] {
+            assert!(!matches(pattern, text), "{pattern} {text}");
+        }
+    }
+
+    #[test]
+    fn paths_are_matched_by_patterns_with_a_slash_and_names_by_others() {
+        let process = Process {
+            id: ProcId {
+                pid: 1,
+                start_ticks: 1,
+            },
+            ancestors: Vec::new(),
+            exe: Some("/opt/backup/borg".to_owned()),
+            comm: "borg-main".to_owned(),
+            argv0: None,
+            uid: 0,
+            user_name: None,
+            cwd: None,
+            cgroup: None,
+            started_ns: 0,
+            source: FactSource::Proc,
+        };
+        let list = |pattern: &str| IgnoreList::new(&[pattern.to_owned()]);
+        assert!(list("/opt/backup/*").matches(&process));
+        assert!(list("borg-*").matches(&process));
+        assert!(!list("borg").matches(&process));
+        assert!(!list("/opt/other/*").matches(&process));
+    }
+}

@@ -1,0 +1,219 @@
+//! What kernels can do, as one table; `docs/kernels.md` shows the same.
+
+use std::fmt;
+use std::path::Path;
+
+use super::loader;
+
+/// A kernel release.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct KernelVersion {
+    /// Major number.
+    pub major: u32,
+    /// Minor number.
+    pub minor: u32,
+}
+
+impl fmt::Display for KernelVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.major, self.minor)
+    }
+}
+
+/// Ring buffers and `bpf_ktime_get_boot_ns` came with this release.
+pub const OLDEST: KernelVersion = KernelVersion { major: 5, minor: 8 };
+
+/// From here everything is tested; below it the agent says that it runs degraded.
+pub const FULL: KernelVersion = KernelVersion { major: 6, minor: 1 };
+
+impl KernelVersion {
+    /// The running kernel.
+    pub fn running() -> Self {
+        Self::parse(&rustix::system::uname().release().to_string_lossy())
+    }
+
+    /// Reads a release such as `6.18.44-cloud`; parts that are no numbers count as 0.
+    fn parse(release: &str) -> Self {
+        let mut parts = release
+            .split(|c: char| !c.is_ascii_digit())
+            .map(|part| part.parse().unwrap_or(0));
+        let mut next = || parts.next().unwrap_or(0);
+        Self {
+            major: next(),
+            minor: next(),
+        }
+    }
+}
+
+/// How probes are attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AttachKind {
+    /// `uprobe_multi` links (6.6): two for a file, whatever the number of functions.
+    Multi,
+    /// Perf uprobes: one link for each function.
+    Single,
+}
+
+impl AttachKind {
+    /// Name in reports.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Multi => "uprobe_multi",
+            Self::Single => "perf uprobe",
+        }
+    }
+
+    /// What the running kernel offers: asked of the kernel, not read from its version.
+    pub fn of_this_kernel() -> Self {
+        match aya::sys::is_uprobe_multi_supported(aya::sys::UProbeMultiFeature::LinkCreation) {
+            Ok(true) => Self::Multi,
+            Ok(false) | Err(_) => Self::Single,
+        }
+    }
+}
+
+/// One line of `bpftok doctor`.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Finding {
+    /// What was looked at.
+    pub what: &'static str,
+    /// What was found.
+    pub found: String,
+    /// What to do about it; `None` if all is well.
+    pub remedy: Option<&'static str>,
+}
+
+/// Looks at everything that capture needs of this host. `lacking` names the capabilities that this
+/// process does not have.
+pub fn examine(lacking: Option<&'static str>) -> Vec<Finding> {
+    let kernel = KernelVersion::running();
+    let release = rustix::system::uname()
+        .release()
+        .to_string_lossy()
+        .into_owned();
+    let kernel_remedy = if kernel < OLDEST {
+        Some("Linux 5.8 is the oldest kernel with a ring buffer: upgrade the kernel")
+    } else if kernel < FULL {
+        Some("runs degraded below 6.1: one link per function, slow to detach")
+    } else {
+        None
+    };
+    let is_root = rustix::process::geteuid().is_root();
+    let may_load = lacking.is_none();
+    let multi = AttachKind::of_this_kernel();
+    let exists = |path: &str| Path::new(path).exists();
+    vec![
+        Finding { what: "kernel", found: release, remedy: kernel_remedy },
+        user(is_root, lacking),
+        Finding {
+            what: "kernel programs",
+            found: presence(loader::has_programs()).to_owned(),
+            remedy: (!loader::has_programs())
+                .then_some("this binary was built with AYA_BUILD_SKIP: build it again without that variable"),
+        },
+        Finding {
+            what: "probes",
+            // The kernel answers only who may load programs.
+            found: if may_load { multi.as_str() } else { "unknown: only root may ask the kernel" }.to_owned(),
+            remedy: (multi == AttachKind::Single && may_load)
+                .then_some("uprobe_multi needs Linux 6.6; perf uprobes are used instead"),
+        },
+        Finding {
+            what: "uprobe events",
+            found: presence(exists("/sys/bus/event_source/devices/uprobe")).to_owned(),
+            remedy: (!exists("/sys/bus/event_source/devices/uprobe") && multi == AttachKind::Single)
+                .then_some("the kernel is built without CONFIG_UPROBE_EVENTS"),
+        },
+        Finding {
+            what: "kernel types (BTF)",
+            found: presence(exists("/sys/kernel/btf/vmlinux")).to_owned(),
+            remedy: None,
+        },
+        Finding {
+            what: "pid namespace",
+            found: if in_initial_pid_namespace() { "initial".to_owned() } else { "own".to_owned() },
+            remedy: (!in_initial_pid_namespace())
+                .then_some("processes are named by the host's ids: run with the host's pid namespace (for Docker --pid=host)"),
+        },
+        Finding {
+            what: "lockdown",
+            found: lockdown(),
+            remedy: (lockdown() == "confidentiality")
+                .then_some("lockdown=confidentiality forbids reading user memory from kernel programs: boot with lockdown=integrity"),
+        },
+    ]
+}
+
+fn user(is_root: bool, lacking: Option<&'static str>) -> Finding {
+    let name = if is_root { "root" } else { "not root" };
+    let (found, remedy) = match lacking {
+        None => (name.to_owned(), None),
+        Some(lacking) if is_root => (
+            format!("{name}, without {lacking}"),
+            Some("the container or service that this is gives them up: have it keep them"),
+        ),
+        Some(_) => (name.to_owned(), Some("run as root: sudo bpftok run")),
+    };
+    Finding {
+        what: "user",
+        found,
+        remedy,
+    }
+}
+
+const fn presence(is_present: bool) -> &'static str {
+    if is_present { "present" } else { "absent" }
+}
+
+/// The kernel gives the initial pid namespace a fixed inode number
+/// (include/linux/proc_ns.h, `PROC_PID_INIT_INO`).
+fn in_initial_pid_namespace() -> bool {
+    std::fs::read_link("/proc/self/ns/pid").is_ok_and(|link| link.as_os_str() == "pid:[4026531836]")
+}
+
+/// The word in brackets in the kernel's list of modes.
+fn lockdown() -> String {
+    std::fs::read_to_string("/sys/kernel/security/lockdown")
+        .ok()
+        .and_then(|modes| {
+            let (_, rest) = modes.split_once('[')?;
+            let (mode, _) = rest.split_once(']')?;
+            Some(mode.to_owned())
+        })
+        .unwrap_or_else(|| "none".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn releases_of_distributions_are_read() {
+        let cases = [
+            ("6.18.44-cloud", 6, 18),
+            ("5.10.0-31-cloud-amd64", 5, 10),
+            ("7.2.13", 7, 2),
+            ("6.1", 6, 1),
+            ("unknown", 0, 0),
+        ];
+        for (release, major, minor) in cases {
+            assert_eq!(
+                KernelVersion::parse(release),
+                KernelVersion { major, minor },
+                "{release}"
+            );
+        }
+    }
+
+    #[test]
+    fn every_shortcoming_names_its_remedy() {
+        for finding in [None, Some("CAP_BPF")].into_iter().flat_map(examine) {
+            assert!(!finding.found.is_empty(), "{}", finding.what);
+            assert!(
+                finding.remedy.is_none_or(|remedy| !remedy.is_empty()),
+                "{}",
+                finding.what
+            );
+        }
+    }
+}

@@ -1,0 +1,317 @@
+//! The command line: clap types, nothing else.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::report::Format;
+use crate::store::Grouping;
+
+/// bpftok: a passive token meter for Linux hosts.
+#[derive(Debug, Parser)]
+#[command(
+    name = "bpftok",
+    version,
+    about = "A passive token meter: what the LLM calls of this host used, and whose they were",
+    after_help = "\
+Examples:
+  sudo bpftok run                      watch this host, in the foreground
+  bpftok report --since month          tokens by day, this month
+  bpftok report --by model -o json     tokens by model, for programs
+  bpftok tail -f                       calls as they finish
+  bpftok query \"SELECT * FROM v_session ORDER BY started_ms DESC LIMIT 5\"
+
+Exit codes: 0 fine, 1 failure, 5 no data or no agent, 64 usage, 69 the kernel lacks something,
+70 a bug, 77 permission, 78 configuration.",
+    max_term_width = 100
+)]
+pub struct Cli {
+    /// Flags of every command.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Flags of every command.
+#[derive(Args, Clone, Debug)]
+pub struct Global {
+    /// The ledger [default: /var/lib/bpftok/usage.db, or what the configuration says]
+    #[arg(long, value_name = "PATH", global = true)]
+    pub db: Option<PathBuf>,
+    /// The configuration [default: /etc/bpftok/config.toml if it exists]
+    #[arg(long, value_name = "PATH", global = true)]
+    pub config: Option<PathBuf>,
+    /// Say more; twice says everything
+    #[arg(short, long, action = clap::ArgAction::Count, global = true)]
+    pub verbose: u8,
+    /// Say only what went wrong
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Watch this host until interrupted; needs root
+    #[command(after_help = "\
+On a terminal a line is printed for each finished call. The ledger is made where it is missing.
+
+Examples:
+  sudo bpftok run
+  sudo bpftok run --db /root/try/usage.db -v")]
+    Run(Run),
+    /// Tokens by day, process, session, model, provider or client
+    #[command(after_help = "\
+Columns: INPUT is the whole input, cached or not; CACHED was read from a cache, WRITTEN to one;
+OUTPUT includes REASONING; EST counts calls whose tokens were counted here, not reported.
+Tokens are exact up to ten million, then M, G. `—` is unknown, `≥` begins a sum of which a part is
+unknown. A narrow terminal shows fewer columns; csv and json always have all.
+
+Examples:
+  bpftok report                                  by day, the last 30 days
+  bpftok report --by hour --since today
+  bpftok report --by process --since \"2 hours ago\"
+  bpftok report --by model --since 2026-11-01 --until 2026-12-01 -o csv")]
+    Report(Report),
+    /// Sessions, latest first
+    #[command(after_help = "\
+A session is what a client says belongs together, or else the calls of a process without a long
+pause; KEY tells which.
+
+Examples:
+  bpftok sessions --since yesterday
+  bpftok sessions -n 5 -o json")]
+    Sessions(Sessions),
+    /// Finished calls, one line each
+    #[command(after_help = "\
+`≈` begins a number that was counted here, `≥` one of a reply that was not finished.
+
+Examples:
+  bpftok tail -n 50
+  bpftok tail -f")]
+    Tail(Tail),
+    /// Run one SQL statement that reads
+    #[command(after_help = "\
+The views v_request, v_session, v_daily, v_process and v_coverage are made for this; their columns
+are explained in the manual of the database. Any sqlite3 from 3.34 on reads the file as well.
+
+Examples:
+  bpftok query \"SELECT day_local, model, output_tokens FROM v_daily\"
+  bpftok query -o csv \"SELECT * FROM v_request\" > requests.csv")]
+    Query(Query),
+    /// Whether an agent runs, what it watches and what it counted
+    Status(Status),
+    /// What this machine has and lacks for watching
+    Doctor(Doctor),
+    /// Record what the probes see into a file, for finding faults
+    #[command(after_help = "\
+WARNING: the file holds the plaintext of what programs send and receive, credentials included. It
+is made for its owner alone (0600). Delete it when you are done.")]
+    Record(Record),
+    /// Run a recording through the line, into a ledger
+    #[command(after_help = "\
+Examples:
+  bpftok replay calls.rec --db ./replay/usage.db")]
+    Replay(Replay),
+    /// Check, show or print a configuration
+    Config {
+        /// What to do with it.
+        #[command(subcommand)]
+        command: ConfigCommand,
+    },
+}
+
+/// `bpftok run`
+#[derive(Args, Debug)]
+pub struct Run {}
+
+/// `bpftok doctor`
+#[derive(Args, Debug)]
+pub struct Doctor {
+    /// JSON instead of text
+    #[arg(long)]
+    json: bool,
+}
+
+impl Doctor {
+    /// Whether JSON is wanted.
+    pub const fn is_json(&self) -> bool {
+        self.json
+    }
+}
+
+/// `bpftok record`
+#[derive(Args, Debug)]
+pub struct Record {
+    /// The recording; must not exist
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+}
+
+/// `bpftok replay`
+#[derive(Args, Debug)]
+pub struct Replay {
+    /// A recording
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+}
+
+/// The time of a report.
+#[derive(Args, Clone, Debug)]
+pub struct Span {
+    /// First moment: 2026-11-01, "2026-11-01 15:00", today, yesterday, week, month, "2 hours ago",
+    /// -7d, @1790000000 [default: 30 days, today included]
+    #[arg(short = 'S', long, value_name = "TIME", allow_hyphen_values = true)]
+    pub since: Option<String>,
+    /// First moment after the last one [default: now]
+    #[arg(short = 'U', long, value_name = "TIME", allow_hyphen_values = true)]
+    pub until: Option<String>,
+}
+
+/// How to write.
+#[derive(Args, Clone, Debug)]
+pub struct Written {
+    /// Format
+    #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t)]
+    pub output: Format,
+}
+
+/// `bpftok report`
+#[derive(Args, Debug)]
+pub struct Report {
+    /// What to put together
+    #[arg(long, value_name = "WHAT", value_enum, default_value_t)]
+    pub by: By,
+    /// When.
+    #[command(flatten)]
+    pub span: Span,
+    /// How.
+    #[command(flatten)]
+    pub written: Written,
+}
+
+/// `bpftok sessions`
+#[derive(Args, Debug)]
+pub struct Sessions {
+    /// When.
+    #[command(flatten)]
+    pub span: Span,
+    /// At most so many
+    #[arg(short = 'n', long, value_name = "COUNT", default_value_t = 50)]
+    pub lines: u32,
+    /// How.
+    #[command(flatten)]
+    pub written: Written,
+}
+
+/// `bpftok tail`
+#[derive(Args, Debug)]
+pub struct Tail {
+    /// Wait for more
+    #[arg(short, long)]
+    pub follow: bool,
+    /// So many to begin with
+    #[arg(short = 'n', long, value_name = "COUNT", default_value_t = 10)]
+    pub lines: u32,
+}
+
+/// `bpftok query`
+#[derive(Args, Debug)]
+pub struct Query {
+    /// The statement
+    #[arg(value_name = "SQL")]
+    pub sql: String,
+    /// How.
+    #[command(flatten)]
+    pub written: Written,
+}
+
+/// `bpftok status`
+#[derive(Args, Debug)]
+pub struct Status {
+    /// Format; csv is none of them
+    #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t)]
+    pub output: StatusFormat,
+}
+
+/// How a status is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum StatusFormat {
+    /// For people.
+    #[default]
+    Table,
+    /// One document.
+    Json,
+}
+
+impl From<StatusFormat> for Format {
+    fn from(format: StatusFormat) -> Self {
+        match format {
+            StatusFormat::Table => Self::Table,
+            StatusFormat::Json => Self::Json,
+        }
+    }
+}
+
+/// `bpftok config`
+#[derive(Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Say everything that is wrong with a configuration
+    Check {
+        /// The file [default: the one that --config names, or /etc/bpftok/config.toml]
+        #[arg(value_name = "FILE")]
+        file: Option<PathBuf>,
+    },
+    /// Print what is in force, and where each value comes from
+    Show,
+    /// Print the defaults, explained
+    Default,
+}
+
+/// What a report puts together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum By {
+    /// Days of the local time zone
+    #[default]
+    Day,
+    /// Hours of the local time zone
+    Hour,
+    /// Processes
+    Process,
+    /// Sessions
+    Session,
+    /// Models, as served
+    Model,
+    /// Providers
+    Provider,
+    /// Client programs
+    Client,
+}
+
+impl From<By> for Grouping {
+    fn from(by: By) -> Self {
+        match by {
+            By::Day => Self::Day,
+            By::Hour => Self::Hour,
+            By::Process => Self::Process,
+            By::Session => Self::Session,
+            By::Model => Self::Model,
+            By::Provider => Self::Provider,
+            By::Client => Self::Client,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,96 @@
+//! What is written in a configuration file.
+//!
+//! A field never fails alone: a value of the wrong type and a key that nobody knows are kept and
+//! reported with all the others.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Deserializer};
+
+/// A configuration file.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct File {
+    pub(super) daemon: Section<Daemon>,
+    pub(super) capture: Section<Capture>,
+    pub(super) session: Section<Session>,
+    pub(super) privacy: Section<Privacy>,
+    #[serde(flatten)]
+    pub(super) unknown: Unknown,
+}
+
+/// Keys that nobody knows.
+pub(super) type Unknown = BTreeMap<String, toml::Value>;
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Daemon {
+    pub(super) db: Written<String>,
+    pub(super) timezone: Written<String>,
+    #[serde(flatten)]
+    pub(super) unknown: Unknown,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Capture {
+    pub(super) ring_bytes: Written<i64>,
+    pub(super) scan_interval_ms: Written<i64>,
+    pub(super) ignore: Written<Vec<String>>,
+    #[serde(flatten)]
+    pub(super) unknown: Unknown,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Session {
+    pub(super) idle_minutes: Written<i64>,
+    #[serde(flatten)]
+    pub(super) unknown: Unknown,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Privacy {
+    pub(super) store_cwd: Written<bool>,
+    pub(super) store_argv: Written<String>,
+    #[serde(flatten)]
+    pub(super) unknown: Unknown,
+}
+
+/// A value as it was written.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) enum Written<T> {
+    /// Not at all.
+    #[default]
+    No,
+    /// With the right type.
+    Yes(T),
+    /// With another type; its name.
+    Mistyped(&'static str),
+}
+
+/// A section; one that is no table has no keys.
+#[derive(Debug, Default)]
+pub(super) enum Section<T> {
+    #[default]
+    Absent,
+    Present(T),
+    Mistyped(&'static str),
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Written<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let value = toml::Value::deserialize(deserializer)?;
+        let kind = value.type_str();
+        Ok(T::deserialize(value).map_or(Self::Mistyped(kind), Self::Yes))
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Section<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let value = toml::Value::deserialize(deserializer)?;
+        let kind = value.type_str();
+        Ok(T::deserialize(value).map_or(Self::Mistyped(kind), Self::Present))
+    }
+}

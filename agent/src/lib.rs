@@ -1,0 +1,28 @@
+//! The agent's shell: everything that does I/O.
+//!
+//! | module | does |
+//! |---|---|
+//! | [`cli`] | the command line, as types |
+//! | [`config`] | defaults, file and flags to one checked configuration |
+//! | [`app`] | builds all, starts all, stops in order |
+//! | [`capture`] | kernel programs, what to hook, the ring |
+//! | [`causes`] | errors in one line |
+//! | [`process`] | facts from `/proc` |
+//! | [`privilege`] | what the agent may do, and gives up |
+//! | [`store`] | usage records to SQLite and back |
+//! | [`report`] | the ledger to tables, JSON and CSV |
+//! | [`telemetry`] | what the agent says about itself |
+#![deny(unsafe_code)]
+
+pub mod app;
+pub mod capture;
+pub mod causes;
+pub mod cli;
+pub mod config;
+pub mod keeper;
+pub mod line;
+pub mod privilege;
+pub mod process;
+pub mod report;
+pub mod store;
+pub mod telemetry;

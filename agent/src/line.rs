@@ -1,0 +1,83 @@
+//! Drives the core: the byte stream of the capturing side in, outputs out. This thread parses
+//! what remote peers sent, and needs no rights at all.
+
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use agent_core::event::{ConnId, Timestamp};
+use agent_core::pipeline::{Output, Pipeline};
+use agent_core::recording;
+use agent_core::stats::Stats;
+
+/// How often the line lets time pass and shows its counters.
+const TICK: Duration = Duration::from_secs(1);
+
+/// Counters of the line, as of its last tick.
+pub type SharedStats = Arc<Mutex<Stats>>;
+
+/// Runs until the stream ends, then ends everything that is open.
+pub fn run(
+    mut line: Pipeline,
+    stream: &Receiver<Vec<u8>>,
+    outputs: &SyncSender<Vec<Output>>,
+    ignored: &Sender<ConnId>,
+    stats: &SharedStats,
+    now: fn() -> Timestamp,
+) {
+    let mut ticked_at = now();
+    loop {
+        let is_over = match stream.recv_timeout(TICK) {
+            Ok(batch) => {
+                feed(&mut line, &batch);
+                false
+            }
+            Err(RecvTimeoutError::Timeout) => false,
+            Err(RecvTimeoutError::Disconnected) => {
+                line.finish(now());
+                true
+            }
+        };
+        let at = now();
+        if at.since(ticked_at) >= TICK || is_over {
+            line.expire(at);
+            ticked_at = at;
+            stats
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .clone_from(line.stats());
+        }
+        let mut batch = Vec::new();
+        while let Some(output) = line.poll_output() {
+            match output {
+                Output::Ignore(conn) => {
+                    if ignored.send(conn).is_err() {
+                        tracing::trace!("the reader is gone and needs no verdicts");
+                    }
+                }
+                other @ (Output::Usage(_) | Output::Coverage(_) | Output::ProcessExited { .. }) => {
+                    batch.push(other);
+                }
+            }
+        }
+        if !batch.is_empty() && outputs.send(batch).is_err() || is_over {
+            return;
+        }
+    }
+}
+
+fn feed(line: &mut Pipeline, batch: &[u8]) {
+    for frame in recording::frames(batch) {
+        match frame.as_ref().map(recording::Frame::event) {
+            Ok(Ok(event)) => line.handle(&event),
+            Ok(Err(malformed)) => {
+                tracing::debug!(?malformed, "a ring record is no event");
+                line.malformed();
+            }
+            Err(error) => {
+                tracing::error!(%error, "the stream from the ring is broken");
+                line.malformed();
+            }
+        }
+    }
+}

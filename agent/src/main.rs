@@ -1,0 +1,253 @@
+//! Parses, dispatches, exits.
+
+use std::io::{self, BufWriter, IsTerminal as _, Write as _};
+use std::process::ExitCode;
+
+use agent::causes;
+use agent::cli::{Cli, Command, ConfigCommand, Global};
+use agent::config::{self, Config, Loaded};
+use agent::report::{self, Asked, Follow, Format, Found, Page};
+use agent::store::{self, Reader};
+use agent::telemetry::{self, Verbosity};
+use agent::{app, capture, privilege};
+use clap::Parser as _;
+
+/// Exit codes, after sysexits(3).
+mod exit {
+    pub(crate) const FAILURE: u8 = 1;
+    /// No data, or no agent.
+    pub(crate) const NOTHING: u8 = 5;
+    pub(crate) const USAGE: u8 = 64;
+    /// The kernel, or this build, lacks something.
+    pub(crate) const UNAVAILABLE: u8 = 69;
+    /// A defect.
+    pub(crate) const SOFTWARE: i32 = 70;
+    pub(crate) const NO_PERMISSION: u8 = 77;
+    pub(crate) const CONFIG: u8 = 78;
+}
+
+fn main() -> ExitCode {
+    std::panic::set_hook(Box::new(give_up));
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // The reader of a help text may have gone.
+            error.print().unwrap_or_default();
+            return if error.use_stderr() {
+                ExitCode::from(exit::USAGE)
+            } else {
+                ExitCode::SUCCESS
+            };
+        }
+    };
+    telemetry::start(Verbosity {
+        verbose: cli.global.verbose,
+        is_quiet: cli.global.quiet,
+    });
+    match dispatch(cli) {
+        Ok(Found::Something) => ExitCode::SUCCESS,
+        Ok(Found::Nothing) => ExitCode::from(exit::NOTHING),
+        Err(error) => match code(&error) {
+            None => ExitCode::SUCCESS,
+            Some(code) => {
+                // Nothing is left to tell it to if this fails.
+                writeln!(io::stderr(), "bpftok: {}", sentence(&error)).unwrap_or_default();
+                ExitCode::from(code)
+            }
+        },
+    }
+}
+
+/// Ends the program at a panic in whichever thread. What was stored stays: the ledger is made for
+/// an end at any moment.
+#[expect(
+    clippy::exit,
+    reason = "a panic is not caught anywhere, and other threads may be in the middle of anything"
+)]
+fn give_up(panic: &std::panic::PanicHookInfo<'_>) {
+    // Its message is not shown: it may quote what was observed.
+    let place = panic
+        .location()
+        .map_or_else(|| "an unknown place".to_owned(), ToString::to_string);
+    // Nothing is left to tell it to if this fails.
+    writeln!(
+        io::stderr(),
+        "bpftok: this is a defect of bpftok, at {place}; please report it"
+    )
+    .unwrap_or_default();
+    std::process::exit(exit::SOFTWARE);
+}
+
+fn dispatch(cli: Cli) -> anyhow::Result<Found> {
+    let Cli { global, command } = cli;
+    match command {
+        Command::Run(arguments) => app::run(&configured(global)?, &arguments)?,
+        Command::Doctor(arguments) => app::doctor(&configured(global)?, &arguments)?,
+        Command::Record(arguments) => app::record(&configured(global)?, &arguments)?,
+        Command::Replay(arguments) => app::replay(&configured(global)?, &arguments)?,
+        Command::Config { command } => configuration(global, command)?,
+        Command::Report(arguments) => {
+            let asked = Asked {
+                since: arguments.span.since,
+                until: arguments.span.until,
+            };
+            return read(global, arguments.written.output, |page, reader| {
+                report::usage(page, reader, arguments.by.into(), &asked)
+            });
+        }
+        Command::Sessions(arguments) => {
+            let asked = Asked {
+                since: arguments.span.since,
+                until: arguments.span.until,
+            };
+            return read(global, arguments.written.output, |page, reader| {
+                report::sessions(page, reader, &asked, arguments.lines)
+            });
+        }
+        Command::Tail(arguments) => {
+            let follow = if arguments.follow {
+                Follow::Yes
+            } else {
+                Follow::No
+            };
+            return read(global, Format::Table, |page, reader| {
+                report::tail(page, reader, arguments.lines, follow)
+            });
+        }
+        Command::Query(arguments) => {
+            return read(global, arguments.written.output, |page, reader| {
+                report::query(page, reader, &arguments.sql)
+            });
+        }
+        Command::Status(arguments) => {
+            return read(global, arguments.output.into(), report::status);
+        }
+    }
+    Ok(Found::Something)
+}
+
+/// The configuration in force.
+fn configured(global: Global) -> anyhow::Result<Config> {
+    Ok(Loaded::read(global.config.as_deref())?
+        .with_db(global.db)
+        .config)
+}
+
+/// Reads the ledger and writes a report to standard output.
+fn read(
+    global: Global,
+    format: Format,
+    report: impl FnOnce(&mut Page<'_>, &Reader) -> Result<Found, report::Error>,
+) -> anyhow::Result<Found> {
+    let config = configured(global)?;
+    let zone = config.daemon.timezone.rules();
+    let reader = Reader::open(&config.daemon.db, &zone)?;
+    let mut out = BufWriter::new(io::stdout().lock());
+    let mut page = Page {
+        out: &mut out,
+        format,
+        width: terminal_width(),
+        zone,
+        now: jiff::Timestamp::now(),
+    };
+    let found = report(&mut page, &reader)?;
+    out.flush().map_err(report::Error::Write)?;
+    Ok(found)
+}
+
+/// Columns to write in: what COLUMNS says, or else the terminal; a pipe has no end.
+fn terminal_width() -> Option<usize> {
+    let asked = std::env::var("COLUMNS")
+        .ok()
+        .and_then(|columns| columns.parse().ok());
+    let terminal = || {
+        let (terminal_size::Width(columns), _) = terminal_size::terminal_size()?;
+        Some(usize::from(columns))
+    };
+    asked.or_else(|| io::stdout().is_terminal().then(terminal).flatten())
+}
+
+fn configuration(global: Global, command: ConfigCommand) -> anyhow::Result<()> {
+    let text = match command {
+        ConfigCommand::Check { file } => {
+            let named = file.or(global.config);
+            Loaded::read(named.as_deref())?;
+            let file = named.unwrap_or_else(|| config::DEFAULT_PATH.into());
+            match file.exists() {
+                true => format!("{} is right\n", file.display()),
+                false => format!(
+                    "{} does not exist; the defaults are in force\n",
+                    file.display()
+                ),
+            }
+        }
+        ConfigCommand::Show => Loaded::read(global.config.as_deref())?
+            .with_db(global.db)
+            .show(),
+        ConfigCommand::Default => config::DEFAULT_TOML.to_owned(),
+    };
+    io::stdout()
+        .write_all(text.as_bytes())
+        .map_err(report::Error::Write)?;
+    Ok(())
+}
+
+/// An error with its causes, one sentence after the other. Paths and files that it quotes do not
+/// steer the terminal.
+fn sentence(error: &anyhow::Error) -> String {
+    causes::in_one_line(error.as_ref())
+        .lines()
+        .map(report::visible)
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+/// The exit code of an error; `None` for one that is no failure.
+fn code(error: &anyhow::Error) -> Option<u8> {
+    if let Some(error) = error.downcast_ref::<report::Error>() {
+        return match error {
+            _ if error.is_closed_pipe() => None,
+            report::Error::Store(error) => Some(store_code(error)),
+            report::Error::Moment(_) | report::Error::EmptyWindow => Some(exit::USAGE),
+            report::Error::Write(_) => Some(exit::FAILURE),
+        };
+    }
+    if let Some(error) = error.downcast_ref::<store::Error>() {
+        return Some(store_code(error));
+    }
+    if let Some(error) = error.downcast_ref::<capture::Error>() {
+        return Some(match error {
+            capture::Error::NotPermitted(_) => exit::NO_PERMISSION,
+            capture::Error::KernelTooOld { .. }
+            | capture::Error::EmptyObject
+            | capture::Error::Object(_)
+            | capture::Error::Program { .. }
+            | capture::Error::Map { .. }
+            | capture::Error::Missing(_)
+            | capture::Error::Wait(_) => exit::UNAVAILABLE,
+        });
+    }
+    if error.is::<privilege::Missing>() {
+        return Some(exit::NO_PERMISSION);
+    }
+    if error.is::<config::Error>() {
+        return Some(exit::CONFIG);
+    }
+    Some(exit::FAILURE)
+}
+
+const fn store_code(error: &store::Error) -> u8 {
+    match error {
+        store::Error::Missing { .. } | store::Error::Blank { .. } => exit::NOTHING,
+        store::Error::Forbidden { .. } | store::Error::Unsafe { .. } => exit::NO_PERMISSION,
+        store::Error::WritingQuery => exit::USAGE,
+        store::Error::InUse { .. }
+        | store::Error::Newer { .. }
+        | store::Error::Foreign { .. }
+        | store::Error::Corrupt { .. }
+        | store::Error::Io { .. }
+        | store::Error::Sql { .. }
+        | store::Error::Status { .. }
+        | store::Error::Query { .. } => exit::FAILURE,
+    }
+}

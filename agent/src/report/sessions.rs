@@ -1,0 +1,97 @@
+//! `bpftok sessions`: what belongs together, latest first.
+
+use serde_json::{Map, Value};
+
+use super::table::{Cell, Column, Table};
+use super::text::Cut;
+use super::usage::{sum_cells, sum_columns};
+use super::{Asked, Error, Found, Page};
+use crate::store::{Grouping, Reader, Session};
+
+/// Writes the sessions with a call in the window, at most `limit`.
+///
+/// # Errors
+/// All of [`Error`].
+pub fn sessions(
+    page: &mut Page<'_>,
+    reader: &Reader,
+    asked: &Asked,
+    limit: u32,
+) -> Result<Found, Error> {
+    let window = page.window(asked)?;
+    let sessions = reader.sessions(window, limit)?;
+    let totals = reader
+        .usage(Grouping::All, window)?
+        .into_iter()
+        .next()
+        .unwrap_or_default();
+    let coverage = reader.coverage(window)?;
+    let is_empty = sessions.is_empty();
+    if is_empty && page.is_for_people() {
+        page.nothing(reader)?;
+        return Ok(Found::Nothing);
+    }
+    let mut columns = vec![
+        Column::text("session_key", "SESSION", 0, Cut::End),
+        Column::text("key_source", "KEY", 11, Cut::End),
+        Column::text("client_name", "CLIENT", 1, Cut::End),
+        Column::number("pid", "PID", 3),
+        Column::text("comm", "COMM", 6, Cut::End),
+        Column::text("user_name", "USER", 5, Cut::End),
+        Column::text("cwd", "DIRECTORY", 10, Cut::Start),
+        Column {
+            cut: None,
+            ..Column::text("started", "STARTED", 4, Cut::End)
+        },
+        Column::number("duration_ms", "LENGTH", 2),
+        Column::number("peak_context_tokens", "PEAK", 5),
+    ];
+    // A session is one session.
+    columns.extend(sum_columns().into_iter().skip(1));
+    let mut table = Table {
+        columns,
+        ..Table::default()
+    };
+    table.rows.extend(sessions.iter().map(row));
+    let fields = Map::from_iter([
+        ("limit".to_owned(), Value::from(limit)),
+        ("sessions".to_owned(), Value::from(totals.sessions)),
+    ]);
+    page.window_report(window, &table, &totals, &coverage, fields)?;
+    let shown = u64::try_from(sessions.len()).unwrap_or(u64::MAX);
+    if page.is_for_people() && shown < totals.sessions {
+        writeln!(
+            page.out,
+            "{shown} of {} sessions; -n shows more",
+            totals.sessions
+        )?;
+    }
+    Ok(if is_empty {
+        Found::Nothing
+    } else {
+        Found::Something
+    })
+}
+
+fn row(session: &Session) -> Vec<Cell> {
+    let usage = &session.usage;
+    let length = u64::try_from(usage.last_ms - usage.first_ms).unwrap_or(0);
+    let mut cells = vec![
+        Cell::Text(session.key.clone()),
+        Cell::Text(session.key_source.clone()),
+        Cell::text(session.client_name.clone()),
+        session
+            .pid
+            .map_or(Cell::Unknown, |pid| Cell::Number(Value::from(pid))),
+        Cell::text(session.comm.clone()),
+        Cell::text(session.user_name.clone()),
+        Cell::text(session.cwd.clone()),
+        Cell::Moment(usage.first_ms),
+        Cell::Millis(length),
+        session
+            .peak_context_tokens
+            .map_or(Cell::Unknown, Cell::Count),
+    ];
+    cells.extend(sum_cells(usage).into_iter().skip(1));
+    cells
+}

@@ -1,0 +1,19 @@
+//! The built binary on ledgers that the library wrote: reports, windows, refusals, readers.
+//!
+//! Needs `sqlite3`. Tests that become another user do so only as root, and
+//! pass unseen otherwise.
+#![expect(
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "every function here belongs to a test; clippy's own rule sees only those marked as one"
+)]
+
+mod access;
+mod configuration;
+mod hostile;
+mod ledger;
+mod place;
+mod query;
+mod refusals;
+mod reports;
+mod world;

@@ -1,0 +1,150 @@
+//! Fuzz targets: each takes bytes and panics where a law is broken.
+//!
+//! The laws, as `tests/README.md` states them: no panic for any bytes (quiet), the same outputs for
+//! any cutting of the same bytes (split), and every byte accounted for (conservation).
+
+pub mod laws;
+pub mod script;
+
+use agent_core::connection::Segment;
+use agent_core::event::{self, Direction, Event};
+use agent_core::http::sse::Decoder;
+use agent_core::http::{Http, HttpEvent, Limits};
+use agent_core::pipeline::{Output, Pipeline, Settings};
+use agent_core::stats::Stats;
+
+/// Takes any bytes, and panics where a law is broken.
+pub type Target = fn(&[u8]);
+
+/// Name and function of every target; each has a folder of seeds under that name.
+pub const TARGETS: &[(&str, Target)] = &[
+    ("records", records),
+    ("http1", http1),
+    ("sse", sse),
+    ("line", line),
+];
+
+/// Decodes ring records of any bytes: quiet, and never more payload than the record holds.
+pub fn records(bytes: &[u8]) {
+    let Ok(event) = event::decode(bytes) else {
+        return;
+    };
+    if let Event::Chunk { bytes: payload, .. } = &event {
+        assert!(
+            payload.len() < bytes.len(),
+            "a payload is shorter than its record"
+        );
+    }
+    assert_eq!(
+        event::decode(bytes),
+        Ok(event),
+        "the same bytes are the same event"
+    );
+}
+
+/// Runs the HTTP stage on a [`script`], once with a handshake and once without: quiet, and the
+/// split law. Each exchange that begins ends once, and a connection that ended leaves nothing
+/// behind.
+pub fn http1(bytes: &[u8]) {
+    let unnamed = script::segments(bytes);
+    let mut named = unnamed.clone();
+    let name = Segment::ServerName {
+        conn: script::CONNECTION,
+        name: "host".to_owned(),
+    };
+    named.insert(1, name);
+    for segments in [unnamed, named] {
+        // Out of step, the stage looks for a message where a segment begins: no split law there.
+        let (_, stats) = exchanges(segments.clone());
+        if stats.steps_lost == 0 {
+            laws::split(&segments, |segments| exchanges(segments).0);
+        } else {
+            exchanges(script::cut(&segments, 1));
+        }
+    }
+}
+
+fn exchanges(segments: Vec<Segment>) -> (Vec<HttpEvent>, Stats) {
+    let (mut stage, mut stats, mut out) =
+        (Http::new(Limits::default()), Stats::default(), Vec::new());
+    for segment in segments {
+        stage.handle(segment, &mut stats, &mut out);
+    }
+    assert_eq!(
+        stage.buffered_bytes(),
+        0,
+        "a connection that ended leaves nothing behind"
+    );
+    let begun = out
+        .iter()
+        .filter(|event| matches!(event, HttpEvent::Request { .. }))
+        .count();
+    let ended = out
+        .iter()
+        .filter(|event| matches!(event, HttpEvent::ResponseEnd { .. }))
+        .count();
+    assert_eq!(begun, ended, "each exchange ends once");
+    (out, stats)
+}
+
+/// Decodes an event stream: quiet, and the split law.
+pub fn sse(bytes: &[u8]) {
+    let decode = |longest: usize| {
+        let (mut decoder, mut events) = (Decoder::new(), Vec::new());
+        for piece in bytes.chunks(longest.max(1)) {
+            decoder.push(piece, |event| {
+                events.push((event.name.to_vec(), event.data.to_vec()))
+            });
+        }
+        (events, decoder.refused(), decoder.last_id().to_vec())
+    };
+    let whole = decode(bytes.len());
+    for longest in [1, 7] {
+        assert!(
+            decode(longest) == whole,
+            "pieces of {longest} bytes give other events"
+        );
+    }
+}
+
+/// Runs a [`script`] through the whole line: quiet, and no more calls than requests.
+pub fn line(bytes: &[u8]) {
+    let events = script::events(bytes);
+    let mut line = Pipeline::new(Settings::default());
+    let mut outputs = Vec::new();
+    for event in &events {
+        line.handle(event);
+        outputs.extend(std::iter::from_fn(|| line.poll_output()));
+    }
+    if let Some(end) = events.iter().filter_map(Event::at).max() {
+        line.finish(end);
+        outputs.extend(std::iter::from_fn(|| line.poll_output()));
+    }
+    let calls = outputs
+        .iter()
+        .filter(|output| matches!(output, Output::Usage(_)))
+        .count();
+    let heads: usize = [Direction::Written, Direction::Read]
+        .into_iter()
+        .map(|direction| heads(&events, direction))
+        .sum();
+    assert!(calls <= heads, "{calls} calls in {heads} heads");
+}
+
+/// How often a direction says `HTTP/`, however its bytes are cut.
+fn heads(events: &[Event], direction: Direction) -> usize {
+    let bytes: Vec<u8> = events
+        .iter()
+        .filter_map(|event| match event {
+            Event::Chunk {
+                direction: d,
+                bytes,
+                ..
+            } if *d == direction => Some(&**bytes),
+            _ => None,
+        })
+        .flatten()
+        .copied()
+        .collect();
+    bytes.windows(5).filter(|word| word == b"HTTP/").count()
+}

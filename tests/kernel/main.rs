@@ -1,0 +1,29 @@
+//! Live tests: real probes on real clients that talk to a loopback endpoint of ours.
+//!
+//! They need root, a kernel that loads the probes, and the clients that `cargo xtask test`
+//! installs and names in the environment. A test that misses something prints `SKIP name: reason`.
+#![expect(
+    clippy::unwrap_in_result,
+    reason = "None means that a test is skipped; whatever else goes wrong fails it"
+)]
+
+#[cfg(test)]
+mod agent;
+#[cfg(test)]
+mod clients;
+#[cfg(test)]
+mod compare;
+#[cfg(test)]
+mod discovery;
+#[cfg(test)]
+mod faults;
+#[cfg(test)]
+mod probe;
+#[cfg(test)]
+mod processes;
+#[cfg(test)]
+mod run;
+#[cfg(test)]
+mod secrets;
+#[cfg(test)]
+mod verdict;

@@ -1,0 +1,415 @@
+//! What the probes capture, byte for byte: a recording against what the C peer says it wrote and
+//! read. These run in virtual machines too, where there are no other clients.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::Path;
+use std::process::Stdio;
+
+use agent_core::event::{ConnId, Direction, Event};
+use agent_core::recording::{self, Frame};
+use serde::Deserialize;
+
+use crate::agent::{LEDGER_LIMIT, Place};
+use crate::run::{Kept, poll, tls_pair};
+
+/// What one end of a connection says.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+struct End {
+    pid: u32,
+    role: String,
+    ssl: u64,
+    failed: u64,
+    peeked: u64,
+    written: Flow,
+    read: Flow,
+}
+
+/// The bytes of one direction.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+struct Flow {
+    bytes: u64,
+    /// FNV-1a of 64 bits, in hex.
+    fnv: String,
+}
+
+impl std::fmt::Debug for Flow {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} bytes, {}", self.bytes, self.fnv)
+    }
+}
+
+/// One direction of one connection as captured.
+#[derive(Clone, Debug)]
+struct Captured {
+    hash: u64,
+    /// Where the next byte belongs.
+    next: u64,
+    /// Bytes that are missing before `next`.
+    missing: u64,
+}
+
+impl Default for Captured {
+    fn default() -> Self {
+        Self {
+            hash: 0xcbf2_9ce4_8422_2325,
+            next: 0,
+            missing: 0,
+        }
+    }
+}
+
+impl Captured {
+    fn take(&mut self, offset: u64, bytes: &[u8]) {
+        assert!(
+            offset >= self.next,
+            "offset {offset} goes back behind {}",
+            self.next
+        );
+        self.missing += offset - self.next;
+        for byte in bytes {
+            self.hash = (self.hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+        self.next = offset + bytes.len() as u64;
+    }
+
+    fn flow(&self) -> Flow {
+        Flow {
+            bytes: self.next,
+            fnv: format!("{:016x}", self.hash),
+        }
+    }
+}
+
+/// A recording, taken apart.
+#[derive(Debug, Default)]
+struct Recorded {
+    /// By connection, in the order of first sight within one process and object.
+    flows: BTreeMap<ConnId, [Captured; 2]>,
+    /// Bytes written and read, where the end of the connection was seen.
+    closed: BTreeMap<ConnId, (u64, u64)>,
+    names: BTreeMap<ConnId, String>,
+    lost_bytes: u64,
+}
+
+impl Recorded {
+    fn read(path: &Path) -> Self {
+        let bytes = fs::read(path).unwrap();
+        let mut recorded = Self::default();
+        for frame in recording::read(&bytes).unwrap() {
+            if let Frame::Record(_) | Frame::Lost { .. } = frame {
+                recorded.take(frame.event().expect("a record of the kernel programs"));
+            }
+        }
+        recorded
+    }
+
+    fn take(&mut self, event: Event) {
+        match event {
+            Event::Chunk {
+                conn,
+                direction,
+                offset,
+                bytes,
+                ..
+            } => {
+                let slot = usize::from(direction == Direction::Read);
+                self.flows.entry(conn).or_default()[slot].take(offset, &bytes);
+            }
+            Event::Closed {
+                conn,
+                written,
+                read,
+                ..
+            } => {
+                assert_eq!(
+                    self.closed.insert(conn, (written, read)),
+                    None,
+                    "closed twice"
+                );
+            }
+            Event::ServerName { conn, name, .. } => {
+                self.names.insert(conn, name);
+            }
+            Event::Lost { bytes, .. } => self.lost_bytes += bytes,
+            Event::Clock { .. }
+            | Event::Process(_)
+            | Event::Exec { .. }
+            | Event::Exit { .. }
+            | Event::Opened { .. } => {}
+        }
+    }
+
+    /// The connections of one object, oldest first.
+    fn of(&self, end: &End) -> Vec<(ConnId, &[Captured; 2])> {
+        let is_its = |conn: &&ConnId| conn.pid == end.pid && conn.ssl == end.ssl;
+        self.flows
+            .keys()
+            .filter(is_its)
+            .map(|conn| (*conn, &self.flows[conn]))
+            .collect()
+    }
+
+    /// Asserts that each end was captured byte for byte. An object that served several connections
+    /// has them in the order in which the peer printed them.
+    fn assert_identical(&self, ends: &[End]) {
+        assert_eq!(self.lost_bytes, 0);
+        let mut used: BTreeMap<(u32, u64), usize> = BTreeMap::new();
+        for end in ends {
+            let place = used.entry((end.pid, end.ssl)).or_default();
+            let of_object = self.of(end);
+            let (conn, [written, read]) = of_object.get(*place).unwrap_or_else(|| {
+                panic!(
+                    "connection {place} of {end:?} is missing in {:?}",
+                    self.flows.keys()
+                )
+            });
+            *place += 1;
+            assert_eq!((written.missing, read.missing), (0, 0), "gaps in {end:?}");
+            assert_eq!(
+                (written.flow(), read.flow()),
+                (end.written.clone(), end.read.clone()),
+                "{end:?}"
+            );
+            let totals = self.closed.get(conn).expect("its end was seen");
+            assert_eq!(*totals, (end.written.bytes, end.read.bytes), "{end:?}");
+        }
+        let pids: Vec<_> = ends.iter().map(|end| end.pid).collect();
+        let captured = self
+            .flows
+            .keys()
+            .filter(|conn| pids.contains(&conn.pid))
+            .count();
+        assert_eq!(
+            captured,
+            ends.len(),
+            "connections that the peer does not know"
+        );
+    }
+}
+
+/// The C peer, started and waiting, so that it can be hooked first.
+struct Held(Kept);
+
+impl Held {
+    fn start(arguments: &[&str], test: &str) -> Option<Self> {
+        let mut command = tls_pair(arguments, test)?;
+        command
+            .arg("--hold")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped());
+        Some(Self(Kept(command.spawn().expect("the C peer"))))
+    }
+
+    /// Lets it run and gives what its ends say.
+    fn release(mut self) -> Vec<End> {
+        let mut lines = BufReader::new(self.0.stdout.take().unwrap())
+            .lines()
+            .map(Result::unwrap);
+        assert_eq!(lines.next().as_deref(), Some("holding"));
+        writeln!(self.0.stdin.take().unwrap(), "go").unwrap();
+        let ends = lines
+            .map(|line| serde_json::from_str(&line).expect("an end"))
+            .collect();
+        assert!(self.0.wait().unwrap().success());
+        ends
+    }
+}
+
+/// Records one run of the C peer.
+fn record(test: &str, config: &'static str, arguments: &[&str]) -> Option<(Vec<End>, Recorded)> {
+    let place = Place::with(config);
+    let file = place.file("recording");
+    // It is there before the recorder is, so that a library already mapped is found too.
+    let held = Held::start(arguments, test)?;
+    let agent = place.record(test, &file)?;
+    let ends = held.release();
+    assert!(!ends.is_empty());
+    agent.stop();
+    assert!(poll(LEDGER_LIMIT, || file.exists()));
+    Some((ends, Recorded::read(&file)))
+}
+
+/// A ring that holds all that one run writes and reads, twice 32 MiB and the headers, so that an
+/// emulated machine on which the agent hardly runs loses nothing.
+const WIDE_RING: &str = "[capture]\nring_bytes = 134217728\n";
+
+/// Records one run and asserts that every byte is there.
+fn assert_captured(test: &str, arguments: &[&str]) -> Option<Vec<End>> {
+    let (ends, recorded) = record(test, WIDE_RING, arguments)?;
+    recorded.assert_identical(&ends);
+    Some(ends)
+}
+
+#[test]
+fn probe_captures_single_writes_of_any_size() {
+    for size in ["1", "200", "16384", "16385", "1048576", "16777216"] {
+        for kind in ["plain", "ex"] {
+            let arguments = [
+                "transfer",
+                "--size",
+                size,
+                "--read-size",
+                size,
+                "--write",
+                kind,
+                "--read",
+                kind,
+            ];
+            if assert_captured("probe_sizes", &arguments).is_none() {
+                return;
+            }
+        }
+    }
+}
+
+#[test]
+fn probe_captures_many_small_messages_of_many_threads() {
+    let arguments = [
+        "transfer",
+        "--threads",
+        "16",
+        "--size",
+        "211",
+        "--count",
+        "200",
+    ];
+    assert_captured("probe_threads", &arguments);
+}
+
+#[test]
+fn probe_takes_a_peek_for_no_read() {
+    let arguments = ["peek", "--size", "50000", "--read-size", "4096"];
+    if let Some(ends) = assert_captured("probe_peek", &arguments) {
+        assert!(ends.iter().any(|end| end.peeked > 10), "{ends:?}");
+    }
+}
+
+#[test]
+fn probe_counts_calls_that_fail_and_come_again_once() {
+    for kind in ["plain", "ex"] {
+        for partial in [&["--partial"][..], &[]] {
+            let mut arguments = vec![
+                "retry", "--size", "1048576", "--write", kind, "--read", kind,
+            ];
+            arguments.extend(partial);
+            let Some(ends) = assert_captured("probe_retry", &arguments) else {
+                return;
+            };
+            assert!(ends.iter().all(|end| end.failed > 0), "{ends:?}");
+        }
+    }
+}
+
+#[test]
+fn probe_keeps_nested_connections_apart() {
+    let arguments = ["nested", "--size", "60000", "--count", "3"];
+    if let Some(ends) = assert_captured("probe_nested", &arguments) {
+        assert_eq!(ends.len(), 4);
+    }
+}
+
+#[test]
+fn probe_tells_apart_connections_that_reuse_an_address() {
+    if let Some(ends) = assert_captured("probe_reuse", &["reuse", "--rounds", "20"]) {
+        let mut addresses: Vec<_> = ends.iter().map(|end| end.ssl).collect();
+        addresses.sort_unstable();
+        addresses.dedup();
+        assert!(
+            addresses.len() < ends.len(),
+            "no address was reused: {ends:?}"
+        );
+    }
+}
+
+/// An object that is cleared lives on: what it carries may be one connection or several, but no
+/// byte may be missing or double.
+#[test]
+fn probe_follows_an_object_that_is_cleared() {
+    let Some((ends, recorded)) = record("probe_clear", "", &["clear", "--rounds", "4"]) else {
+        return;
+    };
+    for end in &ends {
+        let expected = |flow: fn(&End) -> u64| -> u64 {
+            ends.iter()
+                .filter(|other| other.ssl == end.ssl)
+                .map(flow)
+                .sum()
+        };
+        let sum = |slot: usize| -> u64 {
+            recorded
+                .of(end)
+                .iter()
+                .map(|(_, flows)| flows[slot].next - flows[slot].missing)
+                .sum()
+        };
+        assert_eq!(sum(0), expected(|end| end.written.bytes));
+        assert_eq!(sum(1), expected(|end| end.read.bytes));
+    }
+}
+
+#[test]
+fn probe_tells_a_child_that_does_not_exec_from_its_parent() {
+    if let Some(ends) = assert_captured("probe_fork", &["fork", "--size", "3000"]) {
+        assert_eq!(ends.len(), 4);
+        let pids: BTreeSet<_> = ends.iter().map(|end| end.pid).collect();
+        assert_eq!(pids.len(), 2);
+    }
+}
+
+#[test]
+fn probe_sees_the_name_of_the_handshake() {
+    let arguments = ["transfer", "--sni", "api.anthropic.com"];
+    let Some((ends, recorded)) = record("probe_name", "", &arguments) else {
+        return;
+    };
+    let client = ends.iter().find(|end| end.role == "client").unwrap();
+    let names: Vec<_> = recorded
+        .names
+        .iter()
+        .filter(|(conn, _)| conn.pid == client.pid && conn.ssl == client.ssl)
+        .map(|(_, name)| name.as_str())
+        .collect();
+    assert_eq!(names, ["api.anthropic.com"]);
+}
+
+#[test]
+fn probe_accounts_for_every_byte_that_a_tiny_ring_loses() {
+    let config = "[capture]\nring_bytes = 65536\n";
+    let arguments = ["transfer", "--threads", "4", "--size", "4194304"];
+    let Some((ends, recorded)) = record("probe_gaps", config, &arguments) else {
+        return;
+    };
+    let pid = ends[0].pid;
+    let moved: u64 = ends
+        .iter()
+        .map(|end| end.written.bytes + end.read.bytes)
+        .sum();
+    let captured: u64 = recorded
+        .flows
+        .iter()
+        .filter(|(conn, _)| conn.pid == pid)
+        .flat_map(|(_, flows)| flows.iter())
+        .map(|flow| flow.next - flow.missing)
+        .sum();
+    assert!(
+        captured < moved,
+        "the ring was large enough; nothing was tested"
+    );
+    assert_eq!(moved - captured, recorded.lost_bytes);
+    for end in &ends {
+        for (conn, [written, read]) in recorded.of(end) {
+            // The notice of the end can be lost as well.
+            if let Some(totals) = recorded.closed.get(&conn) {
+                assert_eq!(*totals, (end.written.bytes, end.read.bytes), "{end:?}");
+            }
+            for (flow, whole) in [(written, &end.written), (read, &end.read)] {
+                assert!(flow.next <= whole.bytes, "{flow:?} of {end:?}");
+                if flow.missing == 0 && flow.next == whole.bytes {
+                    assert_eq!(flow.flow(), *whole);
+                }
+            }
+        }
+    }
+}

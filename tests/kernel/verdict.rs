@@ -1,0 +1,48 @@
+//! What the agent has the kernel leave alone costs no copy.
+
+use crate::agent::{LEDGER_LIMIT, Place};
+use crate::run::{Client, poll, tls_pair};
+
+/// Bytes that one run of the peer moves: both ends of one connection write and read as many.
+const MOVED: i64 = 4 * 64 * 262_144;
+
+/// Runs the peer under an agent with `config` and says how many bytes of plaintext the agent took
+/// in, and how many connections it ignored.
+fn taken_in(test: &str, config: &'static str) -> Option<(i64, i64)> {
+    let place = Place::with(config);
+    let agent = place.run(test)?;
+    let arguments = ["transfer", "--size", "262144", "--count", "64"];
+    Client::start(tls_pair(&arguments, test)?, test)?.succeed();
+    agent.stop();
+    let counter = |name: &str| {
+        place.number(&format!(
+            "SELECT coalesce(json_extract(value, '$.counters.{name}'), 0) FROM meta WHERE name = 'status'"
+        ))
+    };
+    assert!(poll(LEDGER_LIMIT, || place.db().exists()));
+    Some((
+        counter("written_bytes") + counter("read_bytes"),
+        counter("connections_ignored"),
+    ))
+}
+
+#[test]
+fn a_connection_that_is_no_llm_traffic_is_left_alone_after_its_first_bytes() {
+    let Some((bytes, ignored)) = taken_in("verdict", "") else {
+        return;
+    };
+    assert!(ignored >= 2, "{ignored} connections were ignored");
+    assert!(
+        bytes > 0 && bytes < MOVED / 4,
+        "{bytes} of {MOVED} bytes were copied"
+    );
+}
+
+#[test]
+fn a_process_on_the_ignore_list_is_left_alone_after_its_first_bytes() {
+    let config = "[capture]\nignore = [\"tls_pair\"]\n";
+    let Some((bytes, _)) = taken_in("verdict_process", config) else {
+        return;
+    };
+    assert!(bytes < MOVED / 4, "{bytes} of {MOVED} bytes were copied");
+}

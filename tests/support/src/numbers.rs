@@ -1,0 +1,133 @@
+//! The figures of the n-th call: all different, so that a mix-up of two calls shows.
+
+use crate::served::{Api, Tokens};
+
+/// What is made up for one call. The same seed and number always give the same figures.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Numbers {
+    /// Number of the call.
+    pub number: u64,
+    /// Tokens.
+    pub usage: Tokens,
+    /// Id of the response.
+    pub id: String,
+    /// Id of the request, in a header or an error.
+    pub request_id: String,
+    /// Pieces of visible text, one a delta.
+    pub deltas: Vec<String>,
+    /// Pieces of reasoning, one a delta.
+    pub thoughts: Vec<String>,
+    /// Padding of a stream's chunks, as OpenAI sends it.
+    pub obfuscation: String,
+}
+
+/// Words of replies. Some have two, three or four bytes a character, so that cuts fall inside one.
+const WORDS: [&str; 12] = [
+    "the", "budget", "of", "a", "naïve", "agent", "café", "漢字", "costs", "🙂", "Größe",
+    "tokens\n",
+];
+
+/// Deltas of a reply where the plan names no number.
+const DELTAS: std::ops::RangeInclusive<usize> = 3..=12;
+
+impl Numbers {
+    /// The figures of call `number` under `seed`, with `deltas` pieces of text if given.
+    pub fn of(seed: u64, number: u64, api: Api, deltas: Option<usize>) -> Self {
+        let mut rng = fastrand::Rng::with_seed(seed ^ number.wrapping_mul(0x9E37_79B9_7F4A_7C15));
+        let reasoning = if rng.bool() { rng.u64(1..4_000) } else { 0 };
+        let mut usage = Tokens {
+            // The number makes the sum differ from every other call's.
+            input_uncached: rng.u64(1..50_000) + number,
+            cache_read: rng.u64(0..100_000),
+            reasoning,
+            output: reasoning + rng.u64(1..5_000),
+            ..Tokens::default()
+        };
+        match api {
+            Api::AnthropicMessages => {
+                usage.cache_write_5m = rng.u64(0..9_000);
+                usage.cache_write_1h = rng.u64(0..9_000);
+            }
+            Api::OpenAiChat | Api::OpenAiResponses => {
+                usage.cache_write_other = rng.u64(0..9_000);
+            }
+        }
+        let (prefix, digits) = match api {
+            Api::AnthropicMessages => ("msg_01", 18),
+            Api::OpenAiChat => ("chatcmpl-", 20),
+            Api::OpenAiResponses => ("resp_", 40),
+        };
+        let id = format!(
+            "{prefix}{}{}{number:06}",
+            letters(&mut rng, digits),
+            tag(seed)
+        );
+        let request_id = format!("req_{}{number:06}", letters(&mut rng, 18));
+        let count = deltas.unwrap_or_else(|| rng.usize(DELTAS));
+        let deltas = (0..count).map(|_| sentence(&mut rng)).collect();
+        let thoughts = if reasoning > 0 {
+            (0..2).map(|_| sentence(&mut rng)).collect()
+        } else {
+            Vec::new()
+        };
+        let padding = rng.usize(1..20);
+        let obfuscation = letters(&mut rng, padding);
+        Self {
+            number,
+            usage,
+            id,
+            request_id,
+            deltas,
+            thoughts,
+            obfuscation,
+        }
+    }
+}
+
+/// What all ids under `seed` contain, to tell the calls of one endpoint from those of another on
+/// the same host.
+pub fn tag(seed: u64) -> String {
+    letters(&mut fastrand::Rng::with_seed(seed), 8)
+}
+
+fn letters(rng: &mut fastrand::Rng, count: usize) -> String {
+    std::iter::repeat_with(|| rng.alphanumeric())
+        .take(count)
+        .collect()
+}
+
+fn sentence(rng: &mut fastrand::Rng) -> String {
+    let count = rng.usize(1..8);
+    let mut text = String::new();
+    for _ in 0..count {
+        text.push_str(rng.choice(WORDS).unwrap_or_default());
+        text.push(' ');
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn the_same_number_has_the_same_figures() {
+        let first = Numbers::of(7, 3, Api::OpenAiChat, None);
+        assert_eq!(first, Numbers::of(7, 3, Api::OpenAiChat, None));
+    }
+
+    #[test]
+    fn no_two_of_ten_thousand_calls_share_an_id_or_all_their_figures() {
+        let mut ids = HashSet::new();
+        let mut figures = HashSet::new();
+        for number in 0..10_000 {
+            let numbers = Numbers::of(7, number, Api::AnthropicMessages, None);
+            let usage = numbers.usage;
+            assert!(ids.insert(numbers.id));
+            assert!(figures.insert((usage.input_uncached, usage.cache_read, usage.output)));
+            assert!(usage.reasoning < usage.output);
+        }
+    }
+}

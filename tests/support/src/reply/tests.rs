@@ -1,0 +1,193 @@
+use super::*;
+
+/// Requests that ask for a stream with usage, as each API spells it.
+fn request() -> Value {
+    json!({"model": "m", "stream": true, "stream_options": {"include_usage": true}})
+}
+
+fn names(answer: &Answer) -> Vec<String> {
+    answer
+        .reply
+        .parts
+        .iter()
+        .map(|part| {
+            let text = std::str::from_utf8(part).unwrap();
+            let data = text
+                .lines()
+                .find_map(|line| line.strip_prefix("data: "))
+                .unwrap();
+            let body: Value = serde_json::from_str(data).unwrap_or_default();
+            let name = body["type"]
+                .as_str()
+                .or_else(|| body["object"].as_str())
+                .unwrap_or(data);
+            if let Some(event) = text.lines().find_map(|line| line.strip_prefix("event: ")) {
+                assert_eq!(event, name);
+            }
+            name.to_owned()
+        })
+        .collect()
+}
+
+fn answer_of(api: Api, plan: &str) -> Answer {
+    let plan = plan.parse().unwrap();
+    // Number 1 has no extra message_delta, and no reasoning under this seed.
+    let mut numbers = Numbers::of(0, 1, api, Some(2));
+    numbers.thoughts.clear();
+    answer(api, &request(), &numbers, &plan)
+}
+
+#[test]
+fn an_anthropic_stream_has_the_events_of_the_real_one_in_order() {
+    assert_eq!(
+        names(&answer_of(Api::AnthropicMessages, "")),
+        [
+            "message_start",
+            "content_block_start",
+            "ping",
+            "content_block_delta",
+            "content_block_delta",
+            "content_block_stop",
+            "message_delta",
+            "message_stop",
+        ]
+    );
+}
+
+#[test]
+fn a_chat_stream_ends_in_usage_and_done() {
+    let answer = answer_of(Api::OpenAiChat, "");
+    let chunk = "chat.completion.chunk";
+    assert_eq!(
+        names(&answer),
+        [chunk, chunk, chunk, chunk, chunk, "[DONE]"]
+    );
+    let usage = String::from_utf8(answer.reply.parts[4].clone()).unwrap();
+    assert!(usage.contains(r#""choices":[]"#) && usage.contains(r#""prompt_tokens":"#));
+}
+
+#[test]
+fn a_responses_stream_has_the_events_of_the_real_one_in_order() {
+    assert_eq!(
+        names(&answer_of(Api::OpenAiResponses, "")),
+        [
+            "response.created",
+            "response.in_progress",
+            "response.output_item.added",
+            "response.content_part.added",
+            "response.output_text.delta",
+            "response.output_text.delta",
+            "response.output_text.done",
+            "response.content_part.done",
+            "response.output_item.done",
+            "response.completed",
+        ]
+    );
+}
+
+#[test]
+fn the_parts_of_openais_input_never_exceed_the_whole() {
+    for number in 0..1_000 {
+        let tokens = Numbers::of(1, number, Api::OpenAiChat, None).usage;
+        assert_eq!(
+            tokens.input(),
+            tokens.input_uncached + tokens.cache_read + tokens.cache_write_other
+        );
+    }
+}
+
+#[test]
+fn usage_counts_as_reported_only_where_it_is_on_the_wire() {
+    let table = [
+        (
+            Api::AnthropicMessages,
+            "",
+            Reported::Everything,
+            Outcome::Complete,
+        ),
+        (
+            Api::AnthropicMessages,
+            "abort-1",
+            Reported::Input,
+            Outcome::Aborted,
+        ),
+        (
+            Api::AnthropicMessages,
+            "error-1",
+            Reported::Input,
+            Outcome::Error,
+        ),
+        (
+            Api::AnthropicMessages,
+            "status-529",
+            Reported::Nothing,
+            Outcome::Error,
+        ),
+        (Api::OpenAiChat, "", Reported::Everything, Outcome::Complete),
+        (
+            Api::OpenAiChat,
+            "abort-1",
+            Reported::Nothing,
+            Outcome::Aborted,
+        ),
+        (
+            Api::OpenAiResponses,
+            "",
+            Reported::Everything,
+            Outcome::Complete,
+        ),
+        (
+            Api::OpenAiResponses,
+            "error-1",
+            Reported::Nothing,
+            Outcome::Error,
+        ),
+    ];
+    for (api, plan, reported, outcome) in table {
+        let answer = answer_of(api, plan);
+        assert_eq!(
+            (answer.reported, answer.outcome),
+            (reported, outcome),
+            "{api:?} {plan}"
+        );
+        let wire = String::from_utf8(answer.reply.parts.concat()).unwrap();
+        let has_total = wire.contains(r#""total_tokens":"#) || wire.contains("message_stop");
+        assert_eq!(
+            has_total,
+            reported == Reported::Everything,
+            "{api:?} {plan}"
+        );
+    }
+}
+
+#[test]
+fn a_chat_stream_without_the_wish_for_usage_has_none() {
+    let numbers = Numbers::of(0, 1, Api::OpenAiChat, None);
+    let answer = answer(
+        Api::OpenAiChat,
+        &json!({"model": "m", "stream": true}),
+        &numbers,
+        &Plan::default(),
+    );
+    assert_eq!(answer.reported, Reported::Nothing);
+    assert!(
+        !String::from_utf8(answer.reply.parts.concat())
+            .unwrap()
+            .contains("usage")
+    );
+}
+
+#[test]
+fn the_text_of_a_prompt_is_found_in_all_its_places() {
+    let request = json!({
+        "system": [{"type": "text", "text": "abc"}],
+        "messages": [
+            {"role": "user", "content": "de"},
+            {"role": "user", "content": [{"type": "text", "text": "f"}, {"type": "image"}]},
+        ],
+        "input": "gh",
+        "instructions": "i",
+        "model": "not counted",
+    });
+    assert_eq!(text_in_bytes(&request), 9);
+}

@@ -1,0 +1,76 @@
+//! Measurements.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+
+use crate::project::Project;
+use crate::{Usage, agent, clients, debian, host, pins, setup};
+
+/// `EX_NOPERM` of sysexits.h.
+const EXIT_NO_PERMISSION: u8 = 77;
+
+/// `cargo xtask bench [line|overhead] [-- ARGUMENTS]`.
+pub(crate) fn run(project: &Project, arguments: &[String]) -> Result<ExitCode> {
+    let (names, rest) = match arguments.iter().position(|a| a == "--") {
+        Some(at) => (
+            arguments.get(..at).unwrap_or_default(),
+            arguments.get(at + 1..).unwrap_or_default(),
+        ),
+        None => (arguments, &[][..]),
+    };
+    let names: Vec<&str> = if names.is_empty() {
+        vec!["line", "overhead"]
+    } else {
+        names.iter().map(String::as_str).collect()
+    };
+    for name in names {
+        let code = match name {
+            "line" => line(project, rest)?,
+            "overhead" => overhead(project, rest)?,
+            other => {
+                return Err(
+                    Usage(format!("no benchmark `{other}`; there are: line, overhead")).into(),
+                );
+            }
+        };
+        if code != ExitCode::SUCCESS {
+            return Ok(code);
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn line(project: &Project, arguments: &[String]) -> Result<ExitCode> {
+    setup::for_building(project)?;
+    project
+        .cargo(&["bench", "--package", "agent-core", "--bench", "line", "--"])
+        .args(arguments)
+        .run()?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The experiment is a program of the test support package; it is handed what it observes with.
+fn overhead(project: &Project, arguments: &[String]) -> Result<ExitCode> {
+    if !host::is_root() {
+        eprintln!("bench overhead loads probes: run it as root");
+        return Ok(ExitCode::from(EXIT_NO_PERMISSION));
+    }
+    setup::for_testing(project)?;
+    debian::install(&pins::YARDSTICK_PACKAGES)?;
+    agent::build(project)?;
+    let experiment = project
+        .cargo(&[
+            "run",
+            "--release",
+            "--package",
+            "test-support",
+            "--bin",
+            "overhead",
+            "--",
+        ])
+        .args(arguments)
+        .env("BPFTOK_BINARY", project.agent_binary());
+    clients::announce_to(project, experiment).run()?;
+    Ok(ExitCode::SUCCESS)
+}

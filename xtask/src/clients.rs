@@ -1,0 +1,191 @@
+//! The clients that live tests and the demo observe: Python and Node packages in pinned versions,
+//! and a small C program on OpenSSL itself.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::command::Invocation;
+use crate::project::{Project, make_folder};
+use crate::{debian, host};
+
+const PYTHON_PINS: &str = "tests/peers/python/requirements.txt";
+const NODE_MANIFEST: &str = "tests/peers/node/package.json";
+const NODE_PINS: &str = "tests/peers/node/package-lock.json";
+const TLS_PAIR: &str = "tests/peers/tls_pair.c";
+
+/// Installs what is missing or older than its pins, and compiles the C peer.
+pub(crate) fn install(project: &Project) -> Result<()> {
+    python_packages(project)?;
+    node_packages(project)?;
+    tls_pair(project)?;
+    Ok(())
+}
+
+/// The interpreter whose `site-packages` hold the pinned clients.
+pub(crate) fn python(project: &Project) -> PathBuf {
+    folder(project).join("python/bin/python")
+}
+
+/// The folder of the pinned Node packages.
+pub(crate) fn node_modules(project: &Project) -> PathBuf {
+    folder(project).join("node/node_modules")
+}
+
+/// Where the compiled C peer lies.
+pub(crate) fn tls_pair_binary(project: &Project) -> PathBuf {
+    folder(project).join("tls_pair")
+}
+
+/// Tells a child where the clients are.
+pub(crate) fn announce_to(project: &Project, child: Invocation) -> Invocation {
+    child
+        .env("BPFTOK_PYTHON", python(project))
+        .env("BPFTOK_NODE_MODULES", node_modules(project))
+        .env("BPFTOK_TLS_PAIR", tls_pair_binary(project))
+}
+
+/// Compiles the C peer where its source is newer than the program.
+pub(crate) fn tls_pair(project: &Project) -> Result<PathBuf> {
+    let source = project.root.join(TLS_PAIR);
+    let binary = tls_pair_binary(project);
+    if is_newer(&source, &binary)? {
+        make_folder(&folder(project))?;
+        Invocation::new("gcc")
+            .args(["-O2", "-Wall", "-Wextra", "-o"])
+            .arg(&binary)
+            .arg(&source)
+            .args(["-lssl", "-lcrypto", "-pthread"])
+            .run()?;
+    }
+    Ok(binary)
+}
+
+/// Whether the Python and Node clients are installed as pinned.
+pub(crate) fn are_installed(project: &Project) -> Result<bool> {
+    Ok(Pins::python(project)?.are_met() && Pins::node(project)?.are_met())
+}
+
+fn python_packages(project: &Project) -> Result<()> {
+    let pins = Pins::python(project)?;
+    if pins.are_met() {
+        return Ok(());
+    }
+    if host::find_program("python3").is_none() {
+        bail!("python3 is missing; the live tests observe its clients");
+    }
+    pins.start_over()?;
+    let environment = || {
+        Invocation::new("python3")
+            .args(["-m", "venv"])
+            .arg(&pins.folder)
+    };
+    if environment().run().is_err() {
+        // Debian's Python comes without the part that puts pip into an environment.
+        debian::install(&["python3-venv"])?;
+        environment().run()?;
+    }
+    Invocation::new(python(project))
+        .args([
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--no-deps",
+            "--only-binary",
+            ":all:",
+            "-r",
+        ])
+        .arg(project.root.join(PYTHON_PINS))
+        .run()?;
+    pins.seal()?;
+    println!("setup: installed the Python clients of {PYTHON_PINS}");
+    Ok(())
+}
+
+fn node_packages(project: &Project) -> Result<()> {
+    let pins = Pins::node(project)?;
+    if pins.are_met() {
+        return Ok(());
+    }
+    if host::find_program("npm").is_none() {
+        bail!("npm is missing; the live tests observe Node clients");
+    }
+    pins.start_over()?;
+    for file in [NODE_MANIFEST, NODE_PINS] {
+        let source = project.root.join(file);
+        let name = source
+            .file_name()
+            .with_context(|| format!("{file} has no name"))?;
+        fs::copy(&source, pins.folder.join(name)).with_context(|| format!("cannot copy {file}"))?;
+    }
+    Invocation::new("npm")
+        .args([
+            "ci",
+            "--ignore-scripts",
+            "--no-audit",
+            "--no-fund",
+            "--loglevel=error",
+        ])
+        .directory(&pins.folder)
+        .run()?;
+    pins.seal()?;
+    println!("setup: installed the Node clients of {NODE_PINS}");
+    Ok(())
+}
+
+/// A file of pinned versions and the folder into which it was last installed.
+struct Pins {
+    text: String,
+    folder: PathBuf,
+}
+
+impl Pins {
+    fn python(project: &Project) -> Result<Self> {
+        Ok(Self {
+            text: project.text(PYTHON_PINS)?,
+            folder: folder(project).join("python"),
+        })
+    }
+
+    fn node(project: &Project) -> Result<Self> {
+        Ok(Self {
+            text: project.text(NODE_PINS)?,
+            folder: folder(project).join("node"),
+        })
+    }
+
+    fn are_met(&self) -> bool {
+        fs::read_to_string(self.stamp()).is_ok_and(|installed| installed == self.text)
+    }
+
+    fn start_over(&self) -> Result<()> {
+        if self.folder.exists() {
+            fs::remove_dir_all(&self.folder)
+                .with_context(|| format!("cannot remove {}", self.folder.display()))?;
+        }
+        make_folder(&self.folder)
+    }
+
+    /// Written last, so that an interrupted installation is started over.
+    fn seal(&self) -> Result<()> {
+        let stamp = self.stamp();
+        fs::write(&stamp, &self.text).with_context(|| format!("cannot write {}", stamp.display()))
+    }
+
+    fn stamp(&self) -> PathBuf {
+        self.folder.join(".installed")
+    }
+}
+
+fn folder(project: &Project) -> PathBuf {
+    project.target.join("clients")
+}
+
+fn is_newer(source: &Path, product: &Path) -> Result<bool> {
+    let changed = |path: &Path| fs::metadata(path).and_then(|m| m.modified());
+    let source_changed =
+        changed(source).with_context(|| format!("cannot read {}", source.display()))?;
+    Ok(changed(product).map_or(true, |product_changed| source_changed > product_changed))
+}

@@ -1,0 +1,242 @@
+//! `test-kernel`: the live tests on this kernel, the probe tests on Debian's kernels in QEMU.
+
+mod fetch;
+mod initramfs;
+mod machine;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result, bail};
+use serde_json::Value;
+
+use crate::kernel::fetch::Kernel;
+use crate::kernel::initramfs::Payload;
+use crate::kernel::machine::{Ending, Run};
+use crate::project::Project;
+use crate::tally::Tally;
+use crate::{Usage, clients, debian, pins, setup, suite};
+
+/// Which tests of the `kernel` test program run in the guest: those that bring all they need.
+const PROBE_TESTS: &str = "probe_";
+
+/// Skips that are right in a guest: series of the kernel, and the start of what is printed.
+const EXPECTED_SKIPS: &[(&str, &str)] = &[];
+
+/// `cargo xtask test-kernel local|vm ...`.
+pub(crate) fn run(project: &Project, arguments: &[String]) -> Result<ExitCode> {
+    let mut tally = Tally::default();
+    match arguments.split_first() {
+        Some((place, filters)) if place == "local" => {
+            setup::for_testing(project)?;
+            suite::live_tests_named(project, filters, &mut tally)?;
+        }
+        Some((place, rest)) if place == "vm" => {
+            let (pins, command) = chosen(rest)?;
+            setup::for_building(project)?;
+            debian::install(&pins::TEST_PACKAGES)?;
+            let payload = match command {
+                Some(command) => Payload::of_command(command),
+                None => probe_tests(project)?,
+            };
+            on_kernels(project, &pins, &payload, &mut tally)?;
+        }
+        _ => {
+            return Err(
+                Usage("say `test-kernel local` or `test-kernel vm [SERIES...]`".into()).into(),
+            );
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The probe tests on every pinned kernel.
+pub(crate) fn matrix(project: &Project, tally: &mut Tally) -> Result<()> {
+    let payload = probe_tests(project)?;
+    on_kernels(
+        project,
+        &pins::KERNELS.iter().collect::<Vec<_>>(),
+        &payload,
+        tally,
+    )
+}
+
+/// Versions of the kernels that are downloaded.
+pub(crate) fn cached(project: &Project) -> Vec<String> {
+    pins::KERNELS
+        .iter()
+        .filter_map(|pin| fetch::cached(project, pin))
+        .map(|k| k.version)
+        .collect()
+}
+
+fn chosen(arguments: &[String]) -> Result<(Vec<&'static pins::KernelPin>, Option<String>)> {
+    let (mut chosen, mut command) = (Vec::new(), None);
+    let mut arguments = arguments.iter();
+    while let Some(argument) = arguments.next() {
+        if argument == "--command" {
+            let text = arguments
+                .next()
+                .ok_or_else(|| Usage("--command needs a shell command".into()))?;
+            command = Some(text.clone());
+            continue;
+        }
+        let Some(pin) = pins::KERNELS.iter().find(|pin| pin.series == argument) else {
+            let known: Vec<_> = pins::KERNELS.iter().map(|pin| pin.series).collect();
+            return Err(Usage(format!(
+                "no kernel series `{argument}`; there are: {}",
+                known.join(", ")
+            ))
+            .into());
+        };
+        chosen.push(pin);
+    }
+    if chosen.is_empty() {
+        chosen.extend(&pins::KERNELS);
+    }
+    Ok((chosen, command))
+}
+
+/// Runs `payload` on each kernel; the others still run after one failed.
+fn on_kernels(
+    project: &Project,
+    pins: &[&pins::KernelPin],
+    payload: &Payload,
+    tally: &mut Tally,
+) -> Result<()> {
+    let kernels = pins
+        .iter()
+        .map(|pin| fetch::kernel(project, pin))
+        .collect::<Result<Vec<_>>>()?;
+    let image = initramfs::build(project, payload)?;
+    let mut verdicts = Vec::new();
+    for kernel in kernels {
+        let run = machine::boot(project, &kernel, &image)?;
+        let verdict = judge(&kernel, payload, &run);
+        println!(
+            "test-kernel {}: {} passed, {} failed ({:.1} s){}",
+            kernel.version,
+            run.tally.passed,
+            run.tally.failed,
+            run.took.as_secs_f64(),
+            verdict
+                .as_ref()
+                .err()
+                .map(|why| format!(": {why:#}"))
+                .unwrap_or_default(),
+        );
+        tally.add(run.tally);
+        verdicts.push(verdict.with_context(|| format!("on {}", kernel.version)));
+    }
+    let failures: Vec<_> = verdicts
+        .into_iter()
+        .filter_map(Result::err)
+        .map(|e| format!("{e:#}"))
+        .collect();
+    if !failures.is_empty() {
+        bail!("{}", failures.join("; "));
+    }
+    Ok(())
+}
+
+fn judge(kernel: &Kernel, payload: &Payload, run: &Run) -> Result<()> {
+    match &run.ending {
+        Ending::Exited(0) => {}
+        Ending::Exited(code) => bail!("exit code {code}"),
+        Ending::Crashed(line) => bail!("the kernel crashed: {line}"),
+        Ending::TimedOut => bail!("no end within {} s", machine::TIME_LIMIT.as_secs()),
+        Ending::Silent => bail!("the machine stopped without an exit code"),
+    }
+    if !payload.is_test() {
+        return Ok(());
+    }
+    suite::refuse_silence(&run.tally)?;
+    let expected: Vec<_> = EXPECTED_SKIPS
+        .iter()
+        .filter(|(series, _)| *series == kernel.series)
+        .map(|(_, skip)| *skip)
+        .collect();
+    suite::refuse_skips(&run.tally, &expected)
+}
+
+fn probe_tests(project: &Project) -> Result<Payload> {
+    let messages = project
+        .cargo(&[
+            "test",
+            "--locked",
+            "--package",
+            "agent",
+            "--features",
+            "kernel-tests",
+        ])
+        .args([
+            "--test",
+            "kernel",
+            "--no-run",
+            "--message-format=json-render-diagnostics",
+        ])
+        .without_env("AYA_BUILD_SKIP")
+        .read()?;
+    let built = |kind, name| {
+        executable(&messages, kind, name)
+            .with_context(|| format!("cargo names no executable of the {kind} `{name}`"))
+    };
+    let variables = [
+        ("BPFTOK_BINARY", built("bin", "bpftok")?),
+        ("BPFTOK_TLS_PAIR", clients::tls_pair(project)?),
+    ];
+    Ok(Payload::of_test(
+        built("test", "kernel")?,
+        PROBE_TESTS,
+        &variables,
+    ))
+}
+
+/// The executable of a target in Cargo's messages, one JSON object a line.
+fn executable(messages: &str, kind: &str, name: &str) -> Option<PathBuf> {
+    messages
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+        .find_map(|message| {
+            let target = message.get("target")?;
+            let is_kind = target.get("kind")?.as_array()?.iter().any(|k| k == kind);
+            let found = is_kind && target.get("name")? == name;
+            found.then(|| {
+                message
+                    .get("executable")?
+                    .as_str()
+                    .map(|path| Path::new(path).to_owned())
+            })?
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_test_program_is_found_among_cargos_messages() {
+        let messages = r#"{"reason":"compiler-artifact","target":{"kind":["lib"],"name":"kernel"},"executable":null}
+{"reason":"compiler-artifact","target":{"kind":["test"],"name":"e2e"},"executable":"/t/e2e-1"}
+not json
+{"reason":"compiler-artifact","target":{"kind":["test"],"name":"kernel"},"executable":"/t/kernel-2"}
+{"reason":"build-finished","success":true}"#;
+
+        assert_eq!(
+            executable(messages, "test", "kernel"),
+            Some("/t/kernel-2".into())
+        );
+        assert_eq!(executable(messages, "test", "other"), None);
+    }
+
+    #[test]
+    fn without_a_series_all_kernels_are_chosen() {
+        let (pins, command) = chosen(&["--command".into(), "uname -r".into()]).unwrap();
+
+        assert_eq!(
+            (pins.len(), command.as_deref()),
+            (pins::KERNELS.len(), Some("uname -r"))
+        );
+        assert!(chosen(&["4.19".into()]).is_err());
+    }
+}

@@ -1,0 +1,79 @@
+//! Every version that the build and the tests are pinned to, in one place.
+//!
+//! The versions of the test clients are in `tests/peers/python/requirements.txt` and
+//! `tests/peers/node/package-lock.json`, where their own installers read them.
+
+/// The Rust toolchain. Its first two numbers are the workspace's `rust-version`; `tidy` checks it.
+pub(crate) const TOOLCHAIN: &str = "1.98.0";
+
+/// `rust-src` is for the kernel programs, whose `core` is built from source.
+pub(crate) const COMPONENTS: [&str; 3] = ["clippy", "rust-src", "rustfmt"];
+
+/// Its LLVM must be the toolchain's: 0.10 and Rust 1.98 both have LLVM 22.
+pub(crate) const BPF_LINKER: &str = "0.10.4";
+
+/// Checks licences, sources and duplicate dependencies.
+pub(crate) const CARGO_DENY: &str = "0.20.2";
+
+/// Runs libFuzzer; only `fuzz --grow` needs it.
+pub(crate) const CARGO_FUZZ: &str = "0.13.2";
+
+/// The target of the kernel programs.
+pub(crate) const BPF_TARGET: &str = "bpfel-unknown-none";
+
+/// Debian packages that the tests need beyond gcc, git, Python and Node.
+pub(crate) const TEST_PACKAGES: [&str; 9] = [
+    "busybox-static",
+    "ca-certificates",
+    "cpio",
+    "curl",
+    "libc6-dev",
+    "libssl-dev",
+    "openssl",
+    "qemu-system-x86",
+    "sqlite3",
+];
+
+/// Debian packages of the tool that `bench overhead` compares with. It compiles its program against
+/// kernel headers; where the running kernel has none, those of another do.
+pub(crate) const YARDSTICK_PACKAGES: [&str; 2] = ["bpfcc-tools", "linux-headers-cloud-amd64"];
+
+/// The Debian kernels of the matrix: series, suite, and whether the suite is one of the security
+/// archive. A suite drops old patch levels, so the newest of the series is taken.
+pub(crate) const KERNELS: [KernelPin; 4] = [
+    KernelPin {
+        series: "5.10",
+        suite: "bullseye-security",
+        archive: Archive::Security,
+    },
+    KernelPin {
+        series: "6.1",
+        suite: "bookworm-security",
+        archive: Archive::Security,
+    },
+    KernelPin {
+        series: "6.12",
+        suite: "trixie-security",
+        archive: Archive::Security,
+    },
+    KernelPin {
+        series: "7",
+        suite: "forky",
+        archive: Archive::Main,
+    },
+];
+
+/// Where a kernel series comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct KernelPin {
+    pub(crate) series: &'static str,
+    pub(crate) suite: &'static str,
+    pub(crate) archive: Archive,
+}
+
+/// One of Debian's two archives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Archive {
+    Main,
+    Security,
+}
