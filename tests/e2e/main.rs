@@ -1,9 +1,9 @@
 //! The built binary on ledgers that the library wrote: reports, windows, refusals, readers.
 //!
-//! Needs `sqlite3`. Tests that become another user do so only as root, and
-//! pass unseen otherwise.
+//! Needs `sqlite3`. Tests that become another user need root, and print `SKIP` without it.
 #![expect(
     clippy::panic,
+    clippy::print_stdout,
     clippy::unwrap_used,
     reason = "every function here belongs to a test; clippy's own rule sees only those marked as one"
 )]
@@ -15,5 +15,6 @@ mod ledger;
 mod place;
 mod query;
 mod refusals;
+mod replay;
 mod reports;
 mod world;

@@ -315,7 +315,11 @@ pub(crate) fn assert_golden(name: &str, text: &str) {
 
 /// True where a test may become another user; only root can.
 pub(crate) fn is_root() -> bool {
-    rustix::process::geteuid().is_root()
+    let is_root = rustix::process::geteuid().is_root();
+    if !is_root {
+        println!("SKIP becoming another user: needs root");
+    }
+    is_root
 }
 
 /// A ledger with a little of everything, on two days.

@@ -6,10 +6,10 @@ use std::process::Command;
 
 use test_support::{Api, Endpoint, Plan};
 
-use crate::agent::{Place, skip};
+use crate::agent::{LEDGER_LIMIT, Place, skip};
 use crate::clients::Stage;
 use crate::compare::assert_same;
-use crate::run::{Client, Who, curl, python};
+use crate::run::{Client, Who, curl, poll, python};
 
 /// The pid that made each call, by the id that the client itself printed.
 fn pids(stdout: &str) -> BTreeMap<String, u32> {
@@ -188,19 +188,23 @@ fn two_programs_that_had_the_same_pid_are_told_apart() {
 }
 
 #[test]
-fn threads_of_one_process_share_its_name() {
+fn threads_of_one_process_share_its_name_and_its_end() {
     let Some(mut stage) = Stage::start("threads") else {
         return;
     };
-    if stage
-        .python(
-            "calls.py",
-            "stdlib messages --connections 16 --calls 4 --stream",
-        )
-        .is_none()
-    {
+    let arguments = "stdlib messages --connections 16 --calls 4 --stream";
+    let Some(client) = stage.python("calls.py", arguments) else {
         return;
-    }
+    };
+    // Its threads end together, and the kernel lists them in any order.
+    let is_over = || {
+        let sql = format!(
+            "SELECT count(*) FROM process WHERE pid = {} AND exited_ms IS NOT NULL",
+            client.who.pid
+        );
+        stage.place.number(&sql) == 1
+    };
+    assert!(poll(LEDGER_LIMIT, is_over), "its end is not in the ledger");
     stage.finish();
 }
 

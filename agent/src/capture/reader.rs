@@ -148,6 +148,8 @@ pub struct Reader {
     known: BTreeMap<u32, BTreeSet<u64>>,
     /// Processes that executed a program and have not shown a connection.
     executed: BTreeMap<u32, Glimpse>,
+    /// Exit records of processes whose first thread ended while others were still there.
+    ending: BTreeMap<u32, Vec<u8>>,
     batch: Vec<u8>,
     clock_offset_ns: u64,
 }
@@ -171,6 +173,7 @@ impl Reader {
             channels,
             known: BTreeMap::new(),
             executed: BTreeMap::new(),
+            ending: BTreeMap::new(),
             batch: Vec::with_capacity(BATCH_BYTES),
             clock_offset_ns: 0,
         }
@@ -246,24 +249,25 @@ impl Reader {
                     }
                     self.executed.insert(pid, glimpse);
                 }
+                self.ending.remove(&pid);
                 if self.known.remove(&pid).is_none() {
                     return;
                 }
+                // Another program now: it is ignored only if it matches in its turn.
+                self.observe_again(pid);
                 recording::push_record(&mut self.batch, record);
                 self.introduce(pid, record);
             }
             kind::EXIT => {
                 self.executed.remove(&pid);
-                if !self.known.contains_key(&pid) || process::outlives_its_first_thread(pid) {
-                    return;
+                if self.known.contains_key(&pid) {
+                    // Threads that end together with the first one may still be listed.
+                    if process::outlives_its_first_thread(pid) {
+                        self.ending.insert(pid, record.to_vec());
+                    } else {
+                        self.ended(pid, record);
+                    }
                 }
-                for ssl in self.known.remove(&pid).into_iter().flatten() {
-                    self.maps.connections.forget(pid, ssl);
-                }
-                if let Err(error) = self.maps.processes.remove(&pid) {
-                    tracing::trace!(pid, %error, "the process was not ignored");
-                }
-                recording::push_record(&mut self.batch, record);
             }
             other => {
                 if !self.known.contains_key(&pid) {
@@ -278,6 +282,21 @@ impl Reader {
                 }
                 recording::push_record(&mut self.batch, record);
             }
+        }
+    }
+
+    /// A process is gone: its pid may come again.
+    fn ended(&mut self, pid: u32, record: &[u8]) {
+        for ssl in self.known.remove(&pid).into_iter().flatten() {
+            self.maps.connections.forget(pid, ssl);
+        }
+        self.observe_again(pid);
+        recording::push_record(&mut self.batch, record);
+    }
+
+    fn observe_again(&mut self, pid: u32) {
+        if let Err(error) = self.maps.processes.remove(&pid) {
+            tracing::trace!(pid, %error, "the process was not ignored");
         }
     }
 
@@ -332,6 +351,13 @@ impl Reader {
         if offset_ns.abs_diff(self.clock_offset_ns) >= CLOCK_JUMP_NS {
             self.clock_offset_ns = offset_ns;
             recording::push_clock(&mut self.batch, now, unix_ns);
+        }
+        for (pid, record) in std::mem::take(&mut self.ending) {
+            if process::outlives_its_first_thread(pid) {
+                self.ending.insert(pid, record);
+            } else {
+                self.ended(pid, &record);
+            }
         }
         for cpu in self.losses.take_new()? {
             let losses = cpu.losses;
