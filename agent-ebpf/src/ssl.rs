@@ -65,7 +65,7 @@ fn header(kind: u32, key: &ConnectionKey, since_ns: u64, at_ns: u64) -> RecordHe
 /// Entry of any probed function; `site` says which.
 #[inline(always)]
 pub(crate) fn enter(context: &ProbeContext, site: u64) {
-    stay_off_private_stack(context, site);
+    stay_off_private_stack(context);
     let (pid, _tid) = task::pid_and_tid();
     if is_ignored_process(pid) {
         return;
@@ -150,10 +150,10 @@ fn called(context: &ProbeContext, key: &ConnectionKey, site: u64) {
 /// or more bytes of stack: there is one for each CPU, but a uprobe program may be preempted by
 /// another thread that runs the same program, and then both write to it. A program with a tail
 /// call is not given one (kernel/bpf/verifier.c, `check_max_stack_depth`). The call is never made:
-/// no site has this number.
+/// no function is entered without a stack. The compiler can't know that, so the call stays.
 #[inline(always)]
-fn stay_off_private_stack(context: &ProbeContext, site: u64) {
-    if site == u64::MAX {
+fn stay_off_private_stack(context: &ProbeContext) {
+    if stack_pointer(context.regs) == 0 {
         // SAFETY: the index is out of bounds, so that the call would do nothing.
         unsafe { CONTINUATION.tail_call(context, u32::MAX) };
     }

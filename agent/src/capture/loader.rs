@@ -366,6 +366,38 @@ mod object_tests {
         }
     }
 
+    /// Whether a program calls `bpf_tail_call` (helper 12): an instruction of eight bytes, with the
+    /// opcode of a helper call, no source register, and the helper's number in its last four.
+    fn has_tail_call(object: &[u8], program: &str) -> bool {
+        let file = object::File::parse(object).unwrap();
+        let symbol = file
+            .symbols()
+            .find(|symbol| symbol.name() == Ok(program))
+            .unwrap();
+        let section = file
+            .section_by_index(symbol.section_index().unwrap())
+            .unwrap();
+        let bytes = object::ObjectSection::data(&section).unwrap();
+        let start = usize::try_from(symbol.address()).unwrap();
+        let length = usize::try_from(symbol.size()).unwrap();
+        let (instructions, _) = bytes[start..start + length].as_chunks::<8>();
+        instructions
+            .iter()
+            .any(|[opcode, registers, _, _, number @ ..]| {
+                *opcode == 0x85 && registers >> 4 == 0 && *number == [12, 0, 0, 0]
+            })
+    }
+
+    #[test]
+    fn every_uprobe_program_is_kept_off_the_private_stack() {
+        for (kind, object) in OBJECTS {
+            for program in probe_programs(kind) {
+                assert!(has_tail_call(object, program), "{kind:?} {program}");
+            }
+            assert!(!has_tail_call(object, PROCESS_EXIT), "the check can fail");
+        }
+    }
+
     #[test]
     fn the_maps_of_the_objects_are_those_that_the_loader_knows() {
         // The last three are the programs' own.
