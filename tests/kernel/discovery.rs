@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use test_support::overhead::library_of;
+
 use crate::agent::{Agent, Place, skip};
 use crate::run::{Client, poll, tls_pair};
 
@@ -14,19 +16,9 @@ use crate::run::{Client, poll, tls_pair};
 /// measures, far less than the interval of the scan that would find it anyway.
 const HOOK_LIMIT: Duration = Duration::from_secs(5);
 
-/// The TLS library that a program maps.
-fn library_of(program: &Path) -> PathBuf {
-    let output = Command::new("ldd").arg(program).output().unwrap();
-    let text = String::from_utf8(output.stdout).unwrap();
-    let path = text
-        .split_ascii_whitespace()
-        .find(|word| word.starts_with('/') && word.contains("/libssl"));
-    PathBuf::from(path.unwrap())
-}
-
 /// A copy of the TLS library, a file that nobody has mapped.
 fn own_library(place: &Place, peer: &Command) -> PathBuf {
-    let library = library_of(Path::new(peer.get_program()));
+    let library = library_of(Path::new(peer.get_program())).unwrap();
     let folder = place.file("lib");
     fs::create_dir(&folder).unwrap();
     let copy = folder.join(library.file_name().unwrap());
@@ -107,7 +99,7 @@ fn a_library_of_another_mount_namespace_is_hooked_once() {
     let Some(peer) = tls_pair(&ARGUMENTS, test) else {
         return;
     };
-    let library = library_of(Path::new(peer.get_program()));
+    let library = library_of(Path::new(peer.get_program())).unwrap();
     // A file system that nobody else sees, over a folder that is empty for everybody else.
     let folder = place.file("hidden");
     fs::create_dir(&folder).unwrap();

@@ -249,8 +249,12 @@ fn discovery(agent: &Path, workload: &Path, dir: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The TLS library that a program maps.
-fn library_of(program: &Path) -> Result<PathBuf> {
+/// The TLS library that a program maps, as its dynamic linker finds it.
+///
+/// # Errors
+///
+/// `ldd` is missing, or the program maps no such library.
+pub fn library_of(program: &Path) -> Result<PathBuf> {
     let output = Command::new("ldd")
         .arg(program)
         .output()
