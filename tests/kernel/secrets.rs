@@ -68,6 +68,7 @@ fn body(canaries: &mut Canaries, api: Api, stream: bool) -> String {
         Api::OpenAiResponses => format!(
             r#""instructions":"{system}","input":"{user}","tools":[{{"type":"function","name":"{tool}"}}]"#
         ),
+        Api::OpenAiRealtime | Api::GeminiGenerate => panic!("no model in the body of {api:?}"),
     };
     let key = canaries.put("unknown-member");
     format!(r#"{{"model":"secretive","stream":{stream},"api_key":"{key}",{input}}}"#)
@@ -76,7 +77,7 @@ fn body(canaries: &mut Canaries, api: Api, stream: bool) -> String {
 /// Every kind of call, with secrets in headers, query, body, environment and command line.
 fn calls(canaries: &mut Canaries, endpoint: &Endpoint) -> Vec<Command> {
     let mut commands = Vec::new();
-    for api in Api::ALL {
+    for api in Api::MODEL_IN_BODY {
         for words in [
             "deltas-60",
             "gzip.chunked-7.deltas-60",

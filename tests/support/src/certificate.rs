@@ -2,21 +2,35 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::Context as _;
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose,
 };
+use rustls::ServerConfig;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
 /// Names that the endpoint's certificate is valid for. With the providers' own, a test can send
 /// a client to loopback under the name that it uses in life.
-pub const NAMES: [&str; 4] = [
+pub const NAMES: [&str; 16] = [
     "localhost",
     "127.0.0.1",
     "api.anthropic.com",
+    "statsig.anthropic.com",
     "api.openai.com",
+    "auth.openai.com",
+    "chatgpt.com",
+    "ab.chatgpt.com",
+    "generativelanguage.googleapis.com",
+    "play.googleapis.com",
+    "cloudcode-pa.googleapis.com",
+    "oauth2.googleapis.com",
+    "api.githubcopilot.com",
+    "api.github.com",
+    "models.dev",
+    "opencode.ai",
 ];
 
 /// A certificate with its key, and the files that other programs take them from.
@@ -35,11 +49,12 @@ pub struct Certificate {
 }
 
 impl Certificate {
-    /// Makes an authority and a certificate and writes `ca.pem`, `leaf.pem` and `key.pem` to `dir`.
+    /// Makes an authority and a certificate for [`NAMES`] and `further` names, and writes `ca.pem`,
+    /// `leaf.pem` and `key.pem` to `dir`.
     ///
     /// # Errors
     /// If a file can't be written.
-    pub fn create(dir: &Path) -> anyhow::Result<Self> {
+    pub fn create(dir: &Path, further: &[String]) -> anyhow::Result<Self> {
         let mut ca = CertificateParams::new(Vec::new())?;
         ca.distinguished_name
             .push(DnType::CommonName, "bpftok test authority");
@@ -49,7 +64,12 @@ impl Certificate {
         let ca_pem = ca.self_signed(&ca_key)?.pem();
         let issuer = Issuer::new(ca, ca_key);
 
-        let mut leaf = CertificateParams::new(NAMES.map(str::to_owned))?;
+        let names: Vec<_> = NAMES
+            .into_iter()
+            .chain(further.iter().map(String::as_str))
+            .map(str::to_owned)
+            .collect();
+        let mut leaf = CertificateParams::new(names)?;
         leaf.distinguished_name
             .push(DnType::CommonName, "bpftok test endpoint");
         leaf.key_usages = vec![KeyUsagePurpose::DigitalSignature];
@@ -70,5 +90,18 @@ impl Certificate {
             key: PrivatePkcs8KeyDer::from(key.serialize_der()).into(),
             leaf: leaf.into(),
         })
+    }
+
+    /// TLS of a server with this certificate; which protocols it offers is still open.
+    ///
+    /// # Errors
+    /// If rustls refuses the certificate.
+    pub fn server(&self) -> anyhow::Result<ServerConfig> {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .with_no_client_auth()
+            .with_single_cert(vec![self.leaf.clone()], self.key.clone_key())?;
+        Ok(config)
     }
 }

@@ -2,26 +2,33 @@
 //!
 //! | module | holds |
 //! |---|---|
-//! | [`endpoint`] | a TLS server on loopback that answers as the providers do, and remembers what it served |
+//! | [`endpoint`] | a TLS server on loopback that answers as the providers do, over HTTP/1.1, HTTP/2 and WebSockets, and remembers what it served |
 //! | [`served`] | what it remembers of a call: the truth that a ledger is compared with |
+//! | [`call`] | what a request asks for |
 //! | [`plan`] | how one reply is to be sent: compression, framing, cuts, faults |
-//! | [`reply`] | the bodies of the three APIs, made from chosen numbers |
+//! | [`agents`] | what is said to an agent, so that its conversation has the tool calls that a test wants, and an end |
+//! | [`reply`] | the bodies of the APIs, made from chosen numbers |
 //! | [`script`] | a reply turned into the writes of a connection |
+//! | [`proxy`] | a proxy for tunnels |
 //! | [`overhead`] | the experiment behind `cargo xtask bench overhead` |
 //! | [`traffic`] | ring records and events of made-up conversations |
 #![forbid(unsafe_code)]
 
+pub mod agents;
+pub mod call;
 pub mod certificate;
 pub mod endpoint;
 pub mod numbers;
 pub mod overhead;
 pub mod plan;
+pub mod proxy;
 pub mod reply;
 pub mod request;
+pub mod schema;
 pub mod script;
 pub mod served;
 pub mod traffic;
 
-pub use endpoint::Endpoint;
+pub use endpoint::{Endpoint, Options};
 pub use plan::Plan;
-pub use served::{Api, Outcome, Reported, Served, Tokens};
+pub use served::{Api, Other, Outcome, Protocol, Reported, Served, Tokens};

@@ -51,11 +51,16 @@ impl Numbers {
             Api::OpenAiChat | Api::OpenAiResponses => {
                 usage.cache_write_other = rng.u64(0..9_000);
             }
+            // Realtime does not tell reasoning from the rest of its output.
+            Api::OpenAiRealtime => usage.reasoning = 0,
+            Api::GeminiGenerate => {}
         }
         let (prefix, digits) = match api {
             Api::AnthropicMessages => ("msg_01", 18),
             Api::OpenAiChat => ("chatcmpl-", 20),
             Api::OpenAiResponses => ("resp_", 40),
+            Api::OpenAiRealtime => ("resp_R", 20),
+            Api::GeminiGenerate => ("", 10),
         };
         let id = format!(
             "{prefix}{}{}{number:06}",
@@ -65,7 +70,7 @@ impl Numbers {
         let request_id = format!("req_{}{number:06}", letters(&mut rng, 18));
         let count = deltas.unwrap_or_else(|| rng.usize(DELTAS));
         let deltas = (0..count).map(|_| sentence(&mut rng)).collect();
-        let thoughts = if reasoning > 0 {
+        let thoughts = if usage.reasoning > 0 {
             (0..2).map(|_| sentence(&mut rng)).collect()
         } else {
             Vec::new()

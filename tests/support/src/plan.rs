@@ -92,6 +92,16 @@ pub enum Fault {
     AbortAfter(usize),
 }
 
+impl Fault {
+    /// Status of a refusal.
+    pub const fn status(self) -> Option<u16> {
+        match self {
+            Self::Status(status) => Some(status),
+            Self::None | Self::ErrorAfter(_) | Self::AbortAfter(_) => None,
+        }
+    }
+}
+
 /// How one reply is to be sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Plan {
@@ -105,6 +115,8 @@ pub struct Plan {
     pub delay: Duration,
     /// Pieces of text in the reply; by the call's number if `None`.
     pub deltas: Option<usize>,
+    /// Whether the reply names the very model that was requested.
+    pub echoes_model: bool,
     /// Fault.
     pub fault: Fault,
 }
@@ -135,6 +147,7 @@ impl FromStr for Plan {
                 ("deflate", None) => plan.encoding = Encoding::Deflate,
                 ("br", None) => plan.encoding = Encoding::Brotli,
                 ("zstd", None) => plan.encoding = Encoding::Zstd,
+                ("echo", None) => plan.echoes_model = true,
                 ("length", None) => plan.framing = Framing::Length,
                 ("chunked", None) => plan.framing = Framing::Chunked,
                 ("chunked", Some(1..)) => plan.framing = Framing::ChunkedEvery(count()?),
@@ -178,6 +191,9 @@ impl fmt::Display for Plan {
         if let Some(deltas) = self.deltas {
             write!(f, ".deltas-{deltas}")?;
         }
+        if self.echoes_model {
+            write!(f, ".echo")?;
+        }
         match self.fault {
             Fault::None => Ok(()),
             Fault::Status(status) => write!(f, ".status-{status}"),
@@ -215,16 +231,26 @@ mod tests {
             (0_usize..9).prop_map(Fault::AbortAfter),
         ];
         let deltas = prop::option::of(0_usize..99);
-        (encoding, framing, split, 0_u64..99, deltas, fault).prop_map(
-            |(encoding, framing, split, ms, deltas, fault)| Plan {
-                encoding,
-                framing,
-                split,
-                delay: Duration::from_millis(ms),
-                deltas,
-                fault,
-            },
+        (
+            encoding,
+            framing,
+            split,
+            0_u64..99,
+            deltas,
+            any::<bool>(),
+            fault,
         )
+            .prop_map(
+                |(encoding, framing, split, ms, deltas, echoes_model, fault)| Plan {
+                    encoding,
+                    framing,
+                    split,
+                    delay: Duration::from_millis(ms),
+                    deltas,
+                    echoes_model,
+                    fault,
+                },
+            )
     }
 
     proptest! {

@@ -1,14 +1,18 @@
-//! Reads the requests of one connection (RFC 9112).
+//! Reads the requests of one HTTP/1.1 connection (RFC 9112).
 
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 
 use anyhow::{Context as _, bail, ensure};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
 /// LIMIT: request head, 64 KiB; a longer one ends the connection.
 const MAX_HEAD_BYTES: usize = 64 << 10;
 
 /// LIMIT: request body, 64 MiB before and after decompression; a longer one ends the connection.
-const MAX_BODY_BYTES: usize = 64 << 20;
+pub const MAX_BODY_BYTES: usize = 64 << 20;
+
+/// Room for one read, the payload of a full TLS record.
+const READ_BYTES: usize = 16 << 10;
 
 /// LIMIT: header fields of a request, 128; more end the connection.
 const MAX_FIELDS: usize = 128;
@@ -43,6 +47,21 @@ impl Request {
         })
     }
 
+    /// Host that the client wants, with the port if it named one.
+    pub fn host(&self) -> Option<&str> {
+        self.field("host")
+    }
+
+    /// Path, without the query.
+    pub fn path(&self) -> &str {
+        self.target.split('?').next().unwrap_or_default()
+    }
+
+    /// Whether the client wants to go on with WebSocket frames (RFC 6455 section 4.1).
+    pub fn upgrades(&self) -> bool {
+        self.has_word("connection", "upgrade") && self.has_word("upgrade", "websocket")
+    }
+
     /// Whether the client wants the connection closed after the reply.
     pub fn closes(&self) -> bool {
         self.has_word("connection", "close")
@@ -60,32 +79,40 @@ impl Requests {
     ///
     /// # Errors
     /// If the connection breaks inside a request, or the request is malformed or too long.
-    pub fn next(&mut self, stream: &mut (impl Read + Write)) -> anyhow::Result<Option<Request>> {
+    pub async fn next(
+        &mut self,
+        stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
+    ) -> anyhow::Result<Option<Request>> {
         let mut request = loop {
             if let Some(request) = self.head()? {
                 break request;
             }
             ensure!(self.buffer.len() <= MAX_HEAD_BYTES, "the head is too long");
-            if !self.fill(stream)? {
+            if !self.fill(stream).await? {
                 ensure!(self.buffer.is_empty(), "the connection ended inside a head");
                 return Ok(None);
             }
         };
         if request.has_word("expect", "100-continue") {
-            stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
-            stream.flush()?;
+            stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").await?;
+            stream.flush().await?;
         }
         let body = if request.has_word("transfer-encoding", "chunked") {
-            self.chunked(stream)?
+            self.chunked(stream).await?
         } else if let Some(length) = request.field("content-length") {
             let length = length.trim().parse().context("content-length")?;
             ensure!(length <= MAX_BODY_BYTES, "the body is too long");
-            self.take(length, stream)?
+            self.take(length, stream).await?
         } else {
             Vec::new()
         };
-        request.body = decompress(body, request.field("content-encoding"))?;
+        request.body = decompress(&body, request.field("content-encoding"))?;
         Ok(Some(request))
+    }
+
+    /// What was read behind the last request: the first bytes of what the connection became.
+    pub fn into_rest(self) -> Vec<u8> {
+        self.buffer
     }
 
     /// Parses a head and removes it from the buffer; `None` if it is not whole yet.
@@ -112,10 +139,10 @@ impl Requests {
         Ok(Some(request))
     }
 
-    fn chunked(&mut self, stream: &mut impl Read) -> anyhow::Result<Vec<u8>> {
+    async fn chunked(&mut self, stream: &mut (impl AsyncRead + Unpin)) -> anyhow::Result<Vec<u8>> {
         let mut body = Vec::new();
         loop {
-            let line = self.line(stream)?;
+            let line = self.line(stream).await?;
             let digits = line.split(';').next().unwrap_or_default().trim();
             let length = usize::from_str_radix(digits, 16).context("chunk size")?;
             ensure!(
@@ -125,14 +152,14 @@ impl Requests {
             if length == 0 {
                 break;
             }
-            body.append(&mut self.take(length, stream)?);
-            ensure!(self.line(stream)?.is_empty(), "bytes behind a chunk");
+            body.append(&mut self.take(length, stream).await?);
+            ensure!(self.line(stream).await?.is_empty(), "bytes behind a chunk");
         }
-        while !self.line(stream)?.is_empty() {}
+        while !self.line(stream).await?.is_empty() {}
         Ok(body)
     }
 
-    fn line(&mut self, stream: &mut impl Read) -> anyhow::Result<String> {
+    async fn line(&mut self, stream: &mut (impl AsyncRead + Unpin)) -> anyhow::Result<String> {
         loop {
             if let Some(end) = self.buffer.windows(2).position(|pair| pair == b"\r\n") {
                 let line = self.buffer.drain(..end).collect();
@@ -140,33 +167,43 @@ impl Requests {
                 return String::from_utf8(line).context("a line of a chunked body");
             }
             ensure!(self.buffer.len() <= MAX_HEAD_BYTES, "a line is too long");
-            ensure!(self.fill(stream)?, "the connection ended inside a body");
+            ensure!(
+                self.fill(stream).await?,
+                "the connection ended inside a body"
+            );
         }
     }
 
-    fn take(&mut self, length: usize, stream: &mut impl Read) -> anyhow::Result<Vec<u8>> {
+    async fn take(
+        &mut self,
+        length: usize,
+        stream: &mut (impl AsyncRead + Unpin),
+    ) -> anyhow::Result<Vec<u8>> {
         while self.buffer.len() < length {
-            ensure!(self.fill(stream)?, "the connection ended inside a body");
+            ensure!(
+                self.fill(stream).await?,
+                "the connection ended inside a body"
+            );
         }
         Ok(self.buffer.drain(..length).collect())
     }
 
     /// Reads more; false at the end of the connection, with or without `close_notify`.
-    fn fill(&mut self, stream: &mut impl Read) -> anyhow::Result<bool> {
-        let mut chunk = [0; 16_384];
-        match stream.read(&mut chunk) {
-            Ok(length) => {
-                self.buffer.extend(chunk.iter().take(length));
-                Ok(length > 0)
-            }
+    async fn fill(&mut self, stream: &mut (impl AsyncRead + Unpin)) -> anyhow::Result<bool> {
+        self.buffer.reserve(READ_BYTES);
+        match stream.read_buf(&mut self.buffer).await {
+            Ok(length) => Ok(length > 0),
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
             Err(error) => Err(error.into()),
         }
     }
 }
 
-fn decompress(body: Vec<u8>, encoding: Option<&str>) -> anyhow::Result<Vec<u8>> {
-    let body = body.as_slice();
+/// Undoes the compression that a request's `content-encoding` names.
+///
+/// # Errors
+/// If there is no such compression, the body is not of it, or it is too long.
+pub fn decompress(body: &[u8], encoding: Option<&str>) -> anyhow::Result<Vec<u8>> {
     let reader: Box<dyn Read + '_> = match encoding.unwrap_or("identity") {
         "identity" => Box::new(body),
         "gzip" => Box::new(flate2::read::GzDecoder::new(body)),
@@ -186,6 +223,10 @@ fn decompress(body: Vec<u8>, encoding: Option<&str>) -> anyhow::Result<Vec<u8>> 
 #[cfg(test)]
 mod tests {
     use std::collections::VecDeque;
+    use std::pin::{Pin, pin};
+    use std::task::{Context, Poll, Waker};
+
+    use tokio::io::ReadBuf;
 
     use super::*;
 
@@ -193,6 +234,15 @@ mod tests {
     struct Drip {
         input: VecDeque<u8>,
         written: Vec<u8>,
+    }
+
+    /// The result of work that never waits.
+    fn at_once<T>(work: impl Future<Output = T>) -> T {
+        let mut context = Context::from_waker(Waker::noop());
+        match pin!(work).poll(&mut context) {
+            Poll::Ready(result) => result,
+            Poll::Pending => panic!("it waits"),
+        }
     }
 
     impl Drip {
@@ -204,23 +254,35 @@ mod tests {
         }
     }
 
-    impl Read for Drip {
-        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-            Ok(self.input.pop_front().map_or(0, |byte| {
-                buffer[0] = byte;
-                1
-            }))
+    impl AsyncRead for Drip {
+        fn poll_read(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            buffer: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            if let Some(byte) = self.input.pop_front() {
+                buffer.put_slice(&[byte]);
+            }
+            Poll::Ready(Ok(()))
         }
     }
 
-    impl Write for Drip {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+    impl AsyncWrite for Drip {
+        fn poll_write(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            bytes: &[u8],
+        ) -> Poll<io::Result<usize>> {
             self.written.extend(bytes);
-            Ok(bytes.len())
+            Poll::Ready(Ok(bytes.len()))
         }
 
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
         }
     }
 
@@ -232,7 +294,7 @@ mod tests {
               GET /c HTTP/1.1\r\nConnection: close\r\n\r\n",
         );
         let mut requests = Requests::default();
-        let seen: Vec<_> = std::iter::from_fn(|| requests.next(&mut stream).unwrap())
+        let seen: Vec<_> = std::iter::from_fn(|| at_once(requests.next(&mut stream)).unwrap())
             .map(|request| {
                 (
                     request.target.clone(),
@@ -253,7 +315,9 @@ mod tests {
     fn a_client_that_expects_is_told_to_go_on() {
         let mut stream =
             Drip::new(b"POST / HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\nx");
-        Requests::default().next(&mut stream).unwrap().unwrap();
+        at_once(Requests::default().next(&mut stream))
+            .unwrap()
+            .unwrap();
         assert_eq!(stream.written, b"HTTP/1.1 100 Continue\r\n\r\n");
     }
 
@@ -264,7 +328,10 @@ mod tests {
             "POST / HTTP/1.1\r\nContent-Length: 5\r\n\r\nab",
         ] {
             let mut stream = Drip::new(cut.as_bytes());
-            assert!(Requests::default().next(&mut stream).is_err(), "{cut}");
+            assert!(
+                at_once(Requests::default().next(&mut stream)).is_err(),
+                "{cut}"
+            );
         }
     }
 }

@@ -11,25 +11,34 @@ pub enum Api {
     /// OpenAI chat completions.
     #[serde(rename = "openai_chat")]
     OpenAiChat,
-    /// OpenAI responses.
+    /// OpenAI responses, by POST or over a WebSocket.
     #[serde(rename = "openai_responses")]
     OpenAiResponses,
+    /// OpenAI realtime, over a WebSocket.
+    #[serde(rename = "openai_realtime")]
+    OpenAiRealtime,
+    /// Gemini `generateContent` and `streamGenerateContent`.
+    #[serde(rename = "gemini_generate")]
+    GeminiGenerate,
 }
 
 impl Api {
-    /// All of them.
-    pub const ALL: [Self; 3] = [
+    /// Those that are called by a POST whose body names the model.
+    pub const MODEL_IN_BODY: [Self; 3] = [
         Self::AnthropicMessages,
         Self::OpenAiChat,
         Self::OpenAiResponses,
     ];
 
-    /// Path of the API on the providers' own hosts.
+    /// Path of the API on the providers' own hosts; of Gemini that of one model, in a stream of
+    /// events.
     pub const fn path(self) -> &'static str {
         match self {
             Self::AnthropicMessages => "/v1/messages",
             Self::OpenAiChat => "/v1/chat/completions",
             Self::OpenAiResponses => "/v1/responses",
+            Self::OpenAiRealtime => "/v1/realtime?model=gpt-realtime",
+            Self::GeminiGenerate => "/v1beta/models/gemini-3-pro:streamGenerateContent?alt=sse",
         }
     }
 
@@ -39,8 +48,30 @@ impl Api {
             Self::AnthropicMessages => "anthropic_messages",
             Self::OpenAiChat => "openai_chat",
             Self::OpenAiResponses => "openai_responses",
+            Self::OpenAiRealtime => "openai_realtime",
+            Self::GeminiGenerate => "gemini_generate",
         }
     }
+}
+
+/// What a call came over.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+pub enum Protocol {
+    /// HTTP/1.1.
+    #[default]
+    #[serde(rename = "http/1.1")]
+    Http1,
+    /// HTTP/2.
+    #[serde(rename = "h2")]
+    Http2,
+    /// A WebSocket.
+    #[serde(rename = "websocket")]
+    WebSocket,
+    /// A WebSocket whose messages are compressed (RFC 7692).
+    #[serde(rename = "websocket-deflate")]
+    WebSocketDeflate,
 }
 
 /// Tokens of one call in disjoint classes, as the provider knows them.
@@ -108,18 +139,34 @@ pub struct Served {
     pub api: Api,
     /// Port of the client, which tells connections apart.
     pub client_port: u16,
+    /// What it came over.
+    #[serde(default)]
+    pub protocol: Protocol,
+    /// Host that the client wanted, with the port if it named one: `Host` or `:authority`.
+    #[serde(default)]
+    pub host: Option<String>,
     /// User agent of the client.
     pub user_agent: Option<String>,
     /// First of the session headers that known clients send.
     pub session_header: Option<String>,
+    /// All headers that known clients tell sessions, sub-agents and tries apart by, in the order
+    /// of [`IDENTITY_HEADERS`](crate::endpoint::IDENTITY_HEADERS).
+    #[serde(default)]
+    pub identity_headers: Vec<(String, String)>,
     /// Model as requested.
     pub model_requested: Option<String>,
     /// Model as answered; `None` where the answer names none.
     pub model_served: Option<String>,
     /// Whether a stream was asked for.
     pub stream: bool,
-    /// HTTP status.
+    /// HTTP status; of a call over a WebSocket that of its opening, 101.
     pub status: u16,
+    /// Whether it only prepared a connection: no text, and usage of zero.
+    #[serde(default)]
+    pub is_warm_up: bool,
+    /// Tools that the answer calls.
+    #[serde(default)]
+    pub tools: Vec<String>,
     /// Tokens of the whole reply, reported or not.
     pub usage: Tokens,
     /// How much of them was on the wire.
@@ -128,6 +175,23 @@ pub struct Served {
     pub outcome: Outcome,
     /// Bytes of text in the request's messages.
     pub text_in_bytes: u64,
-    /// Bytes of visible text that were sent.
+    /// Bytes of visible text, and of the names and arguments of tools, that were sent.
     pub text_out_bytes: u64,
+}
+
+/// A request that was no call.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Other {
+    /// Method.
+    pub method: String,
+    /// Path, without its query, which may hold a key.
+    pub path: String,
+    /// Host that the client wanted, with the port if it named one.
+    pub host: Option<String>,
+    /// Port of the client, which tells connections apart.
+    pub client_port: u16,
+    /// What it came over.
+    pub protocol: Protocol,
+    /// Status that was answered.
+    pub status: u16,
 }

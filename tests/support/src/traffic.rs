@@ -11,14 +11,15 @@ use agent_common::record::{
 };
 use agent_core::event::{ConnId, Direction, Event, Plaintext, Timestamp};
 use bytes::Bytes;
-use serde_json::{Value, json};
+use serde_json::json;
 use zerocopy::IntoBytes as _;
 
+use crate::call::Call;
 use crate::numbers::Numbers;
 use crate::plan::Plan;
 use crate::reply;
 use crate::script::script;
-use crate::served::{Api, Served};
+use crate::served::{Api, Protocol, Served};
 
 /// How the bytes of one message were handed to the TLS library, call by call.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -236,7 +237,7 @@ const SEED: u64 = 0x007A_FF1C;
 /// Makes call `number` of `api`, streaming or not, with usage asked for, as `plan` says.
 ///
 /// # Errors
-/// If a compressor fails, which none does in memory.
+/// If the API is not called by POST, or a compressor fails, which none does in memory.
 pub fn exchange(api: Api, number: u64, stream: Stream, plan: &Plan) -> std::io::Result<Exchange> {
     let model = format!("model-{}", number % 5);
     let prompt = format!("prompt {number}: how many tokens has a naïve café? 漢字");
@@ -255,26 +256,40 @@ pub fn exchange(api: Api, number: u64, stream: Stream, plan: &Plan) -> std::io::
                     body.insert("stream_options".to_owned(), json!({"include_usage": true}));
                 }
             }
-            Api::OpenAiResponses => {
+            Api::OpenAiResponses | Api::OpenAiRealtime => {
                 body.insert("input".to_owned(), json!(prompt));
+            }
+            Api::GeminiGenerate => {
+                body.clear();
+                let contents = json!([{"role": "user", "parts": [{"text": prompt}]}]);
+                body.insert("contents".to_owned(), contents);
             }
         }
     }
     let host = match api {
         Api::AnthropicMessages => "api.anthropic.com",
-        Api::OpenAiChat | Api::OpenAiResponses => "api.openai.com",
+        Api::OpenAiChat | Api::OpenAiResponses | Api::OpenAiRealtime => "api.openai.com",
+        Api::GeminiGenerate => "generativelanguage.googleapis.com",
+    };
+    let target = match (api, stream) {
+        (Api::GeminiGenerate, Stream::No) => format!("/v1beta/models/{model}:generateContent"),
+        (Api::GeminiGenerate, _) => {
+            format!("/v1beta/models/{model}:streamGenerateContent?alt=sse")
+        }
+        _ => api.path().to_owned(),
     };
     let text = body.to_string();
     let user_agent = "made-up/1.0";
     let request = format!(
-        "POST {} HTTP/1.1\r\nhost: {host}\r\nuser-agent: {user_agent}\r\n\
+        "POST {target} HTTP/1.1\r\nhost: {host}\r\nuser-agent: {user_agent}\r\n\
          authorization: Bearer sk-test-canary\r\ncontent-type: application/json\r\n\
          content-length: {}\r\n\r\n{text}",
-        api.path(),
         text.len(),
     );
+    let call = Call::by_post(&target, text.as_bytes())
+        .ok_or_else(|| std::io::Error::other("an API that is not called by POST"))?;
     let numbers = Numbers::of(SEED, number, api, plan.deltas);
-    let answer = reply::answer(api, &body, &numbers, plan);
+    let answer = reply::answer(&call, &numbers, plan);
     let script = script(&answer.reply, plan, number, false)?;
     Ok(Exchange {
         request: request.into_bytes(),
@@ -284,12 +299,17 @@ pub fn exchange(api: Api, number: u64, stream: Stream, plan: &Plan) -> std::io::
             id: answer.id,
             api,
             client_port: 0,
+            protocol: Protocol::Http1,
+            host: Some(host.to_owned()),
             user_agent: Some(user_agent.to_owned()),
             session_header: None,
-            model_requested: body.get("model").and_then(Value::as_str).map(str::to_owned),
+            identity_headers: Vec::new(),
+            model_requested: call.model,
             model_served: answer.model_served,
             stream: is_stream,
             status: answer.reply.status,
+            is_warm_up: false,
+            tools: answer.tools,
             usage: numbers.usage,
             reported: answer.reported,
             outcome: answer.outcome,
@@ -390,7 +410,7 @@ mod tests {
 
     #[test]
     fn an_exchange_has_its_own_id_in_its_response() {
-        for api in Api::ALL {
+        for api in Api::MODEL_IN_BODY.into_iter().chain([Api::GeminiGenerate]) {
             for stream in [Stream::No, Stream::WithoutUsage, Stream::WithUsage] {
                 let exchange = exchange(api, 3, stream, &Plan::default()).unwrap();
                 let response = String::from_utf8(exchange.response.concat()).unwrap();

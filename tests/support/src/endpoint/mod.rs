@@ -1,123 +1,200 @@
 //! A TLS server on loopback that answers as the providers do, and remembers what it served.
 //!
-//! Its TLS is rustls, so that probes on OpenSSL see the clients and never the endpoint. One thread
-//! a connection. Paths: those of [`Api`], each also behind `/plan/WORDS`; besides them
-//! `/v1/messages/count_tokens`, `/v1/models` and `/noise/BYTES`, which are no calls and are not
-//! remembered.
+//! Its TLS is rustls, so that probes on OpenSSL see the clients and never the endpoint. It speaks
+//! HTTP/1.1, HTTP/2 where [`Options::http2`] offers it, and WebSockets (OpenAI's responses and
+//! realtime). Calls go to the paths of [`Api`](crate::Api), whatever stands before them, and each
+//! also behind `/plan/WORDS`. Every other request is answered as far as clients need it, and
+//! remembered apart: it is no call.
+//!
+//! | module | holds |
+//! |---|---|
+//! | `answer` | what is done with one request, whatever it came over |
+//! | `beside` | answers to what is no call |
+//! | `h1`, `h2`, `websocket` | one connection of each kind |
+//! | `frames`, `deflate` | the messages of a WebSocket |
+//! | `records` | what is remembered |
+//! | `cut` | writes cut into TLS records of a size |
 
-use std::collections::HashMap;
-use std::fs::{File, OpenOptions};
-use std::io::Write as _;
-use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+mod answer;
+mod beside;
+mod cut;
+mod deflate;
+mod frames;
+mod h1;
+mod h2;
+mod records;
+mod websocket;
+
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
 
 use anyhow::Context as _;
-use rustls::{ServerConfig, ServerConnection, StreamOwned};
-use serde_json::{Value, json};
+use rustls::ServerConfig;
 use tempfile::TempDir;
+use tokio::net::TcpStream;
+use tokio::runtime::Runtime;
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
 
+use self::answer::Origin;
+use self::cut::Cut;
+use self::records::Records;
 use crate::certificate::Certificate;
-use crate::numbers::{self, Numbers};
-use crate::plan::{Fault, Plan};
-use crate::reply::{self, Reply};
-use crate::request::{Request, Requests};
-use crate::script::{Script, script};
-use crate::served::{Api, Outcome, Reported, Served};
+use crate::numbers;
+use crate::plan::Plan;
+use crate::proxy::{Proxy, Transport};
+use crate::served::{Other, Protocol, Served};
 
-/// File in the endpoint's directory that gets a JSON line for each served call. The last line of
-/// a number counts: a call that the client cut off at its very end gets a second one.
-pub const SERVED_FILE: &str = "served.jsonl";
+pub use self::answer::IDENTITY_HEADERS;
+pub use self::records::{OTHER_FILE, SERVED_FILE};
 
-/// LIMIT: silence of a client, one minute; then its connection is closed.
+/// LIMIT: silence of a client, one minute; then its connection is closed. An HTTP/2 connection
+/// may be silent for as long as the endpoint runs.
 const SILENCE: Duration = Duration::from_secs(60);
 
-/// LIMIT: bytes of a `/noise/BYTES` reply, 64 MiB; more are not sent.
-const MAX_NOISE_BYTES: usize = 64 << 20;
+/// How long connections may take to end when the endpoint does.
+const END_LIMIT: Duration = Duration::from_secs(5);
 
-/// Headers in which known clients send the id of their session.
-const SESSION_HEADERS: [&str; 3] = ["x-claude-code-session-id", "session-id", "x-session-id"];
+/// What an endpoint offers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Port on loopback; 0 takes a free one.
+    pub port: u16,
+    /// Whether HTTP/2 is offered before HTTP/1.1.
+    pub http2: bool,
+    /// Whether WebSockets are opened; their requests are refused else, and clients go over to
+    /// HTTP.
+    pub websockets: bool,
+    /// Plan of requests that name none: those to the built-in hosts of a client.
+    pub plan: Plan,
+    /// Further names that the certificate is valid for.
+    pub names: Vec<String>,
+}
 
-/// A running endpoint. It ends, with all its connections, when it is dropped.
+impl Default for Options {
+    /// HTTP/1.1 on a free port.
+    fn default() -> Self {
+        Self {
+            port: 0,
+            http2: false,
+            websockets: true,
+            plan: Plan::default(),
+            names: Vec::new(),
+        }
+    }
+}
+
+/// A running endpoint. It ends, with all its connections, when it is dropped, which must not
+/// happen in async code.
 #[derive(Debug)]
 pub struct Endpoint {
     addr: SocketAddr,
     certificate: Arc<Certificate>,
     shared: Arc<Shared>,
-    acceptor: Option<JoinHandle<()>>,
+    runtime: Option<Runtime>,
     /// Removed with the endpoint.
     _dir: Option<TempDir>,
 }
 
+/// What the connections of an endpoint share.
 #[derive(Debug)]
 struct Shared {
     tls: Arc<ServerConfig>,
     /// Of the figures. Each endpoint has its own, so that two on one host have no id in common.
     seed: u64,
     next_number: AtomicU64,
-    is_stopping: AtomicBool,
-    served: Mutex<HashMap<u64, Served>>,
-    recorded: Condvar,
-    log: Mutex<File>,
-    connections: Mutex<HashMap<u64, TcpStream>>,
+    options: Options,
+    records: Records,
 }
 
 impl Endpoint {
-    /// Starts an endpoint on a free port, with its files in a directory of its own.
+    /// Starts an endpoint that speaks HTTP/1.1 on a free port, with its files in a directory of
+    /// its own.
     ///
     /// # Errors
     /// If a file can't be written or no port is free.
     pub fn start() -> anyhow::Result<Self> {
+        Self::start_with(Options::default())
+    }
+
+    /// Starts an endpoint with its files in a directory of its own.
+    ///
+    /// # Errors
+    /// If a file can't be written or the port is taken.
+    pub fn start_with(options: Options) -> anyhow::Result<Self> {
         let dir = tempfile::tempdir().context("cannot make a directory")?;
-        let mut endpoint = Self::start_in(dir.path(), 0)?;
+        let mut endpoint = Self::start_in(dir.path(), options)?;
         endpoint._dir = Some(dir);
         Ok(endpoint)
     }
 
-    /// Starts an endpoint on `port` (0 takes a free one), with its files in `dir`.
+    /// Starts an endpoint with its files in `dir`.
     ///
     /// # Errors
     /// If a file can't be written or the port is taken.
-    pub fn start_in(dir: &Path, port: u16) -> anyhow::Result<Self> {
-        let certificate = Certificate::create(dir)?;
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let mut tls = ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()?
-            .with_no_client_auth()
-            .with_single_cert(vec![certificate.leaf.clone()], certificate.key.clone_key())?;
-        tls.alpn_protocols = vec![b"http/1.1".to_vec()];
-        let log = OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(dir.join(SERVED_FILE))
-            .with_context(|| format!("cannot write {SERVED_FILE}"))?;
-        let shared = Arc::new(Shared {
+    pub fn start_in(dir: &Path, options: Options) -> anyhow::Result<Self> {
+        let certificate = Certificate::create(dir, &options.names)?;
+        let mut tls = certificate.server()?;
+        if options.http2 {
+            tls.alpn_protocols.push(b"h2".to_vec());
+        }
+        tls.alpn_protocols.push(b"http/1.1".to_vec());
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, options.port))
+            .context("cannot listen on loopback")?;
+        let addr = listener.local_addr()?;
+        let shared = Shared {
             tls: Arc::new(tls),
             seed: fastrand::u64(..),
             next_number: AtomicU64::new(0),
-            is_stopping: AtomicBool::new(false),
-            served: Mutex::default(),
-            recorded: Condvar::new(),
-            log: Mutex::new(log),
-            connections: Mutex::default(),
-        });
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).context("cannot listen")?;
-        let addr = listener.local_addr()?;
-        let acceptor = thread::Builder::new().name("accept".to_owned()).spawn({
-            let shared = Arc::clone(&shared);
-            move || accept(&listener, &shared)
-        })?;
-        let certificate = Arc::new(certificate);
-        Ok(Self {
+            options,
+            records: Records::in_dir(dir)?,
+        };
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .thread_name("endpoint")
+            .enable_all()
+            .build()
+            .context("no runtime")?;
+        let endpoint = Self {
             addr,
-            certificate,
-            shared,
-            acceptor: Some(acceptor),
+            certificate: Arc::new(certificate),
+            shared: Arc::new(shared),
+            runtime: Some(runtime),
             _dir: None,
-        })
+        };
+        endpoint.listen(listener)?;
+        Ok(endpoint)
+    }
+
+    /// Serves the connections of a further socket: another address, or one of another network
+    /// namespace.
+    ///
+    /// # Errors
+    /// If the socket can't be made ready for it.
+    pub fn listen(&self, listener: TcpListener) -> anyhow::Result<()> {
+        listener.set_nonblocking(true)?;
+        let runtime = self.runtime.as_ref().context("the endpoint has ended")?;
+        let _runtime = runtime.enter();
+        let listener = tokio::net::TcpListener::from_std(listener)?;
+        runtime.spawn(accept(listener, Arc::clone(&self.shared)));
+        Ok(())
+    }
+
+    /// Starts a proxy whose tunnels lead to this endpoint, whatever host they ask for. It ends
+    /// with the endpoint.
+    ///
+    /// # Errors
+    /// If no port is free.
+    pub fn start_proxy(&self, transport: Transport) -> anyhow::Result<Proxy> {
+        let runtime = self.runtime.as_ref().context("the endpoint has ended")?;
+        let tls = match transport {
+            Transport::Plain => None,
+            Transport::Tls => Some(Arc::new(self.certificate.server()?)),
+        };
+        Proxy::start(runtime.handle(), self.addr, tls)
     }
 
     /// Address that it listens on.
@@ -153,225 +230,63 @@ impl Endpoint {
     /// What was served, in the order of the calls' numbers. A client that has read a terminal
     /// event, or a whole body, finds its call here.
     pub fn served(&self) -> Vec<Served> {
-        let mut served: Vec<_> = lock(&self.shared.served).values().cloned().collect();
-        served.sort_by_key(|served| served.number);
-        served
+        self.shared.records.served()
     }
 
     /// As [`Endpoint::served`], after waiting until `count` calls are recorded, at most `limit`.
     /// Needed where a client hangs up: the endpoint learns of that later than the client.
     pub fn served_when(&self, count: usize, limit: Duration) -> Vec<Served> {
-        let deadline = Instant::now() + limit;
-        let mut served = lock(&self.shared.served);
-        while served.len() < count {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                break;
-            }
-            let waited = self.shared.recorded.wait_timeout(served, left);
-            served = waited.unwrap_or_else(PoisonError::into_inner).0;
-        }
-        drop(served);
-        self.served()
+        self.shared.records.served_when(count, limit)
+    }
+
+    /// The requests that were no calls, in the order in which they were answered.
+    pub fn other_requests(&self) -> Vec<Other> {
+        self.shared.records.others()
     }
 }
 
 impl Drop for Endpoint {
     fn drop(&mut self) {
-        self.shared.is_stopping.store(true, Ordering::SeqCst);
-        for connection in lock(&self.shared.connections).values() {
-            // A connection that has ended by itself is as good.
-            connection.shutdown(Shutdown::Both).ok();
-        }
-        // Wakes the acceptor, which looks at the flag then.
-        TcpStream::connect(self.addr).ok();
-        if let Some(acceptor) = self.acceptor.take() {
-            acceptor.join().ok();
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_timeout(END_LIMIT);
         }
     }
 }
 
-/// A panic in one connection must not hide what the others served.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
-    for (key, connection) in (0..).zip(listener.incoming()) {
-        if shared.is_stopping.load(Ordering::SeqCst) {
-            return;
+async fn accept(listener: tokio::net::TcpListener, shared: Arc<Shared>) {
+    loop {
+        // A connection that broke before it was accepted is none of ours.
+        if let Ok((connection, _)) = listener.accept().await {
+            let shared = Arc::clone(&shared);
+            tokio::spawn(async move {
+                // A client may break off at any point; what that means for a call is recorded
+                // there.
+                converse(connection, &shared).await.ok();
+            });
         }
-        let Ok(connection) = connection else { continue };
-        let Ok(handle) = connection.try_clone() else {
-            continue;
-        };
-        lock(&shared.connections).insert(key, handle);
-        let shared = Arc::clone(shared);
-        thread::spawn(move || {
-            // A client may break off at any point; what that means for a call is recorded there.
-            converse(connection, &shared).ok();
-            lock(&shared.connections).remove(&key);
-        });
     }
 }
-
-type Tls = StreamOwned<ServerConnection, TcpStream>;
 
 /// Answers the requests of one connection.
-fn converse(connection: TcpStream, shared: &Shared) -> anyhow::Result<()> {
+async fn converse(connection: TcpStream, shared: &Arc<Shared>) -> anyhow::Result<()> {
     connection.set_nodelay(true)?;
-    connection.set_read_timeout(Some(SILENCE))?;
-    connection.set_write_timeout(Some(SILENCE))?;
     let client_port = connection.peer_addr()?.port();
-    let mut stream = StreamOwned::new(ServerConnection::new(Arc::clone(&shared.tls))?, connection);
-    let mut requests = Requests::default();
-    while let Some(request) = requests.next(&mut stream)? {
-        let (plan, path) = route(&request)?;
-        let api = Api::ALL.into_iter().find(|api| api.path() == path);
-        let script = match api {
-            Some(api) if request.method == "POST" => {
-                serve(api, &request, &plan, client_port, shared, &mut stream)?
-            }
-            _ => {
-                let reply = beside(&request, path);
-                let script = script(&reply, &plan, 0, request.closes())?;
-                let head_only = request.method == "HEAD";
-                let count = if head_only { 1 } else { script.pieces.len() };
-                for piece in script.pieces.iter().take(count) {
-                    stream.write_all(&piece.bytes)?;
-                    stream.flush()?;
-                }
-                script
-            }
+    let acceptor = TlsAcceptor::from(Arc::clone(&shared.tls));
+    let stream = timeout(SILENCE, acceptor.accept(connection)).await??;
+    let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+    if is_http2 {
+        let origin = Origin {
+            client_port,
+            protocol: Protocol::Http2,
         };
-        if script.drops {
-            return Ok(());
-        }
-        if script.closes {
-            break;
-        }
-    }
-    stream.conn.send_close_notify();
-    stream.flush()?;
-    Ok(())
-}
-
-/// The plan of a request, and its path without plan and query.
-fn route(request: &Request) -> anyhow::Result<(Plan, &str)> {
-    let path = request.target.split('?').next().unwrap_or_default();
-    let (words, path) = match path
-        .strip_prefix("/plan/")
-        .and_then(|rest| rest.find('/').map(|end| rest.split_at(end)))
-    {
-        Some((words, path)) => (words, path),
-        None => (request.field("x-test-plan").unwrap_or_default(), path),
-    };
-    Ok((words.parse()?, path))
-}
-
-/// Answers one call and records it.
-fn serve(
-    api: Api,
-    request: &Request,
-    plan: &Plan,
-    client_port: u16,
-    shared: &Shared,
-    stream: &mut Tls,
-) -> anyhow::Result<Script> {
-    let body: Value = serde_json::from_slice(&request.body).unwrap_or_default();
-    let number = shared.next_number.fetch_add(1, Ordering::Relaxed);
-    let numbers = Numbers::of(shared.seed, number, api, plan.deltas);
-    let malformed = Plan {
-        fault: Fault::Status(400),
-        ..*plan
-    };
-    let plan = if body.is_object() { plan } else { &malformed };
-    let answer = reply::answer(api, &body, &numbers, plan);
-    let script = script(&answer.reply, plan, number, request.closes())?;
-    let served = Served {
-        number,
-        id: answer.id,
-        api,
-        client_port,
-        user_agent: request.field("user-agent").map(str::to_owned),
-        session_header: SESSION_HEADERS
-            .iter()
-            .find_map(|name| request.field(name))
-            .map(str::to_owned),
-        model_requested: body.get("model").and_then(Value::as_str).map(str::to_owned),
-        model_served: answer.model_served,
-        stream: body.get("stream").and_then(Value::as_bool).unwrap_or(false),
-        status: answer.reply.status,
-        usage: numbers.usage,
-        reported: answer.reported,
-        outcome: answer.outcome,
-        text_in_bytes: reply::text_in_bytes(&body),
-        text_out_bytes: answer.text_out_bytes,
-    };
-    let mut is_recorded = false;
-    for (index, piece) in script.pieces.iter().enumerate() {
-        if piece.waits {
-            thread::sleep(plan.delay);
-        }
-        // Recorded before the client can know the end, so that no reader comes too early.
-        if index == script.terminal {
-            record(served.clone(), shared)?;
-            is_recorded = true;
-        }
-        if let Err(error) = stream.write_all(&piece.bytes).and_then(|()| stream.flush()) {
-            if !is_recorded || index == script.terminal {
-                let reported = if api == Api::AnthropicMessages && served.stream {
-                    Reported::Input
-                } else {
-                    Reported::Nothing
-                };
-                record(
-                    Served {
-                        outcome: Outcome::Aborted,
-                        reported,
-                        ..served
-                    },
-                    shared,
-                )?;
-            }
-            return Err(error.into());
-        }
-    }
-    Ok(script)
-}
-
-fn record(served: Served, shared: &Shared) -> anyhow::Result<()> {
-    let line = serde_json::to_string(&served)?;
-    lock(&shared.served).insert(served.number, served);
-    shared.recorded.notify_all();
-    writeln!(lock(&shared.log), "{line}").context("cannot write what was served")
-}
-
-/// Answers what is no call.
-fn beside(request: &Request, path: &str) -> Reply {
-    if path == "/v1/messages/count_tokens" {
-        return Reply::json(200, &json!({"input_tokens": 4_711}));
-    }
-    if path == "/v1/models" {
-        let models = json!([{"id": "model", "object": "model", "created": 0, "owned_by": "us"}]);
-        return Reply::json(200, &json!({"object": "list", "data": models}));
-    }
-    if let Some(length) = path
-        .strip_prefix("/noise/")
-        .and_then(|digits| digits.parse().ok())
-    {
-        return Reply {
-            status: 200,
-            content_type: "application/octet-stream",
-            headers: Vec::new(),
-            parts: vec![vec![b'.'; MAX_NOISE_BYTES.min(length)]],
-            ending: reply::Ending::Whole,
+        h2::converse(Cut::new(stream), origin, shared).await
+    } else {
+        let origin = Origin {
+            client_port,
+            protocol: Protocol::Http1,
         };
+        h1::converse(stream, origin, shared).await
     }
-    Reply::json(
-        404,
-        &json!({"error": {"message": "no such path", "method": request.method}}),
-    )
 }
 
 #[cfg(test)]

@@ -1,7 +1,10 @@
 use std::process::{Command, Stdio};
 
+use serde_json::json;
+
 use super::*;
 use crate::plan::Encoding;
+use crate::served::{Api, Outcome, Reported};
 
 /// Runs curl against the endpoint and gives what it printed; `None` where there is no curl.
 fn curl(endpoint: &Endpoint, arguments: &[&str]) -> Option<String> {
@@ -24,28 +27,33 @@ const BODY: &str = r#"{"model":"m","stream":true,"stream_options":{"include_usag
     "max_tokens":9,"messages":[{"role":"user","content":"hi"}],"input":"hi"}"#;
 
 #[test]
-fn curl_gets_every_mixture_of_framing_compression_and_cuts() {
-    let endpoint = Endpoint::start().unwrap();
+fn curl_gets_every_mixture_of_version_framing_compression_and_cuts() {
+    let endpoint = Endpoint::start_with(Options {
+        http2: true,
+        ..Options::default()
+    });
+    let endpoint = endpoint.unwrap();
     let mut count = 0;
-    for api in Api::ALL {
-        for encoding in Encoding::ALL {
-            for framing in ["length", "chunked", "chunked-3", "close"] {
-                for split in ["whole", "split-1", "random"] {
-                    let plan = format!("{}.{framing}.{split}.deltas-3", encoding.as_str());
-                    let url = format!("{}/plan/{plan}{}", endpoint.url(), api.path());
-                    let Some(reply) =
-                        curl(&endpoint, &["--compressed", "--data", BODY, url.as_str()])
-                    else {
-                        return;
-                    };
-                    count += 1;
-                    let served = endpoint.served();
-                    assert_eq!(served.len(), count);
-                    let last = served.last().unwrap();
-                    assert!(reply.contains(last.id.as_ref().unwrap()), "{url}: {reply}");
-                    let tokens = format!(":{}", last.usage.output);
-                    assert!(reply.contains(&tokens), "{url}: {reply}");
-                    assert_eq!(last.outcome, Outcome::Complete);
+    for (version, protocol) in [("--http1.1", Protocol::Http1), ("--http2", Protocol::Http2)] {
+        for api in Api::MODEL_IN_BODY {
+            for encoding in Encoding::ALL {
+                for framing in ["length", "chunked", "chunked-3", "close"] {
+                    for split in ["whole", "split-1", "random"] {
+                        let plan = format!("{}.{framing}.{split}.deltas-3", encoding.as_str());
+                        let url = format!("{}/plan/{plan}{}", endpoint.url(), api.path());
+                        let arguments = ["--compressed", version, "--data", BODY, url.as_str()];
+                        let Some(reply) = curl(&endpoint, &arguments) else {
+                            return;
+                        };
+                        count += 1;
+                        let served = endpoint.served();
+                        assert_eq!(served.len(), count);
+                        let last = served.last().unwrap();
+                        assert!(reply.contains(last.id.as_ref().unwrap()), "{url}: {reply}");
+                        let tokens = format!(":{}", last.usage.output);
+                        assert!(reply.contains(&tokens), "{url}: {reply}");
+                        assert_eq!((last.outcome, last.protocol), (Outcome::Complete, protocol));
+                    }
                 }
             }
         }
@@ -126,7 +134,7 @@ fn a_client_that_hangs_up_leaves_an_aborted_call() {
 #[test]
 fn the_served_file_says_what_the_endpoint_says() {
     let dir = tempfile::tempdir().unwrap();
-    let endpoint = Endpoint::start_in(dir.path(), 0).unwrap();
+    let endpoint = Endpoint::start_in(dir.path(), Options::default()).unwrap();
     let url = format!("{}{}", endpoint.url(), Api::OpenAiResponses.path());
     let Some(_) = curl(
         &endpoint,

@@ -2,39 +2,43 @@
 
 use serde_json::{Value, json};
 
-use super::{Stream, named_event};
-use crate::numbers::Numbers;
+use super::event::{Event, merge};
+use super::{Draft, Stream, halves};
 use crate::served::{Reported, Tokens};
 
 /// Output that a stream's start claims, before anything was generated.
 const PLACEHOLDER_OUTPUT: u64 = 1;
 
-pub(super) fn whole(model: &str, numbers: &Numbers) -> Value {
+pub(super) fn whole(draft: &Draft<'_>) -> Value {
+    let said = &draft.said;
     let mut content = Vec::new();
-    if !numbers.thoughts.is_empty() {
+    if !said.thoughts.is_empty() {
         content.push(json!({
-            "type": "thinking", "thinking": numbers.thoughts.concat(), "signature": "c2lnbmF0dXJl",
+            "type": "thinking", "thinking": said.thoughts.concat(), "signature": "c2lnbmF0dXJl",
         }));
     }
-    content.push(json!({"type": "text", "text": numbers.deltas.concat()}));
-    let mut usage = input_usage(&numbers.usage);
-    merge(&mut usage, &output_usage(&numbers.usage));
-    message(model, numbers, &json!(content), &json!("end_turn"), &usage)
+    content.push(json!({"type": "text", "text": said.deltas.concat()}));
+    content.extend(said.tools.iter().map(|tool| {
+        json!({"type": "tool_use", "id": tool.id, "name": tool.name, "input": tool.arguments})
+    }));
+    let tokens = &draft.numbers.usage;
+    let mut usage = input_usage(tokens);
+    merge(&mut usage, &output_usage(tokens));
+    message(draft, &json!(content), &json!(stop_reason(draft)), &usage)
 }
 
-pub(super) fn stream(model: &str, numbers: &Numbers) -> Stream {
-    let tokens = &numbers.usage;
+pub(super) fn stream(draft: &Draft<'_>) -> Stream {
+    let tokens = &draft.numbers.usage;
     let mut usage = input_usage(tokens);
     merge(&mut usage, &json!({"output_tokens": PLACEHOLDER_OUTPUT}));
-    let message = message(model, numbers, &json!([]), &Value::Null, &usage);
-    let mut opening = vec![named("message_start", &json!({"message": message}))];
+    let message = message(draft, &json!([]), &Value::Null, &usage);
+    let mut opening = vec![Event::named("message_start", &json!({"message": message}))];
     let mut index = 0;
-    if !numbers.thoughts.is_empty() {
-        opening.push(named(
-            "content_block_start",
-            &json!({"index": index, "content_block": {"type": "thinking", "thinking": "", "signature": ""}}),
-        ));
-        opening.extend(numbers.thoughts.iter().map(|thought| {
+    let thoughts = &draft.said.thoughts;
+    if !thoughts.is_empty() {
+        let block = json!({"type": "thinking", "thinking": "", "signature": ""});
+        opening.push(start(index, &block));
+        opening.extend(thoughts.iter().map(|thought| {
             delta(
                 index,
                 &json!({"type": "thinking_delta", "thinking": thought}),
@@ -44,30 +48,40 @@ pub(super) fn stream(model: &str, numbers: &Numbers) -> Stream {
             index,
             &json!({"type": "signature_delta", "signature": "c2lnbmF0dXJl"}),
         ));
-        opening.push(named("content_block_stop", &json!({"index": index})));
+        opening.push(stop(index));
         index += 1;
     }
-    opening.push(named(
-        "content_block_start",
-        &json!({"index": index, "content_block": {"type": "text", "text": ""}}),
-    ));
-    opening.push(named("ping", &json!({})));
-    let deltas = numbers
+    opening.push(start(index, &json!({"type": "text", "text": ""})));
+    opening.push(Event::named("ping", &json!({})));
+    let deltas = draft
+        .said
         .deltas
         .iter()
         .map(|text| delta(index, &json!({"type": "text_delta", "text": text})))
         .collect();
 
-    let mut closing = vec![named("content_block_stop", &json!({"index": index}))];
-    let stop = json!({"stop_reason": "end_turn", "stop_sequence": null});
+    let mut closing = vec![stop(index)];
+    for (tool, index) in draft.said.tools.iter().zip(index + 1..) {
+        let block = json!({"type": "tool_use", "id": tool.id, "name": tool.name, "input": {}});
+        closing.push(start(index, &block));
+        closing.extend(halves(&tool.arguments.to_string()).map(|piece| {
+            delta(
+                index,
+                &json!({"type": "input_json_delta", "partial_json": piece}),
+            )
+        }));
+        closing.push(stop(index));
+    }
+    let end = json!({"stop_reason": stop_reason(draft), "stop_sequence": null});
+    let number = draft.numbers.number;
     // A stream may have several of these; each is cumulative and the last one holds.
-    if numbers.number.is_multiple_of(3) {
-        let early = json!({"delta": stop, "usage": {"output_tokens": tokens.output.div_ceil(2)}});
-        closing.push(named("message_delta", &early));
+    if number.is_multiple_of(3) {
+        let early = json!({"delta": end, "usage": {"output_tokens": tokens.output.div_ceil(2)}});
+        closing.push(Event::named("message_delta", &early));
     }
     let mut usage = output_usage(tokens);
     // The input is repeated in some replies and missing in others.
-    if numbers.number.is_multiple_of(2) {
+    if number.is_multiple_of(2) {
         merge(
             &mut usage,
             &json!({
@@ -77,39 +91,41 @@ pub(super) fn stream(model: &str, numbers: &Numbers) -> Stream {
             }),
         );
     }
-    closing.push(named(
+    closing.push(Event::named(
         "message_delta",
-        &json!({"delta": stop, "usage": usage}),
+        &json!({"delta": end, "usage": usage}),
     ));
-    closing.push(named("message_stop", &json!({})));
+    closing.push(Event::named("message_stop", &json!({})));
     Stream {
         opening,
         deltas,
         closing,
         reported_by_opening: Reported::Input,
         reported: Reported::Everything,
-        error: named(
+        error: Event::named(
             "error",
             &json!({
                 "error": {"type": "overloaded_error", "message": "Overloaded"},
-                "request_id": numbers.request_id,
+                "request_id": draft.numbers.request_id,
             }),
         ),
     }
 }
 
-fn message(
-    model: &str,
-    numbers: &Numbers,
-    content: &Value,
-    stop_reason: &Value,
-    usage: &Value,
-) -> Value {
+fn stop_reason(draft: &Draft<'_>) -> &'static str {
+    if draft.said.tools.is_empty() {
+        "end_turn"
+    } else {
+        "tool_use"
+    }
+}
+
+fn message(draft: &Draft<'_>, content: &Value, stop_reason: &Value, usage: &Value) -> Value {
     json!({
-        "id": numbers.id,
+        "id": draft.numbers.id,
         "type": "message",
         "role": "assistant",
-        "model": model,
+        "model": draft.model,
         "content": content,
         "stop_reason": stop_reason,
         "stop_sequence": null,
@@ -136,29 +152,24 @@ fn output_usage(tokens: &Tokens) -> Value {
         "output_tokens": tokens.output,
         "output_tokens_details": {"thinking_tokens": tokens.reasoning},
         "server_tool_use": {"web_search_requests": 0, "web_fetch_requests": 0},
+        "iterations": [],
     })
 }
 
-fn delta(index: u32, delta: &Value) -> Vec<u8> {
-    named(
+fn start(index: usize, block: &Value) -> Event {
+    Event::named(
+        "content_block_start",
+        &json!({"index": index, "content_block": block}),
+    )
+}
+
+fn delta(index: usize, delta: &Value) -> Event {
+    Event::named(
         "content_block_delta",
         &json!({"index": index, "delta": delta}),
     )
 }
 
-/// An event whose body repeats its name as `type`.
-fn named(name: &str, fields: &Value) -> Vec<u8> {
-    let mut body = json!({"type": name});
-    merge(&mut body, fields);
-    named_event(name, &body)
-}
-
-fn merge(target: &mut Value, fields: &Value) {
-    if let (Some(target), Some(fields)) = (target.as_object_mut(), fields.as_object()) {
-        target.extend(
-            fields
-                .iter()
-                .map(|(key, value)| (key.clone(), value.clone())),
-        );
-    }
+fn stop(index: usize) -> Event {
+    Event::named("content_block_stop", &json!({"index": index}))
 }

@@ -2,57 +2,62 @@
 
 use serde_json::{Value, json};
 
-use super::{Stream, event};
-use crate::numbers::Numbers;
+use super::event::Event;
+use super::{CREATED, Draft, Stream, halves};
 use crate::served::{Reported, Tokens};
 
-/// When every reply claims to have been made.
-const CREATED: u64 = 1_793_491_200;
-
-pub(super) fn whole(model: &str, numbers: &Numbers) -> Value {
+pub(super) fn whole(draft: &Draft<'_>) -> Value {
+    let mut message = json!({
+        "role": "assistant",
+        "content": draft.said.deltas.concat(),
+        "refusal": null,
+        "annotations": [],
+    });
+    let tools: Vec<_> = (0..)
+        .zip(&draft.said.tools)
+        .map(|(index, tool)| call(index, &tool.id, &tool.name, &tool.arguments.to_string()))
+        .collect();
+    if let (Some(message), false) = (message.as_object_mut(), tools.is_empty()) {
+        message.insert("tool_calls".to_owned(), json!(tools));
+    }
     json!({
-        "id": numbers.id,
+        "id": draft.numbers.id,
         "object": "chat.completion",
         "created": CREATED,
-        "model": model,
+        "model": draft.model,
         "choices": [{
             "index": 0,
-            "message": {
-                "role": "assistant",
-                "content": numbers.deltas.concat(),
-                "refusal": null,
-                "annotations": [],
-            },
+            "message": message,
             "logprobs": null,
-            "finish_reason": "stop",
+            "finish_reason": finish_reason(draft),
         }],
-        "usage": usage(&numbers.usage),
+        "usage": usage(&draft.numbers.usage),
         "service_tier": "default",
         "system_fingerprint": null,
     })
 }
 
-pub(super) fn stream(model: &str, request: &Value, numbers: &Numbers) -> Stream {
-    let is_usage_wanted = request
-        .get("stream_options")
+pub(super) fn stream(draft: &Draft<'_>) -> Stream {
+    let options = draft.call.body.get("stream_options");
+    let is_usage_wanted = options
         .and_then(|options| options.get("include_usage"))
         .and_then(Value::as_bool)
         .unwrap_or(false);
     let chunk = |choices: Value, usage: Option<Value>| {
         let mut body = json!({
-            "id": numbers.id,
+            "id": draft.numbers.id,
             "object": "chat.completion.chunk",
             "created": CREATED,
-            "model": model,
+            "model": draft.model,
             "service_tier": "default",
             "system_fingerprint": null,
             "choices": choices,
-            "obfuscation": numbers.obfuscation,
+            "obfuscation": draft.numbers.obfuscation,
         });
         if let (Some(body), true) = (body.as_object_mut(), is_usage_wanted) {
             body.insert("usage".to_owned(), usage.unwrap_or(Value::Null));
         }
-        event(&body)
+        Event::new(&body)
     };
     let choice = |delta: Value, finish_reason: Value| {
         chunk(
@@ -64,16 +69,26 @@ pub(super) fn stream(model: &str, request: &Value, numbers: &Numbers) -> Stream 
         json!({"role": "assistant", "content": "", "refusal": null}),
         Value::Null,
     )];
-    let deltas = numbers
+    let said = &draft.said;
+    let deltas = said
         .deltas
         .iter()
         .map(|text| choice(json!({"content": text}), Value::Null))
         .collect();
-    let mut closing = vec![choice(json!({}), json!("stop"))];
-    if is_usage_wanted {
-        closing.push(chunk(json!([]), Some(usage(&numbers.usage))));
+    let mut closing = Vec::new();
+    for (index, tool) in (0..).zip(&said.tools) {
+        let begun = call(index, &tool.id, &tool.name, "");
+        closing.push(choice(json!({"tool_calls": [begun]}), Value::Null));
+        closing.extend(halves(&tool.arguments.to_string()).map(|piece| {
+            let piece = json!({"index": index, "function": {"arguments": piece}});
+            choice(json!({"tool_calls": [piece]}), Value::Null)
+        }));
     }
-    closing.push(b"data: [DONE]\n\n".to_vec());
+    closing.push(choice(json!({}), json!(finish_reason(draft))));
+    if is_usage_wanted {
+        closing.push(chunk(json!([]), Some(usage(&draft.numbers.usage))));
+    }
+    closing.push(Event::bare("[DONE]"));
     Stream {
         opening,
         deltas,
@@ -84,7 +99,7 @@ pub(super) fn stream(model: &str, request: &Value, numbers: &Numbers) -> Stream 
         } else {
             Reported::Nothing
         },
-        error: event(&json!({
+        error: Event::new(&json!({
             "error": {
                 "message": "The server had an error while processing your request.",
                 "type": "server_error",
@@ -93,6 +108,23 @@ pub(super) fn stream(model: &str, request: &Value, numbers: &Numbers) -> Stream 
             },
         })),
     }
+}
+
+fn finish_reason(draft: &Draft<'_>) -> &'static str {
+    if draft.said.tools.is_empty() {
+        "stop"
+    } else {
+        "tool_calls"
+    }
+}
+
+fn call(index: u32, id: &str, name: &str, arguments: &str) -> Value {
+    json!({
+        "index": index,
+        "id": id,
+        "type": "function",
+        "function": {"name": name, "arguments": arguments},
+    })
 }
 
 fn usage(tokens: &Tokens) -> Value {

@@ -1,16 +1,27 @@
-//! The bodies of the three APIs, with the shapes and the order of events of the real ones.
+//! The bodies of the APIs, with the shapes and the order of events of the real ones.
 //!
-//! Pure: a request's JSON, figures and a plan go in, a [`Reply`] comes out.
+//! Pure: a call, figures and a plan go in, a [`Reply`] comes out.
 
 mod anthropic;
 mod chat;
+mod event;
+mod gemini;
+mod realtime;
 mod responses;
 
 use serde_json::{Value, json};
 
+use self::event::Event;
+use crate::agents::Said;
+use crate::call::{Call, Delivery};
 use crate::numbers::Numbers;
 use crate::plan::{Fault, Plan};
 use crate::served::{Api, Outcome, Reported};
+
+pub use self::realtime::session as realtime_session;
+
+/// When every reply claims to have been made.
+const CREATED: u64 = 1_793_491_200;
 
 /// How a reply's body stops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +43,8 @@ pub struct Reply {
     pub headers: Vec<(&'static str, String)>,
     /// Parts of the body: the events of a stream, or the one JSON text.
     pub parts: Vec<Vec<u8>>,
+    /// Whether the parts come as they are made, so that their length is not known before.
+    pub is_stream: bool,
     /// How it stops.
     pub ending: Ending,
 }
@@ -39,11 +52,17 @@ pub struct Reply {
 impl Reply {
     /// A reply of one JSON text.
     pub fn json(status: u16, body: &Value) -> Self {
+        Self::whole(status, "application/json", body.to_string().into_bytes())
+    }
+
+    /// A reply of one text of any kind.
+    pub fn whole(status: u16, content_type: &'static str, body: Vec<u8>) -> Self {
         Self {
             status,
-            content_type: "application/json",
+            content_type,
             headers: Vec::new(),
-            parts: vec![body.to_string().into_bytes()],
+            parts: vec![body],
+            is_stream: false,
             ending: Ending::Whole,
         }
     }
@@ -62,93 +81,117 @@ pub struct Answer {
     pub reported: Reported,
     /// How it ends if the client stays.
     pub outcome: Outcome,
-    /// Bytes of visible text in it.
+    /// Tools that it calls.
+    pub tools: Vec<String>,
+    /// Bytes of visible text and of tool calls in it.
     pub text_out_bytes: u64,
+}
+
+/// All that a provider's reply is made from.
+struct Draft<'a> {
+    call: &'a Call,
+    /// Model that answers.
+    model: &'a str,
+    numbers: &'a Numbers,
+    said: &'a Said,
 }
 
 /// What a stream of events is made of, before the fault of the plan is applied.
 struct Stream {
     /// Events before the first text.
-    opening: Vec<Vec<u8>>,
+    opening: Vec<Event>,
     /// One event a piece of visible text.
-    deltas: Vec<Vec<u8>>,
+    deltas: Vec<Event>,
     /// Events after the last text; the last is the terminal one.
-    closing: Vec<Vec<u8>>,
+    closing: Vec<Event>,
     /// Usage that the opening holds already.
     reported_by_opening: Reported,
     /// Usage that the whole stream holds.
     reported: Reported,
     /// The event that ends a failed stream.
-    error: Vec<u8>,
+    error: Event,
 }
 
-/// Answers one call of `api`.
-pub fn answer(api: Api, request: &Value, numbers: &Numbers, plan: &Plan) -> Answer {
-    if let Fault::Status(status) = plan.fault {
-        return refuse(api, status, numbers);
-    }
-    let model = request
-        .get("model")
-        .and_then(Value::as_str)
-        .unwrap_or("unnamed");
-    let model = format!("{model}-2026-11-01");
-    let is_stream = request
-        .get("stream")
-        .and_then(Value::as_bool)
-        .unwrap_or(false);
-    let header = match api {
-        Api::AnthropicMessages => "request-id",
-        Api::OpenAiChat | Api::OpenAiResponses => "x-request-id",
-    };
-    let headers = vec![(header, numbers.request_id.clone())];
-    let mut answer = if is_stream {
-        let stream = match api {
-            Api::AnthropicMessages => anthropic::stream(&model, numbers),
-            Api::OpenAiChat => chat::stream(&model, request, numbers),
-            Api::OpenAiResponses => responses::stream(&model, request, numbers),
-        };
-        play(stream, numbers, plan)
+/// Model that answers where `requested` was asked for: one of its dated versions, unless the plan
+/// wants its very name.
+pub fn model_served(requested: Option<&str>, plan: &Plan) -> String {
+    let name = requested.unwrap_or("unnamed");
+    if plan.echoes_model {
+        name.to_owned()
     } else {
-        let body = match api {
-            Api::AnthropicMessages => anthropic::whole(&model, numbers),
-            Api::OpenAiChat => chat::whole(&model, numbers),
-            Api::OpenAiResponses => responses::whole(&model, request, numbers),
-        };
-        let mut reply = Reply::json(200, &body);
-        let (reported, outcome) = if let Fault::AbortAfter(_) = plan.fault {
-            for part in &mut reply.parts {
-                // The usage is the last large field of all three bodies, so half a body has none.
-                part.truncate(part.len() / 2);
-            }
-            reply.ending = Ending::Cut;
-            (Reported::Nothing, Outcome::Aborted)
-        } else {
-            (Reported::Everything, Outcome::Complete)
-        };
-        let text_out_bytes = bytes_of(&numbers.deltas);
-        Answer {
-            reply,
-            id: None,
-            model_served: None,
-            reported,
-            outcome,
-            text_out_bytes,
-        }
+        format!("{name}-2026-11-01")
+    }
+}
+
+/// Answers one call.
+pub fn answer(call: &Call, numbers: &Numbers, plan: &Plan) -> Answer {
+    if let Fault::Status(status) = plan.fault {
+        return refuse(call, status, numbers);
+    }
+    let model = model_served(call.model.as_deref(), plan);
+    let said = Said::to(call, numbers);
+    let draft = Draft {
+        call,
+        model: &model,
+        numbers,
+        said: &said,
     };
-    answer.reply.headers = headers;
+    let mut answer = match (call.api, call.is_stream()) {
+        (Api::AnthropicMessages, true) => play(anthropic::stream(&draft), &draft, plan),
+        (Api::AnthropicMessages, false) => hand_over(&anthropic::whole(&draft), &draft, plan),
+        (Api::OpenAiChat, true) => play(chat::stream(&draft), &draft, plan),
+        (Api::OpenAiChat, false) => hand_over(&chat::whole(&draft), &draft, plan),
+        (Api::OpenAiResponses, true) => play(responses::stream(&draft), &draft, plan),
+        (Api::OpenAiResponses, false) => hand_over(&responses::whole(&draft), &draft, plan),
+        (Api::OpenAiRealtime, _) => play(realtime::stream(&draft), &draft, plan),
+        (Api::GeminiGenerate, true) => play(gemini::stream(&draft), &draft, plan),
+        (Api::GeminiGenerate, false) => hand_over(&gemini::whole(&draft), &draft, plan),
+    };
+    let header = match call.api {
+        Api::AnthropicMessages => "request-id",
+        Api::OpenAiChat | Api::OpenAiResponses | Api::OpenAiRealtime => "x-request-id",
+        Api::GeminiGenerate => "x-goog-request-id",
+    };
+    answer.reply.headers = vec![(header, numbers.request_id.clone())];
     // A body cut in the middle may have lost either.
     let is_sent = |text: &String| holds(&answer.reply.parts, text);
     let id = Some(numbers.id.clone()).filter(is_sent);
-    let model_served = Some(model).filter(is_sent);
+    // The session of a connection names the model, and no response of it does.
+    let is_named = call.api == Api::OpenAiRealtime || is_sent(&model);
     answer.id = id;
-    answer.model_served = model_served;
+    answer.model_served = is_named.then_some(model);
     answer
 }
 
+/// Applies the plan's fault to one JSON text.
+fn hand_over(body: &Value, draft: &Draft<'_>, plan: &Plan) -> Answer {
+    let mut reply = Reply::json(200, body);
+    let (reported, outcome) = if let Fault::AbortAfter(_) = plan.fault {
+        for part in &mut reply.parts {
+            // The usage is the last large field of all bodies, so half a body has none.
+            part.truncate(part.len() / 2);
+        }
+        reply.ending = Ending::Cut;
+        (Reported::Nothing, Outcome::Aborted)
+    } else {
+        (Reported::Everything, Outcome::Complete)
+    };
+    let said = draft.said;
+    Answer {
+        reply,
+        id: None,
+        model_served: None,
+        reported,
+        outcome,
+        tools: said.tools.iter().map(|tool| tool.name.clone()).collect(),
+        text_out_bytes: said.text_bytes(said.deltas.len()) + said.tool_bytes(),
+    }
+}
+
 /// Applies the plan's fault to a stream.
-fn play(stream: Stream, numbers: &Numbers, plan: &Plan) -> Answer {
+fn play(stream: Stream, draft: &Draft<'_>, plan: &Plan) -> Answer {
     let Stream {
-        opening: mut parts,
+        opening: mut events,
         mut deltas,
         closing,
         reported_by_opening,
@@ -161,24 +204,47 @@ fn play(stream: Stream, numbers: &Numbers, plan: &Plan) -> Answer {
         Fault::AbortAfter(count) => (count, Ending::Cut, Outcome::Aborted),
     };
     deltas.truncate(kept);
-    let text_out_bytes = bytes_of(numbers.deltas.iter().take(kept));
-    parts.append(&mut deltas);
+    events.append(&mut deltas);
+    let said = draft.said;
+    let mut text_out_bytes = said.text_bytes(kept);
+    let mut tools = Vec::new();
     let reported = match outcome {
         Outcome::Complete => {
-            parts.extend(closing);
+            events.extend(closing);
+            tools.extend(said.tools.iter().map(|tool| tool.name.clone()));
+            text_out_bytes += said.tool_bytes();
             reported
         }
         Outcome::Error => {
-            parts.push(error);
+            events.push(error);
             reported_by_opening
         }
         Outcome::Aborted => reported_by_opening,
     };
+    let delivery = draft.call.delivery;
+    // Google ends its lines as HTTP does.
+    let line_end = if draft.call.api == Api::GeminiGenerate {
+        "\r\n"
+    } else {
+        "\n"
+    };
+    let mut parts = event::parts(&events, delivery, line_end);
+    if delivery == Delivery::Elements
+        && ending == Ending::Whole
+        && let Some(last) = parts.last_mut()
+    {
+        last.push(b']');
+    }
+    let content_type = match delivery {
+        Delivery::Events => "text/event-stream; charset=utf-8",
+        Delivery::Whole | Delivery::Elements | Delivery::Messages => "application/json",
+    };
     let reply = Reply {
         status: 200,
-        content_type: "text/event-stream; charset=utf-8",
+        content_type,
         headers: Vec::new(),
         parts,
+        is_stream: true,
         ending,
     };
     Answer {
@@ -187,12 +253,13 @@ fn play(stream: Stream, numbers: &Numbers, plan: &Plan) -> Answer {
         model_served: None,
         reported,
         outcome,
+        tools,
         text_out_bytes,
     }
 }
 
-/// An error by status.
-fn refuse(api: Api, status: u16, numbers: &Numbers) -> Answer {
+/// An error by status; over a WebSocket, an event that names it.
+fn refuse(call: &Call, status: u16, numbers: &Numbers) -> Answer {
     let kind = match status {
         401 => "authentication_error",
         429 => "rate_limit_error",
@@ -202,14 +269,26 @@ fn refuse(api: Api, status: u16, numbers: &Numbers) -> Answer {
     };
     let message = "refused by plan";
     let request_id = &numbers.request_id;
-    let body = match api {
-        Api::AnthropicMessages => json!({
+    let error = json!({"message": message, "type": kind, "param": null, "code": null});
+    let body = match (call.api, call.delivery) {
+        (_, Delivery::Messages) => json!({"type": "error", "status": status, "error": error}),
+        (Api::AnthropicMessages, _) => json!({
             "type": "error",
             "error": {"type": kind, "message": message},
             "request_id": request_id,
         }),
-        Api::OpenAiChat | Api::OpenAiResponses => {
-            json!({"error": {"message": message, "type": kind, "param": null, "code": null}})
+        (Api::OpenAiChat | Api::OpenAiResponses | Api::OpenAiRealtime, _) => {
+            json!({"error": error})
+        }
+        (Api::GeminiGenerate, delivery) => {
+            let error = json!({"error": {
+                "code": status, "message": message, "status": kind.to_ascii_uppercase(),
+            }});
+            if delivery == Delivery::Elements {
+                json!([error])
+            } else {
+                error
+            }
         }
     };
     let mut reply = Reply::json(status, &body);
@@ -222,46 +301,48 @@ fn refuse(api: Api, status: u16, numbers: &Numbers) -> Answer {
         model_served: None,
         reported: Reported::Nothing,
         outcome: Outcome::Error,
+        tools: Vec::new(),
         text_out_bytes: 0,
     }
 }
 
-/// One event with a name (WHATWG HTML, section 9.2).
-fn named_event(name: &str, body: &Value) -> Vec<u8> {
-    format!("event: {name}\ndata: {body}\n\n").into_bytes()
-}
-
-/// One event without a name.
-fn event(body: &Value) -> Vec<u8> {
-    format!("data: {body}\n\n").into_bytes()
+/// A text in two pieces, cut at a character; an empty one is one piece.
+fn halves(text: &str) -> impl Iterator<Item = &str> {
+    let (first, second) = text.split_at(text.floor_char_boundary(text.len() / 2));
+    [first, second]
+        .into_iter()
+        .filter(|piece| !piece.is_empty())
 }
 
 fn holds(parts: &[Vec<u8>], text: &str) -> bool {
     parts.iter().any(|part| {
-        part.windows(text.len())
+        part.windows(text.len().max(1))
             .any(|window| window == text.as_bytes())
     })
 }
 
-fn bytes_of<'a>(texts: impl IntoIterator<Item = &'a String>) -> u64 {
-    texts.into_iter().map(|text| text.len() as u64).sum()
-}
-
-/// Bytes of all text in the prompt of `request`: what `content`, `text`, `input`, `instructions`
-/// and `system` hold, at any depth that a request of these APIs has.
+/// Bytes of all text in the prompt of `request`: what `content`, `text`, `input`, `instructions`,
+/// `system`, `contents` and `systemInstruction` hold, at any depth that a request of these APIs has.
 pub fn text_in_bytes(request: &Value) -> u64 {
-    ["messages", "system", "input", "instructions"]
-        .iter()
-        .filter_map(|key| request.get(key))
-        .map(text_bytes)
-        .sum()
+    [
+        "messages",
+        "system",
+        "input",
+        "instructions",
+        "contents",
+        "systemInstruction",
+    ]
+    .iter()
+    .filter_map(|key| request.get(key))
+    .map(text_bytes)
+    .sum()
 }
 
 fn text_bytes(value: &Value) -> u64 {
     match value {
         Value::String(text) => text.len() as u64,
         Value::Array(items) => items.iter().map(text_bytes).sum(),
-        Value::Object(fields) => ["content", "text"]
+        Value::Object(fields) => ["content", "text", "parts"]
             .iter()
             .filter_map(|key| fields.get(*key))
             .map(text_bytes)

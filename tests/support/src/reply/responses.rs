@@ -1,123 +1,84 @@
-//! OpenAI responses.
+//! OpenAI responses, by POST and over a WebSocket.
 
 use serde_json::{Value, json};
 
-use super::{Stream, named_event};
-use crate::numbers::Numbers;
+use super::event::{Event, merge};
+use super::{CREATED, Draft, Stream, halves};
+use crate::agents::ToolUse;
 use crate::served::{Reported, Tokens};
 
-/// When every reply claims to have been made.
-const CREATED: u64 = 1_793_491_200;
-
-pub(super) fn whole(model: &str, request: &Value, numbers: &Numbers) -> Value {
-    let output = output(numbers);
-    response(
-        model,
-        request,
-        numbers,
-        "completed",
-        &output,
-        &usage(&numbers.usage),
-    )
+pub(super) fn whole(draft: &Draft<'_>) -> Value {
+    finished(draft)
 }
 
-pub(super) fn stream(model: &str, request: &Value, numbers: &Numbers) -> Stream {
-    let mut sequence = 0_u64;
-    let mut named = |name: &str, mut fields: Value| {
-        if let Some(fields) = fields.as_object_mut() {
-            fields.insert("type".to_owned(), json!(name));
-            fields.insert("sequence_number".to_owned(), json!(sequence));
-        }
-        sequence += 1;
-        named_event(name, &fields)
-    };
-    let begun = response(
-        model,
-        request,
-        numbers,
-        "in_progress",
-        &json!([]),
-        &Value::Null,
-    );
+pub(super) fn stream(draft: &Draft<'_>) -> Stream {
+    let mut numbered = Numbered::default();
+    let begun = response(draft, "in_progress", &json!([]), &Value::Null);
     let mut opening = vec![
-        named("response.created", json!({"response": begun})),
-        named("response.in_progress", json!({"response": begun})),
+        numbered.event("response.created", &json!({"response": begun})),
+        numbered.event("response.in_progress", &json!({"response": begun})),
     ];
-    let mut index = 0;
-    if !numbers.thoughts.is_empty() {
-        let item = reasoning(numbers);
-        opening.push(named(
-            "response.output_item.added",
-            json!({"output_index": index, "item": item}),
-        ));
-        opening.push(named(
-            "response.output_item.done",
-            json!({"output_index": index, "item": item}),
-        ));
-        index += 1;
-    }
-    let item_id = item_id(numbers);
-    let empty = json!({
-        "id": item_id, "type": "message", "status": "in_progress", "role": "assistant",
-        "content": [],
-    });
-    opening.push(named(
-        "response.output_item.added",
-        json!({"output_index": index, "item": empty}),
-    ));
-    opening.push(named(
-        "response.content_part.added",
-        json!({"item_id": item_id, "output_index": index, "content_index": 0, "part": text("")}),
-    ));
-    let deltas = numbers
-        .deltas
-        .iter()
-        .map(|delta| {
-            named(
-                "response.output_text.delta",
-                json!({
-                    "item_id": item_id, "output_index": index, "content_index": 0,
-                    "delta": delta, "logprobs": [], "obfuscation": numbers.obfuscation,
-                }),
-            )
-        })
-        .collect();
-    let said = numbers.deltas.concat();
-    let place = json!({"item_id": item_id, "output_index": index, "content_index": 0});
-    let with = |key: &str, value: Value| {
-        let mut fields = place.clone();
-        if let Some(fields) = fields.as_object_mut() {
-            fields.insert(key.to_owned(), value);
+    let mut deltas = Vec::new();
+    let mut closing = Vec::new();
+    let mut after_deltas = numbered.clone();
+    if !draft.call.is_warm_up() {
+        let mut index = 0;
+        if !draft.said.thoughts.is_empty() {
+            let place = json!({"output_index": index, "item": reasoning(draft)});
+            opening.push(numbered.event("response.output_item.added", &place));
+            opening.push(numbered.event("response.output_item.done", &place));
+            index += 1;
         }
-        fields
-    };
-    let mut done = with("text", json!(said));
-    if let Some(done) = done.as_object_mut() {
-        done.insert("logprobs".to_owned(), json!([]));
-    }
-    let finished = response(
-        model,
-        request,
-        numbers,
-        "completed",
-        &output(numbers),
-        &usage(&numbers.usage),
-    );
-    let closing = vec![
-        named("response.output_text.done", done),
-        named("response.content_part.done", with("part", text(&said))),
-        named(
+        let item_id = item_id(draft);
+        let empty = json!({
+            "id": item_id, "type": "message", "status": "in_progress", "role": "assistant",
+            "content": [],
+        });
+        opening.push(numbered.event(
+            "response.output_item.added",
+            &json!({"output_index": index, "item": empty}),
+        ));
+        let place = json!({"item_id": item_id, "output_index": index, "content_index": 0});
+        let at = |fields: Value| {
+            let mut place = place.clone();
+            merge(&mut place, &fields);
+            place
+        };
+        opening.push(numbered.event(
+            "response.content_part.added",
+            &at(json!({"part": text("")})),
+        ));
+        deltas.extend(draft.said.deltas.iter().map(|delta| {
+            let obfuscation = &draft.numbers.obfuscation;
+            numbered.event(
+                "response.output_text.delta",
+                &at(json!({"delta": delta, "logprobs": [], "obfuscation": obfuscation})),
+            )
+        }));
+        after_deltas = numbered.clone();
+        let said = draft.said.deltas.concat();
+        closing.push(numbered.event(
+            "response.output_text.done",
+            &at(json!({"text": said, "logprobs": []})),
+        ));
+        closing.push(numbered.event(
+            "response.content_part.done",
+            &at(json!({"part": text(&said)})),
+        ));
+        closing.push(numbered.event(
             "response.output_item.done",
-            json!({"output_index": index, "item": message(numbers)}),
-        ),
-        named("response.completed", json!({"response": finished})),
-    ];
-    let mut failed = response(model, request, numbers, "failed", &json!([]), &Value::Null);
-    if let Some(failed) = failed.as_object_mut() {
-        let error = json!({"code": "server_error", "message": "The model failed to respond."});
-        failed.insert("error".to_owned(), error);
+            &json!({"output_index": index, "item": message(draft)}),
+        ));
+        for (tool, index) in draft.said.tools.iter().zip(index + 1..) {
+            tool_events(tool, index, &mut numbered, &mut closing);
+        }
     }
-    let error = named("response.failed", json!({"response": failed}));
+    // A stream that fails does so in place of what would have come behind the deltas.
+    let mut failed = response(draft, "failed", &json!([]), &Value::Null);
+    let error = json!({"code": "server_error", "message": "The model failed to respond."});
+    merge(&mut failed, &json!({"error": error}));
+    let error = after_deltas.event("response.failed", &json!({"response": failed}));
+    closing.push(numbered.event("response.completed", &json!({"response": finished(draft)})));
     Stream {
         opening,
         deltas,
@@ -128,16 +89,66 @@ pub(super) fn stream(model: &str, request: &Value, numbers: &Numbers) -> Stream 
     }
 }
 
-fn response(
-    model: &str,
-    request: &Value,
-    numbers: &Numbers,
-    status: &str,
-    output: &Value,
-    usage: &Value,
-) -> Value {
+/// Numbers the events of one stream.
+#[derive(Clone, Default)]
+struct Numbered {
+    next: u64,
+}
+
+impl Numbered {
+    fn event(&mut self, name: &str, fields: &Value) -> Event {
+        let mut fields = fields.clone();
+        merge(&mut fields, &json!({"sequence_number": self.next}));
+        self.next += 1;
+        Event::named(name, &fields)
+    }
+}
+
+fn tool_events(tool: &ToolUse, index: usize, numbered: &mut Numbered, events: &mut Vec<Event>) {
+    let arguments = tool.arguments.to_string();
+    let item_id = format!("fc_{}", tool.id);
+    let mut empty = function_call(tool);
+    merge(
+        &mut empty,
+        &json!({"status": "in_progress", "arguments": ""}),
+    );
+    events.push(numbered.event(
+        "response.output_item.added",
+        &json!({"output_index": index, "item": empty}),
+    ));
+    for piece in halves(&arguments) {
+        events.push(numbered.event(
+            "response.function_call_arguments.delta",
+            &json!({"item_id": item_id, "output_index": index, "delta": piece}),
+        ));
+    }
+    events.push(numbered.event(
+        "response.function_call_arguments.done",
+        &json!({"item_id": item_id, "output_index": index, "arguments": arguments}),
+    ));
+    events.push(numbered.event(
+        "response.output_item.done",
+        &json!({"output_index": index, "item": function_call(tool)}),
+    ));
+}
+
+fn finished(draft: &Draft<'_>) -> Value {
+    let mut output = Vec::new();
+    if !draft.said.thoughts.is_empty() {
+        output.push(reasoning(draft));
+    }
+    if !draft.call.is_warm_up() {
+        output.push(message(draft));
+    }
+    output.extend(draft.said.tools.iter().map(function_call));
+    let usage = usage(&draft.numbers.usage);
+    response(draft, "completed", &json!(output), &usage)
+}
+
+fn response(draft: &Draft<'_>, status: &str, output: &Value, usage: &Value) -> Value {
+    let request = &draft.call.body;
     json!({
-        "id": numbers.id,
+        "id": draft.numbers.id,
         "object": "response",
         "created_at": CREATED,
         "status": status,
@@ -146,7 +157,7 @@ fn response(
         "incomplete_details": null,
         "instructions": request.get("instructions"),
         "max_output_tokens": null,
-        "model": model,
+        "model": draft.model,
         "output": output,
         "parallel_tool_calls": true,
         "previous_response_id": request.get("previous_response_id"),
@@ -166,31 +177,34 @@ fn response(
     })
 }
 
-fn output(numbers: &Numbers) -> Value {
-    if numbers.thoughts.is_empty() {
-        json!([message(numbers)])
-    } else {
-        json!([reasoning(numbers), message(numbers)])
-    }
+fn reasoning(draft: &Draft<'_>) -> Value {
+    json!({"id": format!("rs_{:06}", draft.numbers.number), "type": "reasoning", "summary": []})
 }
 
-fn reasoning(numbers: &Numbers) -> Value {
-    json!({"id": format!("rs_{:06}", numbers.number), "type": "reasoning", "summary": []})
-}
-
-fn message(numbers: &Numbers) -> Value {
+fn message(draft: &Draft<'_>) -> Value {
     json!({
-        "id": item_id(numbers),
+        "id": item_id(draft),
         "type": "message",
         "status": "completed",
         "role": "assistant",
-        "content": [text(&numbers.deltas.concat())],
+        "content": [text(&draft.said.deltas.concat())],
     })
 }
 
 /// The message's own id, which is no id of a response.
-fn item_id(numbers: &Numbers) -> String {
-    format!("msg_item_{:06}", numbers.number)
+fn item_id(draft: &Draft<'_>) -> String {
+    format!("msg_item_{:06}", draft.numbers.number)
+}
+
+fn function_call(tool: &ToolUse) -> Value {
+    json!({
+        "id": format!("fc_{}", tool.id),
+        "type": "function_call",
+        "status": "completed",
+        "call_id": tool.id,
+        "name": tool.name,
+        "arguments": tool.arguments.to_string(),
+    })
 }
 
 fn text(text: &str) -> Value {

@@ -1,8 +1,13 @@
 use super::*;
 
 /// Requests that ask for a stream with usage, as each API spells it.
-fn request() -> Value {
-    json!({"model": "m", "stream": true, "stream_options": {"include_usage": true}})
+fn request(api: Api) -> Call {
+    let body = json!({"model": "m", "stream": true, "stream_options": {"include_usage": true}});
+    if api == Api::OpenAiRealtime {
+        Call::by_message(api, Some("m"), body, Vec::new())
+    } else {
+        Call::by_post(api.path(), body.to_string().as_bytes()).unwrap()
+    }
 }
 
 fn names(answer: &Answer) -> Vec<String> {
@@ -34,7 +39,7 @@ fn answer_of(api: Api, plan: &str) -> Answer {
     // Number 1 has no extra message_delta, and no reasoning under this seed.
     let mut numbers = Numbers::of(0, 1, api, Some(2));
     numbers.thoughts.clear();
-    answer(api, &request(), &numbers, &plan)
+    answer(&request(api), &numbers, &plan)
 }
 
 #[test]
@@ -163,12 +168,8 @@ fn usage_counts_as_reported_only_where_it_is_on_the_wire() {
 #[test]
 fn a_chat_stream_without_the_wish_for_usage_has_none() {
     let numbers = Numbers::of(0, 1, Api::OpenAiChat, None);
-    let answer = answer(
-        Api::OpenAiChat,
-        &json!({"model": "m", "stream": true}),
-        &numbers,
-        &Plan::default(),
-    );
+    let call = Call::by_post(Api::OpenAiChat.path(), br#"{"model":"m","stream":true}"#).unwrap();
+    let answer = answer(&call, &numbers, &Plan::default());
     assert_eq!(answer.reported, Reported::Nothing);
     assert!(
         !String::from_utf8(answer.reply.parts.concat())

@@ -17,6 +17,8 @@ pub struct Piece {
 /// The writes of one reply.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Script {
+    /// Header fields, which stand in the first writes already where the protocol is HTTP/1.1.
+    pub fields: Vec<(&'static str, String)>,
     /// Writes, in order.
     pub pieces: Vec<Piece>,
     /// Index of the write after which the client has the terminal event, or the whole body.
@@ -27,49 +29,29 @@ pub struct Script {
     pub drops: bool,
 }
 
-/// Makes the writes of `reply`. `seed` chooses the cuts of [`Split::Random`]; `closes` says that
-/// the client asked for the connection's end.
+/// Makes the writes of `reply` over HTTP/1.1. `seed` chooses the cuts of [`Split::Random`];
+/// `closes` says that the client asked for the connection's end.
 ///
 /// # Errors
 /// If a compressor fails, which none does in memory.
 pub fn script(reply: &Reply, plan: &Plan, seed: u64, closes: bool) -> io::Result<Script> {
     let (parts, trailer) = compress(&reply.parts, plan.encoding)?;
-    let framing = if plan.framing != Framing::Usual {
-        plan.framing
-    } else if reply.content_type.starts_with("text/event-stream") {
-        Framing::Chunked
-    } else {
-        Framing::Length
-    };
+    let framing = framing(reply, plan);
     let closes = closes || framing == Framing::Close;
     let drops = reply.ending == Ending::Cut;
-    let length = parts.iter().map(Vec::len).sum::<usize>() + trailer.len();
-
+    let mut fields = fields(reply, plan, framing, length(&parts, &trailer));
+    if matches!(framing, Framing::Chunked | Framing::ChunkedEvery(_)) {
+        fields.push(("transfer-encoding", "chunked".to_owned()));
+    }
+    if closes {
+        fields.push(("connection", "close".to_owned()));
+    }
     let mut head = format!("HTTP/1.1 {} {}\r\n", reply.status, reason(reply.status));
-    let mut field = |name: &str, value: &str| {
+    for (name, value) in &fields {
         head.push_str(name);
         head.push_str(": ");
         head.push_str(value);
         head.push_str("\r\n");
-    };
-    field("content-type", reply.content_type);
-    for (name, value) in &reply.headers {
-        field(name, value);
-    }
-    if plan.encoding != Encoding::Identity {
-        field("content-encoding", plan.encoding.as_str());
-    }
-    match framing {
-        // A cut body must not look whole, so more is announced than comes.
-        Framing::Length | Framing::Usual if drops => {
-            field("content-length", &(length * 2 + 1).to_string());
-        }
-        Framing::Length | Framing::Usual => field("content-length", &length.to_string()),
-        Framing::Chunked | Framing::ChunkedEvery(_) => field("transfer-encoding", "chunked"),
-        Framing::Close => {}
-    }
-    if closes {
-        field("connection", "close");
     }
     head.push_str("\r\n");
 
@@ -85,11 +67,77 @@ pub fn script(reply: &Reply, plan: &Plan, seed: u64, closes: bool) -> io::Result
     }
     let (pieces, terminal) = cut(&writes, terminal_write, plan, seed);
     Ok(Script {
+        fields,
         pieces,
         terminal,
         closes,
         drops,
     })
+}
+
+/// Makes the DATA frames of `reply` over HTTP/2, one a piece: where HTTP/1.1 has chunks of a
+/// size, frames have it.
+///
+/// # Errors
+/// If a compressor fails, which none does in memory.
+pub fn frames(reply: &Reply, plan: &Plan, seed: u64) -> io::Result<Script> {
+    let (parts, trailer) = compress(&reply.parts, plan.encoding)?;
+    let fields = fields(reply, plan, framing(reply, plan), length(&parts, &trailer));
+    let drops = reply.ending == Ending::Cut;
+    // The head is no piece.
+    let mut writes = vec![Vec::new()];
+    writes.extend(parts);
+    let terminal_write = writes.len() - 1;
+    if !drops {
+        writes.push(trailer);
+    }
+    let split = match (plan.framing, plan.split) {
+        (Framing::ChunkedEvery(bytes), Split::Usual) => Split::Every(bytes),
+        (_, split) => split,
+    };
+    let (pieces, terminal) = cut(&writes, terminal_write, &Plan { split, ..*plan }, seed);
+    Ok(Script {
+        fields,
+        pieces,
+        terminal,
+        closes: false,
+        drops,
+    })
+}
+
+fn framing(reply: &Reply, plan: &Plan) -> Framing {
+    if plan.framing != Framing::Usual {
+        plan.framing
+    } else if reply.is_stream {
+        Framing::Chunked
+    } else {
+        Framing::Length
+    }
+}
+
+fn length(parts: &[Vec<u8>], trailer: &[u8]) -> usize {
+    parts.iter().map(Vec::len).sum::<usize>() + trailer.len()
+}
+
+/// Header fields that do not belong to one version of HTTP.
+fn fields(
+    reply: &Reply,
+    plan: &Plan,
+    framing: Framing,
+    length: usize,
+) -> Vec<(&'static str, String)> {
+    let mut fields = vec![("content-type", reply.content_type.to_owned())];
+    fields.extend(reply.headers.iter().cloned());
+    if plan.encoding != Encoding::Identity {
+        fields.push(("content-encoding", plan.encoding.as_str().to_owned()));
+    }
+    if matches!(framing, Framing::Length | Framing::Usual) {
+        // A cut body must not look whole, so more is announced than comes.
+        let is_cut = reply.ending == Ending::Cut;
+        let announced = if is_cut { length * 2 + 1 } else { length };
+        fields.push(("content-length", announced.to_string()));
+    }
+    fields
 }
 
 /// Compresses the parts of a body so that each can be read when it arrives; the second value is
@@ -187,9 +235,11 @@ fn cut(writes: &[Vec<u8>], terminal: usize, plan: &Plan, seed: u64) -> (Vec<Piec
 const fn reason(status: u16) -> &'static str {
     match status {
         200 => "OK",
+        204 => "No Content",
         400 => "Bad Request",
         401 => "Unauthorized",
         404 => "Not Found",
+        426 => "Upgrade Required",
         429 => "Too Many Requests",
         500 => "Internal Server Error",
         503 => "Service Unavailable",

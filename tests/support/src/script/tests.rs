@@ -11,6 +11,7 @@ fn reply(parts: Vec<Vec<u8>>) -> Reply {
         content_type: "text/plain",
         headers: Vec::new(),
         parts,
+        is_stream: false,
         ending: Ending::Whole,
     }
 }
