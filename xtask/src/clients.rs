@@ -136,9 +136,9 @@ fn node_packages(project: &Project) -> Result<()> {
 }
 
 /// A file of pinned versions and the folder into which it was last installed.
-struct Pins {
-    text: String,
-    folder: PathBuf,
+pub(crate) struct Pins {
+    pub(crate) text: String,
+    pub(crate) folder: PathBuf,
 }
 
 impl Pins {
@@ -156,11 +156,11 @@ impl Pins {
         })
     }
 
-    fn are_met(&self) -> bool {
+    pub(crate) fn are_met(&self) -> bool {
         fs::read_to_string(self.stamp()).is_ok_and(|installed| installed == self.text)
     }
 
-    fn start_over(&self) -> Result<()> {
+    pub(crate) fn start_over(&self) -> Result<()> {
         if self.folder.exists() {
             fs::remove_dir_all(&self.folder)
                 .with_context(|| format!("cannot remove {}", self.folder.display()))?;
@@ -169,7 +169,7 @@ impl Pins {
     }
 
     /// Written last, so that an interrupted installation is started over.
-    fn seal(&self) -> Result<()> {
+    pub(crate) fn seal(&self) -> Result<()> {
         let stamp = self.stamp();
         fs::write(&stamp, &self.text).with_context(|| format!("cannot write {}", stamp.display()))
     }

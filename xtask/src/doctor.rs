@@ -7,7 +7,7 @@ use anyhow::Result;
 
 use crate::command::Invocation;
 use crate::project::Project;
-use crate::{clients, debian, host, kernel, pins, setup};
+use crate::{clients, debian, host, kernel, pins, programs, setup};
 
 /// The first kernel with a ring buffer for kernel programs; below it nothing works.
 const FLOOR: (u32, u32) = (5, 8);
@@ -156,6 +156,13 @@ fn examine(project: &Project) -> Result<Vec<Finding>> {
         "Python and Node packages as pinned".into(),
         State::Later,
         "installed by `cargo xtask test`".into(),
+    ));
+    findings.push(check(
+        "test programs",
+        programs::are_installed(project)?,
+        "agents and runtimes as pinned, for both machines".into(),
+        State::Later,
+        "downloaded by `cargo xtask test`: 1.4 GB, 2.9 GB unpacked".into(),
     ));
     let kernels = kernel::cached(project);
     findings.push(check(

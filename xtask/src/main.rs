@@ -20,6 +20,7 @@ mod help;
 mod host;
 mod kernel;
 mod pins;
+mod programs;
 mod project;
 mod setup;
 mod suite;

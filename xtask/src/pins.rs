@@ -1,7 +1,8 @@
 //! Every version that the build and the tests are pinned to, in one place.
 //!
-//! The versions of the test clients are in `tests/peers/python/requirements.txt` and
-//! `tests/peers/node/package-lock.json`, where their own installers read them.
+//! The versions of what live tests watch are where their own installers read them: those of the
+//! clients in `tests/peers/python/requirements.txt` and `tests/peers/node/package-lock.json`, those
+//! of the programs in `tests/peers/programs`.
 
 /// The Rust toolchain. Its first two numbers are the workspace's `rust-version`; `tidy` checks it.
 pub(crate) const TOOLCHAIN: &str = "1.98.0";

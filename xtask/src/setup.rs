@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::command::Invocation;
 use crate::project::Project;
-use crate::{clients, debian, host, pins};
+use crate::{clients, debian, host, pins, programs};
 
 /// What building the agent needs.
 pub(crate) fn for_building(project: &Project) -> Result<()> {
@@ -14,11 +14,17 @@ pub(crate) fn for_building(project: &Project) -> Result<()> {
     linker(project)
 }
 
-/// What the tests need besides: Debian packages and the clients that live tests observe.
+/// What the demo and most tests need besides: Debian packages and clients of our own.
 pub(crate) fn for_testing(project: &Project) -> Result<()> {
     for_building(project)?;
     debian::install(&pins::TEST_PACKAGES)?;
     clients::install(project)
+}
+
+/// What live tests and the tests of the resolver need besides: the programs that people run.
+pub(crate) fn for_testing_programs(project: &Project) -> Result<()> {
+    for_testing(project)?;
+    programs::install(project)
 }
 
 /// Whether the pinned toolchain is there with its components.

@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 
 use crate::project::Project;
 use crate::tally::Tally;
-use crate::{Usage, clients, fuzz, host, kernel, pins, setup, tidy};
+use crate::{Usage, clients, fuzz, host, kernel, pins, programs, setup, tidy};
 
 /// Skips that are right on the machine that runs the live tests, by the start of what they print.
 /// Any other skip is a test that silently stopped testing, and fails its step.
@@ -27,6 +27,8 @@ struct Step {
     name: &'static str,
     run: fn(&Project, &mut Tally) -> Result<()>,
     needs: Needs,
+    /// Whether it watches or reads the downloaded programs.
+    with_programs: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -43,56 +45,67 @@ const STEPS: &[Step] = &[
         name: "format",
         run: format,
         needs: Needs::Nothing,
+        with_programs: false,
     },
     Step {
         name: "tidy",
         run: tidy::check,
         needs: Needs::Nothing,
+        with_programs: false,
     },
     Step {
         name: "lint",
         run: lint,
         needs: Needs::Nothing,
+        with_programs: false,
     },
     Step {
         name: "lint kernel programs",
         run: lint_kernel_programs,
         needs: Needs::Nothing,
+        with_programs: false,
     },
     Step {
         name: "documentation",
         run: documentation,
         needs: Needs::Nothing,
+        with_programs: false,
     },
     Step {
         name: "unit and golden tests",
         run: unit_tests,
         needs: Needs::Nothing,
+        with_programs: true,
     },
     Step {
         name: "end-to-end tests",
         run: end_to_end_tests,
         needs: Needs::Nothing,
+        with_programs: false,
     },
     Step {
         name: "fuzz seeds",
         run: fuzz::replay,
         needs: Needs::Nothing,
+        with_programs: false,
     },
     Step {
         name: "build",
         run: build,
         needs: Needs::Nothing,
+        with_programs: false,
     },
     Step {
         name: "live tests",
         run: live_tests,
         needs: Needs::Bpf,
+        with_programs: true,
     },
     Step {
         name: "other kernels",
         run: kernel::matrix,
         needs: Needs::Nothing,
+        with_programs: false,
     },
 ];
 
@@ -101,6 +114,7 @@ const DEPENDENCIES: Step = Step {
     name: "dependencies",
     run: dependencies,
     needs: Needs::Nothing,
+    with_programs: false,
 };
 
 /// What became of a step.
@@ -140,7 +154,11 @@ fn run(project: &Project, steps: Vec<&Step>, filters: &[String]) -> Result<ExitC
         return Err(Usage(format!("no such step; there are: {}", names.join(", "))).into());
     }
     let started = Instant::now();
-    setup::for_testing(project)?;
+    if steps.iter().any(|step| step.with_programs) {
+        setup::for_testing_programs(project)?;
+    } else {
+        setup::for_testing(project)?;
+    }
     println!(
         "setup: ready after {:.0} s",
         started.elapsed().as_secs_f64()
@@ -326,11 +344,10 @@ fn unit_tests(project: &Project, tally: &mut Tally) -> Result<()> {
     let packages = PURE_PACKAGES
         .iter()
         .flat_map(|package| ["--package", package]);
-    project
-        .cargo(&["test", "--locked"])
-        .args(packages)
-        .watch(tally)?;
-    refuse_silence(tally)
+    let tests = project.cargo(&["test", "--locked"]).args(packages);
+    programs::announce_to(project, tests).watch(tally)?;
+    refuse_silence(tally)?;
+    refuse_skips(tally, EXPECTED_SKIPS)
 }
 
 fn end_to_end_tests(project: &Project, tally: &mut Tally) -> Result<()> {
@@ -373,7 +390,8 @@ pub(crate) fn live_tests_named(
         ])
         .args(filters)
         .without_env("AYA_BUILD_SKIP");
-    clients::announce_to(project, tests).watch(tally)?;
+    let tests = programs::announce_to(project, clients::announce_to(project, tests));
+    tests.watch(tally)?;
     refuse_silence(tally)?;
     refuse_skips(tally, EXPECTED_SKIPS)
 }

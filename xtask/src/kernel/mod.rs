@@ -28,7 +28,7 @@ pub(crate) fn run(project: &Project, arguments: &[String]) -> Result<ExitCode> {
     let mut tally = Tally::default();
     match arguments.split_first() {
         Some((place, filters)) if place == "local" => {
-            setup::for_testing(project)?;
+            setup::for_testing_programs(project)?;
             suite::live_tests_named(project, filters, &mut tally)?;
         }
         Some((place, rest)) if place == "vm" => {
