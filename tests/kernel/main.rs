@@ -18,6 +18,8 @@ mod discovery;
 #[cfg(test)]
 mod faults;
 #[cfg(test)]
+mod namespace;
+#[cfg(test)]
 mod probe;
 #[cfg(test)]
 mod processes;
