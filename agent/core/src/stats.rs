@@ -35,8 +35,10 @@ pub struct Stats {
     pub dismissed_not_http: u64,
     /// Connections dismissed: HTTP/2.
     pub dismissed_http2: u64,
-    /// Connections dismissed: switched to another protocol.
+    /// Connections dismissed: switched to a protocol that is not read.
     pub dismissed_upgraded: u64,
+    /// Connections dismissed: became a tunnel, whose inner connection is read by itself.
+    pub dismissed_tunnel: u64,
     /// Connections dismissed: contradictory framing.
     pub dismissed_ambiguous: u64,
     /// Connections dismissed: over a limit.
@@ -47,6 +49,15 @@ pub struct Stats {
     pub exchanges_server_side: u64,
     /// Bodies whose compression was refused: corrupt, unknown or over a limit.
     pub bodies_refused: u64,
+    /// Connections that switched to WebSocket.
+    pub websockets: u64,
+    /// WebSocket messages read.
+    pub messages: u64,
+    /// WebSocket messages that were seen to be sent but could not be read, because bytes of them or
+    /// of what they build on are missing.
+    pub messages_lost: u64,
+    /// WebSocket messages whose compression was refused: corrupt, or over a limit.
+    pub messages_refused: u64,
     /// LLM calls finished.
     pub calls: u64,
     /// Calls with the provider's final usage.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use agent_core::connection::Segment;
 use agent_core::event::Plaintext;
-use agent_core::http::{BodyEnd, ExchangeId, HttpEvent};
+use agent_core::http::{BodyEnd, ExchangeId, HttpEvent, Role};
 
 use crate::script;
 
@@ -33,27 +33,62 @@ pub fn split(segments: &[Segment], run: impl Fn(Vec<Segment>) -> Vec<HttpEvent>)
     }
 }
 
-/// One body.
+/// One body or message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Half {
     Request(ExchangeId),
     Response(ExchangeId),
+    /// By its sender's messages so many came before.
+    Message(ExchangeId, Role, usize),
+}
+
+/// Counts the messages of each side.
+#[derive(Default)]
+struct Messages(BTreeMap<Role, usize>);
+
+impl Messages {
+    /// The message that an event belongs to.
+    fn of(&mut self, event: &HttpEvent) -> Option<Half> {
+        match event {
+            HttpEvent::Message { id, from, .. } => {
+                let number = self.0.get(from).copied().unwrap_or_default();
+                Some(Half::Message(*id, *from, number))
+            }
+            HttpEvent::MessageEnd { id, from, .. } => {
+                let count = self.0.entry(*from).or_default();
+                *count += 1;
+                Some(Half::Message(*id, *from, *count - 1))
+            }
+            _ => None,
+        }
+    }
 }
 
 /// Takes out the bytes of refused bodies, and joins the pieces of the others.
 fn without_refused(mut events: Vec<HttpEvent>) -> (Vec<HttpEvent>, BTreeMap<Half, Vec<u8>>) {
     let end = BodyEnd::Refused;
+    let mut messages = Messages::default();
     let mut refused: BTreeMap<Half, Vec<u8>> = events
         .iter()
         .filter_map(|event| match event {
             HttpEvent::RequestEnd { id, end: e, .. } if *e == end => Some(Half::Request(*id)),
             HttpEvent::ResponseEnd { id, end: e, .. } if *e == end => Some(Half::Response(*id)),
+            HttpEvent::MessageEnd { end: e, .. } => {
+                let message = messages.of(event);
+                message.filter(|_| *e == end)
+            }
             _ => None,
         })
         .map(|half| (half, Vec::new()))
         .collect();
+    let mut messages = Messages::default();
     events.retain(|event| {
+        let message = messages.of(event);
         let (half, bytes) = match event {
+            HttpEvent::Message { bytes, .. } => match message {
+                Some(half) => (half, bytes),
+                None => return true,
+            },
             HttpEvent::RequestBody { id, bytes } => (Half::Request(*id), bytes),
             HttpEvent::ResponseBody { id, bytes, .. } => (Half::Response(*id), bytes),
             _ => return true,
@@ -86,6 +121,17 @@ fn joined(events: Vec<HttpEvent>) -> Vec<HttpEvent> {
                 }),
                 HttpEvent::ResponseBody { id, bytes, .. },
             ) if *last == id => append(all, &bytes),
+            (
+                Some(HttpEvent::Message {
+                    id: last,
+                    from: sender,
+                    bytes: all,
+                    ..
+                }),
+                HttpEvent::Message {
+                    id, from, bytes, ..
+                },
+            ) if (*last, *sender) == (id, from) => append(all, &bytes),
             (_, event) => joined.push(event),
         }
     }

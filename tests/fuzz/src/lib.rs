@@ -20,6 +20,7 @@ pub type Target = fn(&[u8]);
 pub const TARGETS: &[(&str, Target)] = &[
     ("records", records),
     ("http1", http1),
+    ("websocket", websocket),
     ("sse", sse),
     ("line", line),
 ];
@@ -64,6 +65,45 @@ pub fn http1(bytes: &[u8]) {
     }
 }
 
+/// What the sides of a fuzzed WebSocket may have agreed on; the first byte of the input picks one.
+const AGREEMENTS: [&str; 4] = [
+    "",
+    "permessage-deflate",
+    "permessage-deflate; client_no_context_takeover; server_no_context_takeover",
+    "permessage-deflate; server_no_context_takeover; client_max_window_bits=9",
+];
+
+/// Runs the HTTP stage on a [`script`] that goes on behind the handshake of a WebSocket: quiet, the
+/// split law, and each message that begins ends once.
+pub fn websocket(bytes: &[u8]) {
+    let Some((pick, bytes)) = bytes.split_first() else {
+        return;
+    };
+    let agreement = AGREEMENTS[usize::from(*pick) % AGREEMENTS.len()];
+    let request = "GET /v1/responses HTTP/1.1\r\nUpgrade: websocket\r\n\r\n".to_owned();
+    let response = format!(
+        "HTTP/1.1 101 \r\nUpgrade: websocket\r\nSec-WebSocket-Extensions: {agreement}\r\n\r\n"
+    );
+    let head = [(Direction::Written, request), (Direction::Read, response)];
+    let mut segments = script::segments(bytes);
+    for (place, (direction, text)) in (1..).zip(head) {
+        let data = Segment::Data {
+            at: script::CONNECTION.since,
+            conn: script::CONNECTION,
+            direction,
+            bytes: text.into_bytes().into(),
+        };
+        segments.insert(place, data);
+    }
+    let (_, stats) = exchanges(segments.clone());
+    // A lost direction is looked for where a segment begins: no split law there.
+    if stats.steps_lost == 0 {
+        laws::split(&segments, |segments| exchanges(segments).0);
+    } else {
+        exchanges(script::cut(&segments, 1));
+    }
+}
+
 fn exchanges(segments: Vec<Segment>) -> (Vec<HttpEvent>, Stats) {
     let (mut stage, mut stats, mut out) =
         (Http::new(Limits::default()), Stats::default(), Vec::new());
@@ -71,9 +111,18 @@ fn exchanges(segments: Vec<Segment>) -> (Vec<HttpEvent>, Stats) {
         stage.handle(segment, &mut stats, &mut out);
     }
     assert_eq!(
-        stage.buffered_bytes(),
-        0,
+        (stage.buffered_bytes(), stage.decoder_bytes()),
+        (0, 0),
         "a connection that ended leaves nothing behind"
+    );
+    let messages = out
+        .iter()
+        .filter(|event| matches!(event, HttpEvent::MessageEnd { .. }))
+        .count() as u64;
+    assert_eq!(
+        messages,
+        stats.messages + stats.messages_lost + stats.messages_refused,
+        "each message is counted once"
     );
     let begun = out
         .iter()

@@ -19,7 +19,7 @@ const PACKAGES: [(&str, &str, &[&str]); 6] = [
 ];
 
 /// All that the core may depend on: nothing that opens a file or a socket, or asks a clock.
-const CORE_DEPENDENCIES: [&str; 12] = [
+const CORE_DEPENDENCIES: [&str; 13] = [
     "agent-common",
     "brotli",
     "bytes",
@@ -30,6 +30,7 @@ const CORE_DEPENDENCIES: [&str; 12] = [
     "thiserror",
     "tiktoken-rs",
     "tracing",
+    "tungstenite",
     "zerocopy",
     "zstd",
 ];

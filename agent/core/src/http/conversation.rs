@@ -11,6 +11,7 @@ use super::body::DecoderMemory;
 use super::exchange::Exchange;
 use super::h1::{self, Opening};
 use super::talk::Talk;
+use super::ws::WebSocket;
 use super::{BodyEnd, Dismissal, HttpEvent, Limits};
 use crate::connection::EndReason;
 use crate::event::{ConnId, Direction, Plaintext, Timestamp};
@@ -47,6 +48,8 @@ enum State {
         read: Unread,
     },
     Talking(Box<Talk>),
+    /// Where frames begin is known for as long as nothing is lost, so silence changes nothing.
+    WebSocket(Box<WebSocket>),
     Dismissed,
 }
 
@@ -103,7 +106,7 @@ impl Conversation {
     pub(super) fn is_waiting(&self) -> bool {
         match &self.state {
             State::Talking(talk) => talk.has_open() || talk.buffered_bytes() > 0,
-            State::Undecided { .. } | State::Dismissed => false,
+            State::Undecided { .. } | State::WebSocket(_) | State::Dismissed => false,
         }
     }
 
@@ -112,6 +115,7 @@ impl Conversation {
         match &self.state {
             State::Undecided { written, read } => written.prefix.len() + read.prefix.len(),
             State::Talking(talk) => talk.buffered_bytes(),
+            State::WebSocket(socket) => socket.buffered_bytes(),
             State::Dismissed => 0,
         }
     }
@@ -172,12 +176,22 @@ impl Conversation {
         bytes: Plaintext,
         around: &mut Surroundings<'_>,
     ) {
-        let State::Talking(talk) = &mut self.state else {
-            return;
+        let talk = match &mut self.state {
+            State::Talking(talk) => talk,
+            State::WebSocket(socket) => {
+                if let Some(why) = socket.bytes(at, direction, bytes, around) {
+                    self.dismiss(at, why, around);
+                }
+                return;
+            }
+            State::Undecided { .. } | State::Dismissed => return,
         };
         let dismissal = talk.bytes(at, self.conn, &mut self.begun, direction, bytes, around);
         if let Some(why) = dismissal {
             self.dismiss(at, why, around);
+        } else if let Some((socket, rest)) = talk.upgrade() {
+            self.state = State::WebSocket(Box::new(socket));
+            self.talk(at, direction, rest, around);
         } else if let Some([written, read]) = talk.misread() {
             let most = around.limits.undecided_bytes;
             let is_over = written > most || read > most;
@@ -211,6 +225,7 @@ impl Conversation {
                 return;
             }
             State::Talking(talk) => talk,
+            State::WebSocket(socket) => return socket.gap(at, direction, bytes, around),
         };
         let dismissal = talk.gap(at, direction, bytes, around);
         if let Some(why) = dismissal {
@@ -236,6 +251,8 @@ impl Conversation {
                 }
             }
             talk.stop_all(at, BodyEnd::Cut, around);
+        } else if let State::WebSocket(socket) = &mut self.state {
+            socket.end(at, around);
         }
         around.out.push(HttpEvent::Closed {
             at,
@@ -249,19 +266,21 @@ impl Conversation {
             Dismissal::NotHttp => &mut around.stats.dismissed_not_http,
             Dismissal::Http2 => &mut around.stats.dismissed_http2,
             Dismissal::Upgraded => &mut around.stats.dismissed_upgraded,
+            Dismissal::Tunnel => &mut around.stats.dismissed_tunnel,
             Dismissal::Ambiguous => &mut around.stats.dismissed_ambiguous,
             Dismissal::OverLimit => &mut around.stats.dismissed_over_limit,
         };
         *counter += 1;
-        if let State::Talking(talk) = &mut self.state {
-            let end = match why {
-                Dismissal::Upgraded => BodyEnd::Cut,
-                Dismissal::NotHttp
-                | Dismissal::Http2
-                | Dismissal::Ambiguous
-                | Dismissal::OverLimit => BodyEnd::Refused,
-            };
-            talk.stop_all(at, end, around);
+        let end = match why {
+            Dismissal::Upgraded | Dismissal::Tunnel => BodyEnd::Cut,
+            Dismissal::NotHttp | Dismissal::Http2 | Dismissal::Ambiguous | Dismissal::OverLimit => {
+                BodyEnd::Refused
+            }
+        };
+        match &mut self.state {
+            State::Talking(talk) => talk.stop_all(at, end, around),
+            State::WebSocket(socket) => socket.stop(at, end, around),
+            State::Undecided { .. } | State::Dismissed => {}
         }
         self.state = State::Dismissed;
         around.out.push(HttpEvent::Dismissed {

@@ -4,6 +4,8 @@
 
 use super::body::Coding;
 use super::headers;
+use super::target::{model, path};
+use super::ws::Agreement;
 use super::{Dismissal, Headers};
 use crate::event::Plaintext;
 
@@ -27,9 +29,6 @@ const METHOD_BYTES: usize = 32;
 
 /// Bytes that tell whether a message begins: a method, a space and one byte of the target.
 pub(super) const OPENING_BYTES: usize = METHOD_BYTES + 2;
-
-/// LIMIT: 1,024 bytes of a path, the rest is cut; the longest path of an LLM API is a tenth.
-const PATH_BYTES: usize = 1_024;
 
 /// The beginning of every HTTP/2 connection (RFC 9113, section 3.4).
 const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0";
@@ -135,8 +134,16 @@ pub(super) struct Head {
 
 #[derive(Debug)]
 pub(super) enum Start {
-    Request { method: String, path: String },
-    Response { status: u16 },
+    Request {
+        method: String,
+        path: String,
+        model: Option<String>,
+    },
+    Response {
+        status: u16,
+        /// What was agreed, if the connection switches to WebSocket.
+        websocket: Option<Agreement>,
+    },
 }
 
 /// What a head says about the length of its body.
@@ -446,6 +453,7 @@ fn request(section: &[u8]) -> Result<Head, Dismissal> {
         start: Start::Request {
             method: method.to_owned(),
             path: path(target),
+            model: model(target),
         },
         headers: headers::allowed(request.headers),
         coding: coding(request.headers),
@@ -461,8 +469,17 @@ fn response(section: &[u8]) -> Result<Head, Dismissal> {
         .code
         .filter(|code| *code >= 100)
         .ok_or(Dismissal::Ambiguous)?;
+    let websocket = (status == 101)
+        .then(|| {
+            let upgrade = values(response.headers, "upgrade");
+            Agreement::of(
+                upgrade,
+                values(response.headers, "sec-websocket-extensions"),
+            )
+        })
+        .flatten();
     Ok(Head {
-        start: Start::Response { status },
+        start: Start::Response { status, websocket },
         headers: headers::allowed(response.headers),
         coding: coding(response.headers),
         length: length(response.headers, response.version)?,
@@ -477,22 +494,6 @@ fn whole(parsed: httparse::Result<usize>, section: &[u8]) -> Result<(), Dismissa
         Err(httparse::Error::TooManyHeaders) => Err(Dismissal::OverLimit),
         Err(_) => Err(Dismissal::Ambiguous),
     }
-}
-
-/// The path of a request target (RFC 9112, section 3.2), without query, fragment and authority:
-/// each of them may hold a key or a password.
-fn path(target: &str) -> String {
-    let origin = match target.split_once("://") {
-        Some((scheme, rest)) if scheme.bytes().all(|byte| byte.is_ascii_alphabetic()) => rest
-            .find('/')
-            .and_then(|slash| rest.get(slash..))
-            .unwrap_or("/"),
-        _ if target.starts_with('/') => target,
-        _ => target.rsplit_once('@').map_or(target, |(_, host)| host),
-    };
-    let path = origin.split(['?', '#']).next().unwrap_or_default();
-    let end = path.floor_char_boundary(PATH_BYTES);
-    path.get(..end).unwrap_or_default().to_owned()
 }
 
 fn coding(fields: &[httparse::Header<'_>]) -> Coding {

@@ -1,7 +1,7 @@
 //! Stage 2: finds HTTP exchanges in the bytes of a connection.
 //!
-//! *Takes* segments. *Gives* [`HttpEvent`]s; bodies stream through, decoded, and are not collected.
-//! *Remembers* one parser per direction and the exchanges that wait for their response.
+//! *Takes* segments. *Gives* [`HttpEvent`]s; bodies and messages stream through, decoded, and are not
+//! collected. *Remembers* one parser per direction and the exchanges that wait for their response.
 //! *Nonsense* ends the parsing of that connection with [`HttpEvent::Dismissed`].
 
 mod body;
@@ -12,8 +12,10 @@ mod headers;
 pub mod sse;
 mod stage;
 mod talk;
+mod target;
 #[cfg(test)]
 mod tests;
+mod ws;
 
 pub use stage::{Http, Limits};
 
@@ -30,12 +32,12 @@ pub struct ExchangeId {
     pub number: u64,
 }
 
-/// Which side of the exchange the observed process is on: who writes the request is the client.
+/// A side of an exchange: that of the observed process, or that of who sent a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Role {
-    /// The process wrote the request.
+    /// Writes the request.
     Client,
-    /// The process read the request.
+    /// Reads the request.
     Server,
 }
 
@@ -64,13 +66,15 @@ impl Headers {
     }
 }
 
-/// The start of a request, without anything secret: the query string is cut off.
+/// The start of a request, without anything secret: of the query only a model's name is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RequestHead {
     /// Method, in upper case as sent; at most 32 bytes.
     pub method: String,
     /// Path without query and fragment; at most 1,024 bytes.
     pub path: String,
+    /// Parameter `model` of the query, if it looks like a model's name; at most 256 bytes.
+    pub model: Option<String>,
     /// Allowed header fields.
     pub headers: Headers,
 }
@@ -84,7 +88,7 @@ pub struct ResponseHead {
     pub headers: Headers,
 }
 
-/// How a body ended.
+/// How a body, or a message of a WebSocket, ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum BodyEnd {
     /// Its framing says that it is whole.
@@ -98,6 +102,10 @@ pub enum BodyEnd {
 }
 
 /// Parts of an exchange, in order; request and response parts of one exchange may interleave.
+///
+/// An exchange whose response has status 101 may have become a WebSocket: then messages of both
+/// sides follow its [`HttpEvent::Response`], and its [`HttpEvent::ResponseEnd`] is the end of the
+/// WebSocket. A connection has at most one, and no exchange after it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HttpEvent {
     /// Host name of the connection's handshake. Comes before the exchanges that it concerns.
@@ -166,6 +174,40 @@ pub enum HttpEvent {
         /// How many.
         bytes: u64,
     },
+    /// Bytes of a WebSocket message, masking, framing and compression removed. Those of one message
+    /// follow each other, while messages of the other side may come in between.
+    Message {
+        /// When.
+        at: Timestamp,
+        /// Exchange that became the WebSocket.
+        id: ExchangeId,
+        /// Who sent it.
+        from: Role,
+        /// Bytes.
+        bytes: Plaintext,
+    },
+    /// A WebSocket message is over; it may have been empty. One that is [`BodyEnd::Lost`] or
+    /// [`BodyEnd::Refused`] was sent, but not all that it says is known.
+    MessageEnd {
+        /// When.
+        at: Timestamp,
+        /// Exchange that became the WebSocket.
+        id: ExchangeId,
+        /// Who sent it.
+        from: Role,
+        /// How.
+        end: BodyEnd,
+    },
+    /// Any number of messages of that side may be missing at this place; the one that was under way
+    /// has ended before. Later ones may be found again.
+    MessagesLost {
+        /// When.
+        at: Timestamp,
+        /// Exchange that became the WebSocket.
+        id: ExchangeId,
+        /// Who sent them.
+        from: Role,
+    },
     /// The response is over, and with it the exchange. Sent once for each [`HttpEvent::Request`],
     /// also when no response came.
     ResponseEnd {
@@ -201,8 +243,11 @@ pub enum Dismissal {
     NotHttp,
     /// It speaks HTTP/2, which is not read yet.
     Http2,
-    /// It switched to another protocol (101, or a CONNECT tunnel).
+    /// It switched to a protocol that is not read (101).
     Upgraded,
+    /// It became a tunnel to another host (CONNECT); what it carries is TLS of its own, and read as
+    /// a connection of its own.
+    Tunnel,
     /// Its framing contradicts itself, so that a guess would be needed to go on.
     Ambiguous,
     /// A head or a number was larger than its limit.

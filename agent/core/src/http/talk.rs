@@ -6,6 +6,7 @@ use super::body::{Coding, Content};
 use super::conversation::{Surroundings, Unread, wide};
 use super::exchange::{Exchange, Half, Method};
 use super::h1::{Framer, GapIn, Head, Length, Part, Side, Start};
+use super::ws::WebSocket;
 use super::{BodyEnd, Dismissal, ExchangeId, HttpEvent, RequestHead, ResponseHead, Role};
 use crate::event::{ConnId, Direction, Plaintext, Timestamp};
 use crate::stats::Stats;
@@ -55,6 +56,8 @@ pub(super) struct Talk {
     open: VecDeque<Exchange>,
     /// Whether a request was sent while another one waited for its response.
     pipelining: Pipelining,
+    /// What the connection became, and the bytes behind the head that said so.
+    upgrade: Option<(WebSocket, Plaintext)>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,6 +117,7 @@ impl Talk {
             responses,
             open: VecDeque::new(),
             pipelining: Pipelining::NotSeen,
+            upgrade: None,
         }
     }
 
@@ -181,6 +185,11 @@ impl Talk {
             Line::Lost => self.presumed,
             Line::Framed(_) | Line::Tried(_) => None,
         }
+    }
+
+    /// The WebSocket that the connection became, once, and the first bytes that its server sent.
+    pub(super) const fn upgrade(&mut self) -> Option<(WebSocket, Plaintext)> {
+        self.upgrade.take()
     }
 
     /// Gives up what is waited for; says if the connection cannot be read any further.
@@ -272,7 +281,12 @@ impl Talk {
         head: Head,
         around: &mut Surroundings<'_>,
     ) -> Option<Dismissal> {
-        let Start::Request { method, path } = head.start else {
+        let Start::Request {
+            method,
+            path,
+            model,
+        } = head.start
+        else {
             return Some(Dismissal::Ambiguous);
         };
         if !matches!(self.responses, Line::Framed(_)) {
@@ -303,6 +317,7 @@ impl Talk {
         let head = RequestHead {
             method,
             path,
+            model,
             headers: head.headers,
         };
         around.out.push(HttpEvent::Request {
@@ -393,6 +408,10 @@ impl Talk {
                     if let Some(why) = self.response_head(at, head, around) {
                         return Some(why);
                     }
+                    if let Some((_, rest)) = &mut self.upgrade {
+                        *rest = bytes;
+                        return None;
+                    }
                 }
                 Part::Body(body) => {
                     if let Some((id, content)) = self.answering() {
@@ -418,7 +437,7 @@ impl Talk {
         head: Head,
         around: &mut Surroundings<'_>,
     ) -> Option<Dismissal> {
-        let Start::Response { status } = head.start else {
+        let Start::Response { status, websocket } = head.start else {
             return Some(Dismissal::Ambiguous);
         };
         let (Line::Framed(mut framer) | Line::Tried(mut framer)) =
@@ -463,10 +482,27 @@ impl Talk {
         self.responses = Line::Framed(framer);
         if is_upgrade {
             exchange.stop_request(at, BodyEnd::Cut, around);
-            self.response_over(at, around);
-            return Some(Dismissal::Upgraded);
         }
-        None
+        match websocket {
+            // RFC 6455, section 4.1: the client waits for the answer before it sends frames.
+            Some(agreement) if self.requests.buffered_bytes() == 0 => {
+                self.open.retain(|exchange| exchange.id != id);
+                self.stop_all(at, BodyEnd::Cut, around);
+                around.stats.websockets += 1;
+                let socket = WebSocket::new(id, self.role, agreement);
+                self.upgrade = Some((socket, Plaintext::default()));
+                None
+            }
+            _ if is_upgrade => {
+                self.response_over(at, around);
+                Some(if is_tunnel {
+                    Dismissal::Tunnel
+                } else {
+                    Dismissal::Upgraded
+                })
+            }
+            Some(_) | None => None,
+        }
     }
 
     fn response_over(&mut self, at: Timestamp, around: &mut Surroundings<'_>) {

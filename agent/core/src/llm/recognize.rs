@@ -187,6 +187,7 @@ mod tests {
         let head = RequestHead {
             method: method.to_owned(),
             path: path.to_owned(),
+            model: None,
             headers: Headers::default(),
         };
         api(&head).map(|api| api.endpoint)

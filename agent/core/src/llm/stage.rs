@@ -148,6 +148,9 @@ impl Llm {
             HttpEvent::ResponseGap { id, .. } => {
                 self.with_call(id, OpenCall::response_gap);
             }
+            HttpEvent::Message { .. }
+            | HttpEvent::MessageEnd { .. }
+            | HttpEvent::MessagesLost { .. } => {}
             HttpEvent::ResponseEnd { at, id, end } => {
                 self.finish(at, id, Ending::Body(end), stats, out);
                 self.foreign_end(id, stats, out);

@@ -12,8 +12,8 @@ use zstd::zstd_safe::{DCtx, DParameter, InBuffer, OutBuffer};
 use super::BodyEnd;
 use crate::event::Plaintext;
 
-/// LIMIT: 16 MiB decompressed of one body, sixteen times the largest reply seen; beyond it the
-/// body is refused, its framing is still followed.
+/// LIMIT: 16 MiB decompressed of one body or message, sixteen times the largest reply seen; beyond
+/// it the body is refused, its framing is still followed.
 const DECODED_BYTES: u64 = 16 << 20;
 
 /// LIMIT: the ratio of decompressed to compressed bytes is free up to 64 KiB of output, for
@@ -29,13 +29,13 @@ const ZSTD_WINDOW_LOG: u32 = 23;
 
 /// LIMIT: compressed bytes are decoded in steps of 4 KiB, so that one step cannot run far past
 /// the limits above.
-const STEP_BYTES: usize = 4 << 10;
+pub(super) const STEP_BYTES: usize = 4 << 10;
 
 /// LIMIT: output buffer of one step, 16 KiB; only a step size.
-const OUT_BYTES: usize = 16 << 10;
+pub(super) const OUT_BYTES: usize = 16 << 10;
 
 /// Memory of one inflate state and its buffers, as the crate allocates them.
-const INFLATE_MEMORY: usize = 80 << 10;
+pub(super) const INFLATE_MEMORY: usize = 80 << 10;
 
 /// Memory of one brotli state beside its window.
 const BROTLI_MEMORY: usize = 64 << 10;
@@ -99,18 +99,18 @@ impl DecoderMemory {
 }
 
 /// The share of one decoder, given back when it is dropped.
-struct Share {
+pub(super) struct Share {
     memory: DecoderMemory,
     bytes: usize,
 }
 
 impl Share {
-    const fn empty(memory: DecoderMemory) -> Self {
+    pub(super) const fn empty(memory: DecoderMemory) -> Self {
         Self { memory, bytes: 0 }
     }
 
     /// Grows the share to `bytes`.
-    fn grow(&mut self, bytes: usize) -> Result<(), Refusal> {
+    pub(super) fn grow(&mut self, bytes: usize) -> Result<(), Refusal> {
         let more = bytes.saturating_sub(self.bytes);
         if self.memory.used().saturating_add(more) > self.memory.limit {
             return Err(Refusal);
@@ -128,7 +128,7 @@ impl Drop for Share {
 }
 
 /// Compression that is corrupt, or over a limit.
-struct Refusal;
+pub(super) struct Refusal;
 
 /// zstd tells its errors as numbers.
 impl From<usize> for Refusal {
@@ -311,17 +311,8 @@ impl Decoder {
         Ok(())
     }
 
-    /// How much more may come out, given what went in.
-    fn room(&self) -> usize {
-        let most = self
-            .taken
-            .saturating_mul(RATIO)
-            .clamp(RATIO_FREE_BYTES, DECODED_BYTES);
-        usize::try_from(most.saturating_sub(self.given)).unwrap_or(usize::MAX)
-    }
-
     fn step(&mut self, mut step: &[u8], out: &mut Vec<u8>) -> Result<(), Refusal> {
-        let room = self.room();
+        let room = room(self.taken, self.given);
         match &mut self.engine {
             Engine::Gzip(decoder) => {
                 decoder.get_mut().room = room;
@@ -405,7 +396,7 @@ impl Decoder {
         if self.taken == 0 {
             return Ok(());
         }
-        let room = self.room();
+        let room = room(self.taken, self.given);
         match &mut self.engine {
             Engine::Gzip(decoder) => {
                 decoder.get_mut().room = room;
@@ -541,7 +532,15 @@ fn brotli_window(first: u8) -> Option<usize> {
     Some(1 << bits)
 }
 
-fn length(bytes: &[u8]) -> u64 {
+/// How much more may come out of a decoder that has taken and given so many bytes.
+pub(super) fn room(taken: u64, given: u64) -> usize {
+    let most = taken
+        .saturating_mul(RATIO)
+        .clamp(RATIO_FREE_BYTES, DECODED_BYTES);
+    usize::try_from(most.saturating_sub(given)).unwrap_or(usize::MAX)
+}
+
+pub(super) fn length(bytes: &[u8]) -> u64 {
     u64::try_from(bytes.len()).unwrap_or(u64::MAX)
 }
 

@@ -192,7 +192,10 @@ fn sizes() -> impl Strategy<Value = Vec<usize>> {
 
 /// Sends the steps through both stages, without the bytes in the holes, each a direction with
 /// the place and length in it.
-fn with_holes(steps: &[Step], holes: &[(Direction, usize, usize)]) -> Vec<HttpEvent> {
+pub(in crate::http) fn with_holes(
+    steps: &[Step],
+    holes: &[(Direction, usize, usize)],
+) -> Vec<HttpEvent> {
     let mut connections = Connections::new(ConnectionLimits::default());
     let mut http = Http::new(Limits::default());
     let (mut segments, mut out, mut stats) = (Vec::new(), Vec::new(), Stats::default());
@@ -272,6 +275,9 @@ fn collect(events: &[HttpEvent]) -> Result<BTreeMap<u64, Found>, TestCaseError> 
             | HttpEvent::Response { id, .. }
             | HttpEvent::ResponseBody { id, .. }
             | HttpEvent::ResponseGap { id, .. }
+            | HttpEvent::Message { id, .. }
+            | HttpEvent::MessageEnd { id, .. }
+            | HttpEvent::MessagesLost { id, .. }
             | HttpEvent::ResponseEnd { id, .. } => id.number,
             HttpEvent::ServerName { .. } => continue,
             HttpEvent::Dismissed { .. } => {
@@ -328,6 +334,9 @@ fn collect(events: &[HttpEvent]) -> Result<BTreeMap<u64, Found>, TestCaseError> 
             }
             HttpEvent::ServerName { .. }
             | HttpEvent::Request { .. }
+            | HttpEvent::Message { .. }
+            | HttpEvent::MessageEnd { .. }
+            | HttpEvent::MessagesLost { .. }
             | HttpEvent::Dismissed { .. }
             | HttpEvent::Closed { .. } => {}
         }
@@ -401,6 +410,12 @@ fn any_step() -> impl Strategy<Value = Step> {
         Just("HTTP/1.1 204 No\r\n\r\n"),
         Just("HTTP/1.1 100 Continue\r\n\r\n"),
         Just("HTTP/1.1 101 Up\r\n\r\n"),
+        Just("HTTP/1.1 101 Up\r\nUpgrade: websocket\r\n\r\n"),
+        Just(
+            "HTTP/1.1 101 Up\r\nUpgrade: websocket\r\nSec-WebSocket-Extensions: permessage-deflate\r\n\r\n"
+        ),
+        Just("\u{1}\u{3}{a}"),
+        Just("\u{0}\u{2}bc"),
         Just("HTTP/1."),
         Just("GET"),
         Just("3\r\nabc\r\n"),
@@ -564,7 +579,7 @@ proptest! {
     }
 }
 
-fn of(event: &HttpEvent) -> ConnId {
+pub(in crate::http) fn of(event: &HttpEvent) -> ConnId {
     match event {
         HttpEvent::Request { id, .. }
         | HttpEvent::RequestBody { id, .. }
@@ -573,6 +588,9 @@ fn of(event: &HttpEvent) -> ConnId {
         | HttpEvent::Response { id, .. }
         | HttpEvent::ResponseBody { id, .. }
         | HttpEvent::ResponseGap { id, .. }
+        | HttpEvent::Message { id, .. }
+        | HttpEvent::MessageEnd { id, .. }
+        | HttpEvent::MessagesLost { id, .. }
         | HttpEvent::ResponseEnd { id, .. } => id.conn,
         HttpEvent::ServerName { conn, .. }
         | HttpEvent::Dismissed { conn, .. }

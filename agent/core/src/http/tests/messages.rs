@@ -66,6 +66,7 @@ fn heads_keep_what_is_allowed() {
     let request = RequestHead {
         method: "POST".to_owned(),
         path: "/p".to_owned(),
+        model: None,
         headers,
     };
     let mut headers = Headers::default();
@@ -319,7 +320,7 @@ fn another_protocol_behind_an_upgrade_is_not_read() {
     check(
         &[
             w("GET /ws HTTP/1.1\r\nUpgrade: websocket\r\n\r\n"),
-            r("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n\x01\x02"),
+            r("HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\n\r\n\x01\x02"),
             w("\x01\x02"),
             closed(),
         ],
@@ -350,7 +351,7 @@ fn another_protocol_behind_an_upgrade_is_not_read() {
             "1 > Complete",
             "1 < 200",
             "1 < Complete",
-            "dismissed Upgraded",
+            "dismissed Tunnel",
             "closed",
         ],
     );

@@ -4,26 +4,28 @@ mod laws;
 mod losses;
 mod messages;
 
-use super::{BodyEnd, Http, HttpEvent, Limits};
+pub(in crate::http) use laws::{of, with_holes};
+
+use super::{BodyEnd, Http, HttpEvent, Limits, Role};
 use crate::connection::{EndReason, Segment};
 use crate::event::{ConnId, Direction, Timestamp};
 use crate::stats::Stats;
 
 use Direction::{Read, Written};
 
-const CONN: ConnId = ConnId {
+pub(in crate::http) const CONN: ConnId = ConnId {
     pid: 7,
     ssl: 0x70,
     since: Timestamp::from_nanos(1),
 };
 
-const fn at(nanos: u64) -> Timestamp {
+pub(in crate::http) const fn at(nanos: u64) -> Timestamp {
     Timestamp::from_nanos(nanos)
 }
 
 /// One step of a conversation.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Step {
+pub(in crate::http) enum Step {
     /// Handshake with a server name.
     Named,
     Bytes(Direction, Vec<u8>),
@@ -31,19 +33,19 @@ enum Step {
     End(EndReason),
 }
 
-fn w(bytes: impl AsRef<[u8]>) -> Step {
+pub(in crate::http) fn w(bytes: impl AsRef<[u8]>) -> Step {
     Step::Bytes(Written, bytes.as_ref().to_vec())
 }
 
-fn r(bytes: impl AsRef<[u8]>) -> Step {
+pub(in crate::http) fn r(bytes: impl AsRef<[u8]>) -> Step {
     Step::Bytes(Read, bytes.as_ref().to_vec())
 }
 
-fn closed() -> Step {
+pub(in crate::http) fn closed() -> Step {
     Step::End(EndReason::Closed)
 }
 
-fn segment(conn: ConnId, step: &Step) -> Segment {
+pub(in crate::http) fn segment(conn: ConnId, step: &Step) -> Segment {
     match step {
         Step::Named => Segment::ServerName {
             conn,
@@ -69,7 +71,7 @@ fn segment(conn: ConnId, step: &Step) -> Segment {
     }
 }
 
-fn events(steps: &[Step]) -> (Vec<HttpEvent>, Stats) {
+pub(in crate::http) fn events(steps: &[Step]) -> (Vec<HttpEvent>, Stats) {
     let mut stage = Http::new(Limits::default());
     let (mut out, mut stats) = (Vec::new(), Stats::default());
     stage.handle(
@@ -87,21 +89,33 @@ fn events(steps: &[Step]) -> (Vec<HttpEvent>, Stats) {
     (out, stats)
 }
 
+const fn side(from: Role) -> char {
+    match from {
+        Role::Client => 'c',
+        Role::Server => 's',
+    }
+}
+
 /// The events as lines, with adjacent pieces of one body merged: `>` is the request, `<` the
-/// response.
-fn shown(events: &[HttpEvent]) -> Vec<String> {
+/// response, `c` and `s` are messages of client and server.
+pub(in crate::http) fn shown(events: &[HttpEvent]) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     let mut body: Option<(u64, char, Vec<u8>)> = None;
     for event in events {
         let piece = match event {
             HttpEvent::RequestBody { id, bytes } => Some((id.number, '>', bytes.to_vec())),
             HttpEvent::ResponseBody { id, bytes, .. } => Some((id.number, '<', bytes.to_vec())),
+            HttpEvent::Message {
+                id, from, bytes, ..
+            } => Some((id.number, side(*from), bytes.to_vec())),
             HttpEvent::ServerName { .. }
             | HttpEvent::Request { .. }
             | HttpEvent::RequestGap { .. }
             | HttpEvent::RequestEnd { .. }
             | HttpEvent::Response { .. }
             | HttpEvent::ResponseGap { .. }
+            | HttpEvent::MessageEnd { .. }
+            | HttpEvent::MessagesLost { .. }
             | HttpEvent::ResponseEnd { .. }
             | HttpEvent::Dismissed { .. }
             | HttpEvent::Closed { .. } => None,
@@ -120,7 +134,9 @@ fn shown(events: &[HttpEvent]) -> Vec<String> {
             }
         }
         let line = match event {
-            HttpEvent::RequestBody { .. } | HttpEvent::ResponseBody { .. } => continue,
+            HttpEvent::RequestBody { .. }
+            | HttpEvent::ResponseBody { .. }
+            | HttpEvent::Message { .. } => continue,
             HttpEvent::ServerName { name, .. } => format!("name {name}"),
             HttpEvent::Request { id, role, head, .. } => {
                 format!("{} {role:?} {} {}", id.number, head.method, head.path)
@@ -129,6 +145,12 @@ fn shown(events: &[HttpEvent]) -> Vec<String> {
             HttpEvent::RequestEnd { id, end, .. } => format!("{} > {end:?}", id.number),
             HttpEvent::Response { id, head, .. } => format!("{} < {}", id.number, head.status),
             HttpEvent::ResponseGap { id, bytes } => format!("{} < gap {bytes}", id.number),
+            HttpEvent::MessageEnd { id, from, end, .. } => {
+                format!("{} {} {end:?}", id.number, side(*from))
+            }
+            HttpEvent::MessagesLost { id, from, .. } => {
+                format!("{} {} lost", id.number, side(*from))
+            }
             HttpEvent::ResponseEnd { id, end, .. } => format!("{} < {end:?}", id.number),
             HttpEvent::Dismissed { why, .. } => format!("dismissed {why:?}"),
             HttpEvent::Closed { .. } => "closed".to_owned(),
@@ -139,7 +161,7 @@ fn shown(events: &[HttpEvent]) -> Vec<String> {
 }
 
 #[track_caller]
-fn check(steps: &[Step], expected: &[&str]) {
+pub(in crate::http) fn check(steps: &[Step], expected: &[&str]) {
     let (out, _) = events(steps);
     assert_eq!(shown(&out), expected);
     // The same, a byte at a time. Only a place that is looked for at the start of a segment
@@ -151,7 +173,7 @@ fn check(steps: &[Step], expected: &[&str]) {
     }
 }
 
-fn singly(steps: &[Step]) -> Vec<Step> {
+pub(in crate::http) fn singly(steps: &[Step]) -> Vec<Step> {
     let mut single = Vec::new();
     for step in steps {
         match step {

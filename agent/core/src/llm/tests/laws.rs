@@ -62,6 +62,28 @@ fn moved(event: HttpEvent, conn: ConnId) -> HttpEvent {
             id: on(id),
             end,
         },
+        HttpEvent::Message {
+            at,
+            id,
+            from,
+            bytes,
+        } => HttpEvent::Message {
+            at,
+            id: on(id),
+            from,
+            bytes,
+        },
+        HttpEvent::MessageEnd { at, id, from, end } => HttpEvent::MessageEnd {
+            at,
+            id: on(id),
+            from,
+            end,
+        },
+        HttpEvent::MessagesLost { at, id, from } => HttpEvent::MessagesLost {
+            at,
+            id: on(id),
+            from,
+        },
         HttpEvent::Dismissed { at, why, .. } => HttpEvent::Dismissed { at, conn, why },
         HttpEvent::Closed { at, .. } => HttpEvent::Closed { at, conn },
     }

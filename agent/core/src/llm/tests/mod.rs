@@ -103,6 +103,7 @@ impl Talk {
                 head: RequestHead {
                     method,
                     path: self.path.to_owned(),
+                    model: None,
                     headers: headers(&self.fields),
                 },
             },
