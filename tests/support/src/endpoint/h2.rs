@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, anyhow, ensure};
 use bytes::Bytes;
 use h2::server::SendResponse;
-use h2::{RecvStream, SendStream};
+use h2::{Reason, RecvStream, SendStream};
 use http::{HeaderMap, HeaderName, HeaderValue, Response};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{sleep, timeout};
@@ -24,8 +24,13 @@ const MAX_STREAMS: u32 = 256;
 /// LIMIT: bytes of a header list, 64 KiB; a longer one ends its stream.
 const MAX_HEADER_BYTES: u32 = 64 << 10;
 
-/// LIMIT: bytes of a stream that wait to be written, 64 KiB; its answer waits meanwhile.
-const MAX_WAITING_BYTES: usize = 64 << 10;
+/// LIMIT: what small DATA frames that nobody has read yet cost more than large ones, 1 MiB: a client
+/// may cut its bodies as it likes, up to some 4,000 frames; with more its connection ends.
+const SMALL_FRAMES: usize = 1 << 20;
+
+/// LIMIT: bytes of a stream that wait while there is capacity for more, 1: each write waits until
+/// the one before it is on its way, as it does over HTTP/1.1.
+const WAITING_BYTES: usize = 1;
 
 /// Answers the requests of one connection.
 pub(super) async fn converse<S>(
@@ -40,7 +45,8 @@ where
     let mut connection = h2::server::Builder::new()
         .max_concurrent_streams(MAX_STREAMS)
         .max_header_list_size(MAX_HEADER_BYTES)
-        .max_send_buffer_size(MAX_WAITING_BYTES)
+        .max_send_buffer_size(WAITING_BYTES)
+        .data_frame_budget(SMALL_FRAMES)
         .handshake::<_, Bytes>(stream)
         .await?;
     while let Some(accepted) = connection.accept().await {
@@ -162,9 +168,9 @@ async fn serve(
         }
     }
     if script.drops {
-        // Let go of, the stream is reset (CANCEL) behind what waits to be sent; reset by hand, it
-        // would lose that.
-        drop(body);
+        // A reset takes with it what still waits.
+        drained(&mut body).await?;
+        body.send_reset(Reason::INTERNAL_ERROR);
     } else if number % 3 == 1 {
         body.send_data(Bytes::new(), true)?;
     } else if !ends_with_data {
@@ -186,23 +192,20 @@ fn head(status: u16, script: &Script) -> anyhow::Result<Response<()>> {
     Ok(head)
 }
 
-/// Sends one DATA frame, or several where the client's window is too small.
+/// Sends bytes as one DATA frame, or as several where the client's window is too small.
 async fn send(stream: &mut SendStream<Bytes>, bytes: &[u8], is_end: bool) -> anyhow::Result<()> {
-    let mut bytes = Bytes::copy_from_slice(bytes);
-    while !bytes.is_empty() {
-        let granted = capacity(stream, bytes.len()).await?;
-        let frame = bytes.split_to(granted.min(bytes.len()));
-        stream.send_data(frame, is_end && bytes.is_empty())?;
-    }
+    drained(stream).await?;
+    stream.send_data(Bytes::copy_from_slice(bytes), is_end)?;
     Ok(())
 }
 
-/// Bytes that may be sent now, at least one.
-async fn capacity(stream: &mut SendStream<Bytes>, wanted: usize) -> anyhow::Result<usize> {
-    stream.reserve_capacity(wanted);
+/// Waits until nothing of the stream waits and the client's window has room: with
+/// [`WAITING_BYTES`] of 1 there is no capacity before.
+async fn drained(stream: &mut SendStream<Bytes>) -> anyhow::Result<()> {
+    stream.reserve_capacity(1);
     while stream.capacity() == 0 {
         let granted = timeout(SILENCE, poll_fn(|context| stream.poll_capacity(context))).await?;
         granted.context("the stream is closed")??;
     }
-    Ok(stream.capacity())
+    Ok(())
 }

@@ -147,6 +147,36 @@ fn usage_counts_as_reported_only_where_it_is_on_the_wire() {
             Reported::Nothing,
             Outcome::Error,
         ),
+        (
+            Api::OpenAiRealtime,
+            "",
+            Reported::Everything,
+            Outcome::Complete,
+        ),
+        (
+            Api::OpenAiRealtime,
+            "error-1",
+            Reported::Nothing,
+            Outcome::Error,
+        ),
+        (
+            Api::GeminiGenerate,
+            "",
+            Reported::Everything,
+            Outcome::Complete,
+        ),
+        (
+            Api::GeminiGenerate,
+            "error-1",
+            Reported::Input,
+            Outcome::Error,
+        ),
+        (
+            Api::GeminiGenerate,
+            "abort-0",
+            Reported::Input,
+            Outcome::Aborted,
+        ),
     ];
     for (api, plan, reported, outcome) in table {
         let answer = answer_of(api, plan);
@@ -156,13 +186,107 @@ fn usage_counts_as_reported_only_where_it_is_on_the_wire() {
             "{api:?} {plan}"
         );
         let wire = String::from_utf8(answer.reply.parts.concat()).unwrap();
-        let has_total = wire.contains(r#""total_tokens":"#) || wire.contains("message_stop");
+        // Gemini counts all along; only its last count is the whole.
+        let has_total = wire.contains(r#""total_tokens":"#)
+            || wire.contains("message_stop")
+            || wire.contains("finishReason");
+        let has_input = wire.contains("message_start") || wire.contains("promptTokenCount");
         assert_eq!(
             has_total,
             reported == Reported::Everything,
             "{api:?} {plan}"
         );
+        assert_eq!(has_input || has_total, reported >= Reported::Input);
     }
+}
+
+#[test]
+fn a_realtime_response_has_the_events_of_the_real_one_in_order() {
+    let answer = answer_of(Api::OpenAiRealtime, "");
+    let kinds: Vec<_> = answer
+        .reply
+        .parts
+        .iter()
+        .map(|part| {
+            let event: Value = serde_json::from_slice(part).unwrap();
+            event["type"].as_str().unwrap().to_owned()
+        })
+        .collect();
+    let expected = [
+        "response.created",
+        "response.output_item.added",
+        "response.content_part.added",
+        "response.output_text.delta",
+        "response.output_text.delta",
+        "response.output_text.done",
+        "response.content_part.done",
+        "response.output_item.done",
+        "response.done",
+    ];
+    assert_eq!(kinds, expected);
+}
+
+#[test]
+fn a_call_of_a_tool_is_whole_in_one_text_and_comes_in_pieces_in_a_stream() {
+    let schema = json!({
+        "type": "object",
+        "properties": {"command": {"type": "string"}},
+        "required": ["command"],
+    });
+    let tool = json!({"name": "bash", "input_schema": schema, "parameters": schema});
+    let said = json!({"role": "user", "content": "bpftok-do:shell"});
+    let body = json!({
+        "model": "m", "messages": [said], "input": [said],
+        "contents": [{"role": "user", "parts": [{"text": "bpftok-do:shell"}]}],
+        "tools": [tool, {"functionDeclarations": [tool]}],
+    });
+    // How each API says in one text and in a stream why it stops, and begins the arguments.
+    let table = [
+        (
+            Api::AnthropicMessages,
+            r#""stop_reason":"tool_use""#,
+            r#""partial_json":"{\"command\":\"""#,
+        ),
+        (
+            Api::OpenAiChat,
+            r#""finish_reason":"tool_calls""#,
+            r#""arguments":"{\"command\":\"""#,
+        ),
+        (
+            Api::OpenAiResponses,
+            r#""type":"function_call""#,
+            r#""delta":"{\"command\":\"""#,
+        ),
+        (
+            Api::GeminiGenerate,
+            r#""functionCall":{"#,
+            r#""args":{"command":"#,
+        ),
+    ];
+    for (api, stop, piece) in table {
+        for is_stream in [false, true] {
+            let mut body = body.clone();
+            body["stream"] = json!(is_stream);
+            let target = match (api, is_stream) {
+                (Api::GeminiGenerate, false) => "/v1beta/models/m:generateContent",
+                _ => api.path(),
+            };
+            let call = Call::by_post(target, body.to_string().as_bytes()).unwrap();
+            let answer = answer(&call, &Numbers::of(0, 1, api, Some(2)), &Plan::default());
+            let wire = String::from_utf8(answer.reply.parts.concat()).unwrap();
+            assert!(wire.contains(stop), "{wire}");
+            assert_eq!(answer.tools, ["bash"]);
+            let is_cut = is_stream || api == Api::GeminiGenerate;
+            assert_eq!(wire.contains(piece), is_cut, "{api:?} {is_stream}: {wire}");
+        }
+    }
+}
+
+#[test]
+fn a_model_answers_under_a_dated_name_or_its_own() {
+    let wire = |plan: &str| answer_of(Api::OpenAiChat, plan).model_served.unwrap();
+    assert_eq!(wire(""), "m-2026-11-01");
+    assert_eq!(wire("echo"), "m");
 }
 
 #[test]

@@ -156,3 +156,30 @@ fn a_cut_body_never_looks_whole() {
         );
     }
 }
+
+#[test]
+fn frames_of_http_2_hold_the_body_and_no_framing_of_http_1() {
+    let parts = vec![b"data: one\n\n".to_vec(), b"data: two\n\n".to_vec()];
+    let body: Vec<u8> = parts.concat();
+    for encoding in Encoding::ALL {
+        for words in ["", "length", "chunked-3", "split-5", "random", "close"] {
+            let mut plan: Plan = words.parse().unwrap();
+            plan.encoding = encoding;
+            let script = frames(&reply(parts.clone()), &plan, 7).unwrap();
+            let wire: Vec<u8> = script
+                .pieces
+                .iter()
+                .flat_map(|piece| piece.bytes.clone())
+                .collect();
+            assert_eq!(decode(encoding, &wire), body, "{plan}");
+            assert!(!script.closes);
+            let names: Vec<_> = script.fields.iter().map(|(name, _)| *name).collect();
+            assert!(!names.contains(&"transfer-encoding") && !names.contains(&"connection"));
+            let has_length = !["chunked-3", "close"].contains(&words);
+            assert_eq!(names.contains(&"content-length"), has_length, "{plan}");
+            if words == "chunked-3" {
+                assert!(script.pieces.iter().all(|piece| piece.bytes.len() <= 3));
+            }
+        }
+    }
+}
