@@ -114,7 +114,9 @@ fn tools(call: &Call, offered: &[Tool<'_>]) -> Vec<ToolUse> {
         return forced.map(|tool| tool.with("")).into_iter().collect();
     }
     let Some(step) = step(&turns(call)) else {
-        return Vec::new();
+        // Without it, a sub-agent of Gemini CLI is asked again.
+        let last = offered.iter().find(|tool| tool.name == "complete_task");
+        return last.map(|tool| tool.with("")).into_iter().collect();
     };
     step.split('+')
         .filter_map(|word| {
@@ -496,6 +498,19 @@ mod tests {
         let mut body = claude(&json!([]));
         body["tool_choice"] = json!({"type": "tool", "name": "Read"});
         assert_eq!(called("/v1/messages", &body)[0].0, "Read");
+    }
+
+    #[test]
+    fn a_sub_agent_that_ends_by_a_tool_ends_at_once() {
+        let body = json!({
+            "contents": [{"role": "user", "parts": [{"text": "Say hello."}]}],
+            "tools": [{"functionDeclarations": [
+                {"name": "complete_task", "parametersJsonSchema": schema(&["response"])},
+            ]}],
+        });
+        let found = called("/v1beta/models/m:generateContent", &body);
+        let expected = ("complete_task".to_owned(), json!({"response": "bpftok"}));
+        assert_eq!(found, [expected]);
     }
 
     #[test]

@@ -35,10 +35,12 @@ impl Numbers {
     pub fn of(seed: u64, number: u64, api: Api, deltas: Option<usize>) -> Self {
         let mut rng = fastrand::Rng::with_seed(seed ^ number.wrapping_mul(0x9E37_79B9_7F4A_7C15));
         let reasoning = if rng.bool() { rng.u64(1..4_000) } else { 0 };
+        // All input stays below 60,000 tokens or so: agents begin to compact a conversation, with
+        // calls of its own, when the reported input comes near their model's limit.
         let mut usage = Tokens {
             // The number makes the sum differ from every other call's.
-            input_uncached: rng.u64(1..50_000) + number,
-            cache_read: rng.u64(0..100_000),
+            input_uncached: rng.u64(1..15_000) + number,
+            cache_read: rng.u64(0..30_000),
             reasoning,
             output: reasoning + rng.u64(1..5_000),
             ..Tokens::default()
