@@ -5,11 +5,16 @@ use crate::tidy::{Source, find};
 
 /// Packages of ours, where they are, and which others of ours they may depend on. What only tests
 /// or the build script need is free: the program does not contain it.
-const PACKAGES: [(&str, &str, &[&str]); 6] = [
+const PACKAGES: [(&str, &str, &[&str]); 7] = [
     ("agent-common", "agent-common", &[]),
     ("agent-ebpf", "agent-ebpf", &["agent-common"]),
     ("agent-core", "agent/core", &["agent-common"]),
-    ("agent", "agent", &["agent-common", "agent-core"]),
+    ("agent-resolver", "agent/resolver", &[]),
+    (
+        "agent",
+        "agent",
+        &["agent-common", "agent-core", "agent-resolver"],
+    ),
     (
         "test-support",
         "tests/support",
