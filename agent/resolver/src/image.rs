@@ -3,7 +3,8 @@
 use object::Endianness;
 use object::elf::{
     EM_AARCH64, EM_X86_64, ET_DYN, ET_EXEC, FileHeader64, NT_GNU_BUILD_ID, PF_W, PF_X,
-    PT_GNU_EH_FRAME, PT_LOAD, PT_NOTE, ProgramHeader64, SHN_XINDEX, SectionHeader64,
+    PT_GNU_EH_FRAME, PT_LOAD, PT_NOTE, ProgramHeader64, SHF_ALLOC, SHF_EXECINSTR, SHF_WRITE,
+    SHN_XINDEX, SHT_PROGBITS, SectionHeader64,
 };
 use object::pod;
 use object::read::elf::{FileHeader as _, ProgramHeader as _, SectionHeader as _};
@@ -55,6 +56,7 @@ pub(crate) struct Range {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Section {
     pub(crate) kind: u32,
+    pub(crate) flags: u64,
     pub(crate) link: u32,
     pub(crate) range: Range,
 }
@@ -66,6 +68,8 @@ pub(crate) struct Image {
     /// Segments in the order of their addresses, which do not overlap.
     pub(crate) segments: Vec<Segment>,
     pub(crate) sections: Vec<Section>,
+    /// Whether addresses are those of the running program, so that code may hold them.
+    pub(crate) is_fixed: bool,
     pub(crate) unwind_table: Option<Range>,
     pub(crate) build_id: Vec<u8>,
     /// File header and program headers, as they are.
@@ -122,6 +126,7 @@ impl Image {
             arch,
             segments: Vec::new(),
             sections: Vec::new(),
+            is_fixed: header.e_type.get(endian) == ET_EXEC,
             unwind_table: None,
             build_id: Vec::new(),
             headers: Vec::new(),
@@ -186,6 +191,71 @@ impl Image {
             .collect()
     }
 
+    /// Where instructions are: the sections for them, or if there are none all of the executable
+    /// segments.
+    pub(crate) fn instructions(&self) -> Vec<Range> {
+        self.parts(SHF_EXECINSTR.into(), |segment| segment.is_code)
+    }
+
+    /// Where constant data is: the sections for it, or if there are none the segments for it, or if
+    /// there are none either the executable segments, which then hold both.
+    pub(crate) fn constants(&self) -> Vec<Range> {
+        let parts = self.parts(0, |segment| !segment.is_code && !segment.is_writable);
+        if parts.is_empty() {
+            self.parts(SHF_EXECINSTR.into(), |segment| segment.is_code)
+        } else {
+            parts
+        }
+    }
+
+    /// Loaded sections with the flags, or without sections the segments that `is_right`. Sections
+    /// that lie in no segment or overlap are not taken: only what is loaded counts, and each byte
+    /// once.
+    fn parts(&self, flags: u64, is_right: impl Fn(&Segment) -> bool) -> Vec<Range> {
+        let mask = u64::from(SHF_ALLOC | SHF_EXECINSTR | SHF_WRITE);
+        let mut parts: Vec<Range> = self
+            .sections
+            .iter()
+            .filter(|section| {
+                section.kind == SHT_PROGBITS
+                    && section.flags & mask == u64::from(SHF_ALLOC) | flags
+                    && self.holds(&section.range)
+            })
+            .map(|section| section.range)
+            .collect();
+        if parts.is_empty() {
+            return self
+                .segments
+                .iter()
+                .filter(|segment| is_right(segment))
+                .map(|segment| Range {
+                    address: segment.address,
+                    offset: segment.offset,
+                    size: segment.size,
+                })
+                .collect();
+        }
+        parts.sort_unstable_by_key(|part| part.address);
+        let mut end = 0;
+        parts.retain(|part| {
+            let is_free = part.address >= end;
+            if is_free {
+                end = part.address.saturating_add(part.size);
+            }
+            is_free
+        });
+        parts
+    }
+
+    /// Whether a segment has the whole range, at the same place in the file.
+    fn holds(&self, range: &Range) -> bool {
+        self.segment_of(range.address).is_some_and(|segment| {
+            let within = range.address - segment.address;
+            range.size <= segment.size - within
+                && range.offset.checked_sub(segment.offset) == Some(within)
+        })
+    }
+
     /// The segment that holds the byte at an address.
     pub(crate) fn segment_of(&self, address: u64) -> Option<&Segment> {
         self.segments
@@ -237,6 +307,7 @@ impl Sections {
             .iter()
             .map(|header| Section {
                 kind: header.sh_type(endian),
+                flags: header.sh_flags(endian),
                 link: header.sh_link(endian),
                 range: Range {
                     address: header.sh_addr(endian),

@@ -12,11 +12,21 @@
 
 #![forbid(unsafe_code)]
 
+mod bodies;
+mod boring;
+mod code;
 mod image;
 mod key;
+mod marks;
 mod names;
+mod openssl;
 mod resolution;
+mod scan;
+mod search;
 mod source;
+mod text;
+mod unwind;
+mod walk;
 
 pub use key::{ContentKey, Kept, content_key};
 pub use resolution::{
@@ -25,7 +35,10 @@ pub use resolution::{
 };
 pub use source::{MAX_READ_BYTES, Source};
 
+use bodies::Bodies;
 use image::Image;
+use marks::Marks;
+use names::Names;
 use source::Reader;
 
 /// Why nothing can be said about a file.
@@ -54,20 +67,169 @@ pub enum Unreadable {
     Io(#[from] std::io::Error),
 }
 
-/// Finds the TLS functions of a file.
+/// Finds the TLS functions of a file: by their names, and where it has none by error sites.
 ///
 /// # Errors
 ///
 /// The file is no ELF file of a known kind, is damaged, or can't be read.
 pub fn resolve(source: &dyn Source) -> Result<Resolution, Unreadable> {
-    let reader = Reader::new(source);
-    let image = Image::read(&reader)?;
-    let named = names::find(&image, &reader)?;
-    let outcome = named.outcome(&image);
-    Ok(Resolution {
-        arch: image.arch,
-        libraries: named.libraries(),
-        outcome,
-        segments: image.code_segments(),
-    })
+    let file = File::open(source)?;
+    let (by_name, named) = file.by_names()?;
+    let (outcome, family) = match by_name {
+        Outcome::Found(_) => (by_name, named),
+        Outcome::Nothing | Outcome::Refused(_) => match file.by_error_sites()? {
+            (Outcome::Nothing, _) => (by_name, named),
+            other => other,
+        },
+    };
+    Ok(file.resolution(outcome, family))
+}
+
+/// The same, by one method alone: shows whether both agree.
+///
+/// # Errors
+///
+/// As [`resolve`].
+pub fn resolve_by(source: &dyn Source, method: Method) -> Result<Resolution, Unreadable> {
+    let file = File::open(source)?;
+    let (outcome, family) = match method {
+        Method::Names => file.by_names()?,
+        Method::ErrorSites => file.by_error_sites()?,
+    };
+    Ok(file.resolution(outcome, family))
+}
+
+/// A file whose tables and texts were read.
+struct File<'a> {
+    reader: Reader<'a>,
+    image: Image,
+    names: Names,
+    marks: Marks,
+}
+
+impl<'a> File<'a> {
+    fn open(source: &'a dyn Source) -> Result<Self, Unreadable> {
+        let reader = Reader::new(source);
+        let image = Image::read(&reader)?;
+        // What it would take at most is known now. Code is gone over twice.
+        let sizes = |ranges: Vec<image::Range>| {
+            let sizes = ranges.iter().map(|range| range.size);
+            sizes.fold(0, u64::saturating_add)
+        };
+        let needed =
+            sizes(image.constants()).saturating_add(sizes(image.instructions()).saturating_mul(2));
+        if needed > MAX_READ_BYTES {
+            return Err(Unreadable::TooLarge);
+        }
+        let names = names::find(&image, &reader)?;
+        let marks = marks::find(&image, &reader)?;
+        Ok(Self {
+            reader,
+            image,
+            names,
+            marks,
+        })
+    }
+
+    fn by_names(&self) -> Result<(Outcome, Option<Family>), Unreadable> {
+        let outcome = self.names.outcome(&self.image, &self.reader)?;
+        let family = match outcome {
+            Outcome::Nothing => None,
+            Outcome::Found(_) | Outcome::Refused(_) => Some(self.family_of_names()),
+        };
+        Ok((outcome, family))
+    }
+
+    /// The two families share the names but for one, which is a macro in OpenSSL.
+    fn family_of_names(&self) -> Family {
+        let is_boring =
+            self.names.has(Function::SetHostName) || !self.marks.boring_files.is_empty();
+        if is_boring {
+            Family::BoringSsl
+        } else {
+            Family::OpenSsl
+        }
+    }
+
+    fn by_error_sites(&self) -> Result<(Outcome, Option<Family>), Unreadable> {
+        let has_openssl = self.marks.has_openssl_names();
+        let mut texts = self.marks.boring_files.clone();
+        if has_openssl {
+            texts.extend(self.marks.openssl_names.iter().map(|(address, _)| *address));
+        }
+        texts.sort_unstable();
+        if texts.is_empty() {
+            return Ok((Outcome::Nothing, None));
+        }
+        let bodies = Bodies::find(&self.image, &self.reader, &texts)?;
+        let mut attempts: Vec<(Family, Selected)> = Vec::new();
+        for file in &self.marks.boring_files {
+            let selected = bodies
+                .as_ref()
+                .ok_or(Refusal::NoSites)
+                .and_then(|bodies| boring::select(bodies, *file));
+            attempts.push((Family::BoringSsl, selected));
+        }
+        if has_openssl {
+            let selected = bodies.as_ref().ok_or(Refusal::NoSites).and_then(|bodies| {
+                openssl::select(bodies, &self.marks.openssl_names, &self.marks.versions())
+            });
+            attempts.push((Family::OpenSsl, selected));
+        }
+        Ok(best(attempts))
+    }
+
+    fn resolution(&self, outcome: Outcome, family: Option<Family>) -> Resolution {
+        let mut libraries: Vec<Library> = family
+            .into_iter()
+            .chain(self.names.present.iter().copied())
+            .chain(self.marks.families())
+            .map(|family| Library {
+                family,
+                version: self.marks.version(family),
+            })
+            .collect();
+        let mut seen = std::collections::BTreeSet::new();
+        libraries.retain(|library| seen.insert(library.family));
+        Resolution {
+            arch: self.image.arch,
+            libraries,
+            outcome,
+            segments: self.image.code_segments(),
+        }
+    }
+}
+
+/// Functions of one library, or why there are none.
+type Selected = Result<(Vec<Found>, Confidence), Refusal>;
+
+/// The library whose functions were found, or the first refusal. Where there are two, both are
+/// probed; the confidence is that of the worse.
+fn best(attempts: Vec<(Family, Selected)>) -> (Outcome, Option<Family>) {
+    let (mut functions, mut confidence) = (Vec::new(), Confidence::Certain);
+    let (mut family, mut refusal) = (None, None);
+    for (library, selected) in attempts {
+        match selected {
+            Ok((found, sure)) => {
+                functions.extend(found);
+                confidence = confidence.min(sure);
+                family = family.or(Some(library));
+            }
+            Err(why) => refusal = refusal.or(Some((library, why))),
+        }
+    }
+    functions.sort_unstable();
+    functions.dedup();
+    match (family, refusal) {
+        (Some(family), _) => {
+            let found = Functions {
+                method: Method::ErrorSites,
+                confidence,
+                functions,
+            };
+            (Outcome::Found(found), Some(family))
+        }
+        (None, Some((family, refusal))) => (Outcome::Refused(refusal), Some(family)),
+        (None, None) => (Outcome::Nothing, None),
+    }
 }

@@ -10,11 +10,11 @@ use object::pod;
 use object::read::elf::Sym as _;
 
 use crate::Unreadable;
+use crate::code;
 use crate::image::{Image, Range};
-use crate::resolution::{
-    Confidence, Family, Found, Function, Functions, Library, Method, Outcome, Refusal,
-};
+use crate::resolution::{Confidence, Family, Found, Function, Functions, Method, Outcome, Refusal};
 use crate::source::{Next, Reader};
+use crate::unwind::Unwind;
 
 /// LIMIT: symbol tables looked at. Files have at most one of each kind.
 const MAX_TABLES: usize = 8;
@@ -25,6 +25,12 @@ const MAX_PLACES: usize = 1_024;
 
 /// LIMIT: symbols kept. A file defines each name once, or twice when both tables have it.
 const MAX_SYMBOLS: usize = 256;
+
+/// LIMIT: bytes of a named function that are decoded. The largest has about two thousand.
+const MAX_DECODED: u64 = 16 << 10;
+
+/// Bytes that the last instruction may need beyond those.
+const LONGEST_INSTRUCTION: usize = 15;
 
 /// Longest name that is looked for, with the byte that ends it.
 const LONGEST_NAME: usize = 32;
@@ -201,53 +207,84 @@ impl Names {
         }
     }
 
+    /// Whether a function has a name.
+    pub(crate) fn has(&self, function: Function) -> bool {
+        self.functions
+            .iter()
+            .any(|named| named.found.function == function)
+    }
+
     /// What the names are good for.
-    pub(crate) fn outcome(&self, image: &Image) -> Outcome {
-        let functions: Vec<Found> = self.functions.iter().map(|named| named.found).collect();
-        let reads = functions.iter().any(|found| found.function.reads());
-        let writes = functions.iter().any(|found| found.function.writes());
+    pub(crate) fn outcome(
+        &self,
+        image: &Image,
+        reader: &Reader<'_>,
+    ) -> Result<Outcome, Unreadable> {
+        let reads = self
+            .functions
+            .iter()
+            .any(|named| named.found.function.reads());
+        let writes = self
+            .functions
+            .iter()
+            .any(|named| named.found.function.writes());
         if !reads && !writes {
-            return Outcome::Nothing;
+            return Ok(Outcome::Nothing);
         }
         if !reads || !writes {
-            return Outcome::Refused(Refusal::HalfAPair);
+            return Ok(Outcome::Refused(Refusal::HalfAPair));
         }
-        let is_code = |found: &Found| {
-            image
-                .segment_of(found.address)
-                .is_some_and(|segment| segment.is_code)
-        };
-        if !functions.iter().all(is_code) {
-            return Outcome::Refused(Refusal::NameInsideCode);
+        let unwind = Unwind::read(image, reader)?;
+        for named in &self.functions {
+            if !named.is_plausible(image, reader, &unwind)? {
+                return Ok(Outcome::Refused(Refusal::NameInsideCode));
+            }
         }
-        Outcome::Found(Functions {
+        let mut functions: Vec<Found> = self.functions.iter().map(|named| named.found).collect();
+        functions.dedup();
+        Ok(Outcome::Found(Functions {
             method: Method::Names,
             confidence: Confidence::Certain,
             functions,
-        })
+        }))
     }
+}
 
-    /// The libraries that the names tell.
-    pub(crate) fn libraries(&self) -> Vec<Library> {
-        let has = |function| {
-            self.functions
-                .iter()
-                .any(|named| named.found.function == function)
-        };
-        let family = if has(Function::SetHostName) {
-            Some(Family::BoringSsl)
-        } else if has(Function::Write) || has(Function::WriteEx) {
-            Some(Family::OpenSsl)
-        } else {
-            None
-        };
-        family
-            .into_iter()
-            .chain(self.present.iter().copied())
-            .map(|family| Library {
-                family,
-                version: None,
-            })
-            .collect()
+impl Named {
+    /// Whether nothing contradicts that a function begins there: it is code, unwind information
+    /// lets no other function reach over it, and its code can be decoded to its end. A probe in
+    /// the middle of an instruction would crash the program.
+    fn is_plausible(
+        &self,
+        image: &Image,
+        reader: &Reader<'_>,
+        unwind: &Unwind<'_>,
+    ) -> Result<bool, Unreadable> {
+        let address = self.found.address;
+        let is_code = image
+            .segment_of(address)
+            .is_some_and(|segment| segment.is_code);
+        let is_start = unwind
+            .function_at(address)?
+            .is_none_or(|range| range.start == address);
+        if !is_code || !is_start {
+            return Ok(false);
+        }
+        let size = self.size.min(MAX_DECODED);
+        let length = usize::try_from(size).unwrap_or_default() + LONGEST_INSTRUCTION;
+        let code = image.bytes_at(reader, address, length)?;
+        // Without a size, the first instruction must do.
+        let mut done = 0;
+        loop {
+            let rest = code.get(done..).unwrap_or_default();
+            let at = address.wrapping_add(done as u64);
+            let Some(instruction) = code::decode(image.arch, rest, at) else {
+                return Ok(false);
+            };
+            done += usize::from(instruction.length);
+            if done as u64 >= size {
+                return Ok(size == 0 || size == MAX_DECODED || done as u64 == size);
+            }
+        }
     }
 }

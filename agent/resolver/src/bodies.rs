@@ -1,0 +1,95 @@
+//! The functions that make error calls.
+
+use std::collections::BTreeMap;
+
+use crate::Unreadable;
+use crate::image::Image;
+use crate::resolution::{Confidence, Function, Refusal};
+use crate::scan;
+use crate::source::Reader;
+use crate::text::Text;
+use crate::walk::{Body, walk};
+
+/// LIMIT: functions walked. A library has about a hundred with error calls in one source file.
+const MAX_BODIES: usize = 2_048;
+
+/// Functions in front of a load that are tried: what looks like the start of a function may be
+/// none.
+const TRIES: usize = 3;
+
+/// Functions with error calls, and the code they are in.
+pub(crate) struct Bodies {
+    text: Text,
+    loads: Vec<u64>,
+    pub(crate) bodies: BTreeMap<u64, Body>,
+}
+
+impl Bodies {
+    /// Finds the functions that load one of `texts`, which are sorted; `None` if there is none.
+    pub(crate) fn find(
+        image: &Image,
+        reader: &Reader<'_>,
+        texts: &[u64],
+    ) -> Result<Option<Self>, Unreadable> {
+        if texts.is_empty() {
+            return Ok(None);
+        }
+        let loads = scan::loads(image, reader, texts)?;
+        if loads.is_empty() {
+            return Ok(None);
+        }
+        let Some(text) = Text::read(image, reader, &loads)? else {
+            return Ok(None);
+        };
+        let mut bodies = BTreeMap::new();
+        for load in &loads {
+            let mut before = load.saturating_sub(1);
+            for _ in 0..TRIES {
+                let Some((start, _)) = text.function_before(before) else {
+                    break;
+                };
+                if !bodies.contains_key(&start) && bodies.len() < MAX_BODIES {
+                    bodies.insert(start, walk(&text, start, texts));
+                }
+                if bodies
+                    .get(&start)
+                    .is_some_and(|body| body.ends.contains(load))
+                {
+                    break;
+                }
+                before = start.saturating_sub(1);
+            }
+        }
+        Ok(Some(Self {
+            text,
+            loads,
+            bodies,
+        }))
+    }
+
+    /// Checks what must hold before `function` may be probed at the start of `body`, and says how
+    /// sure it is.
+    pub(crate) fn confirm(&self, body: &Body, function: Function) -> Result<Confidence, Refusal> {
+        let witness = self
+            .text
+            .witness(body.start)
+            .ok_or(Refusal::Unconfirmed(function))?;
+        let confidence = match (witness.unwind, witness.callers) {
+            (true, 1..) => Confidence::High,
+            (true, 0) | (false, 1..) => Confidence::Fair,
+            (false, 0) => return Err(Refusal::Unconfirmed(function)),
+        };
+        // Every load up to the next function must be on a path from the start.
+        let end = self.text.function_behind(body.start).unwrap_or(u64::MAX);
+        let is_reached = self
+            .loads
+            .iter()
+            .filter(|load| (body.start + 1..=end).contains(load))
+            .all(|load| body.ends.contains(load));
+        if body.is_complete && is_reached {
+            Ok(confidence)
+        } else {
+            Err(Refusal::Unreached(function))
+        }
+    }
+}
