@@ -19,7 +19,7 @@ pub enum CoverageOutcome {
     NoUsage,
     /// Calls of which bytes are missing or that were cut.
     Truncated,
-    /// Connections to a provider, by their handshake, that carry no HTTP/1.1 that can be read.
+    /// Connections to a provider, by their handshake, that carry no HTTP that can be read.
     Undecodable,
     /// Records that the kernel lost, of whatever connection.
     LostEvent,

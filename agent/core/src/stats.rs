@@ -33,8 +33,6 @@ pub struct Stats {
     pub connections_ignored: u64,
     /// Connections dismissed: no HTTP.
     pub dismissed_not_http: u64,
-    /// Connections dismissed: HTTP/2.
-    pub dismissed_http2: u64,
     /// Connections dismissed: switched to a protocol that is not read.
     pub dismissed_upgraded: u64,
     /// Connections dismissed: became a tunnel, whose inner connection is read by itself.
@@ -43,6 +41,15 @@ pub struct Stats {
     pub dismissed_ambiguous: u64,
     /// Connections dismissed: over a limit.
     pub dismissed_over_limit: u64,
+    /// Connections dismissed: out of step, and no frame of HTTP/2 found again.
+    pub dismissed_lost: u64,
+    /// Streams of HTTP/2 that were not followed: too many at once, or a head over the limit.
+    pub streams_refused: u64,
+    /// Streams of HTTP/2 that became tunnels (CONNECT), whose content is not read.
+    pub tunnels: u64,
+    /// Requests over HTTP/2 whose head could not be read whole, because the connection was joined
+    /// midway or bytes of it are missing.
+    pub heads_unread: u64,
     /// Exchanges seen, LLM calls or not.
     pub exchanges: u64,
     /// Exchanges whose process is the server; the client's side is counted.

@@ -30,6 +30,7 @@ const CORE_DEPENDENCIES: [&str; 13] = [
     "bytes",
     "flate2",
     "httparse",
+    "octets",
     "serde",
     "serde_json",
     "thiserror",

@@ -10,6 +10,7 @@ use super::body::DecoderMemory;
 #[cfg(test)]
 use super::exchange::Exchange;
 use super::h1::{self, Opening};
+use super::h2::{Numbering, Search, Streams};
 use super::talk::Talk;
 use super::ws::WebSocket;
 use super::{BodyEnd, Dismissal, HttpEvent, Limits};
@@ -47,19 +48,23 @@ enum State {
         written: Unread,
         read: Unread,
     },
+    /// HTTP/1.
     Talking(Box<Talk>),
     /// Where frames begin is known for as long as nothing is lost, so silence changes nothing.
     WebSocket(Box<WebSocket>),
+    /// HTTP/2.
+    Multiplexed(Box<Streams>),
     Dismissed,
 }
 
 /// A direction in which no message was seen yet.
-#[derive(Default)]
 pub(super) struct Unread {
     /// First bytes of the connection, or of a segment, that are too few to tell; at most 33.
     prefix: Vec<u8>,
     /// Bytes that are missing or belong to no message.
     skipped: u64,
+    /// Whether they are frames of HTTP/2.
+    frames: Search,
 }
 
 impl Unread {
@@ -68,6 +73,11 @@ impl Unread {
         Self {
             prefix: Vec::new(),
             skipped,
+            frames: if skipped == 0 {
+                Search::at_start()
+            } else {
+                Search::midway()
+            },
         }
     }
 
@@ -78,6 +88,17 @@ impl Unread {
     /// Bytes that are not read any more once the other direction tells the role.
     pub(super) fn passed(&self) -> u64 {
         self.skipped.saturating_add(wide(self.prefix.len()))
+    }
+
+    fn held_bytes(&self) -> usize {
+        self.prefix.len() + self.frames.held_bytes()
+    }
+
+    /// What is known of its frames, with all that was seen of them.
+    fn take_frames(&mut self) -> Search {
+        let mut frames = std::mem::replace(&mut self.frames, Search::midway());
+        frames.hold(&self.prefix);
+        frames
     }
 }
 
@@ -106,6 +127,7 @@ impl Conversation {
     pub(super) fn is_waiting(&self) -> bool {
         match &self.state {
             State::Talking(talk) => talk.has_open() || talk.buffered_bytes() > 0,
+            State::Multiplexed(streams) => streams.is_waiting(),
             State::Undecided { .. } | State::WebSocket(_) | State::Dismissed => false,
         }
     }
@@ -113,9 +135,10 @@ impl Conversation {
     /// Bytes held back in both directions.
     pub(super) fn buffered_bytes(&self) -> usize {
         match &self.state {
-            State::Undecided { written, read } => written.prefix.len() + read.prefix.len(),
+            State::Undecided { written, read } => written.held_bytes() + read.held_bytes(),
             State::Talking(talk) => talk.buffered_bytes(),
             State::WebSocket(socket) => socket.buffered_bytes(),
+            State::Multiplexed(streams) => streams.buffered_bytes(),
             State::Dismissed => 0,
         }
     }
@@ -143,7 +166,22 @@ impl Conversation {
             first.extend(bytes.iter().take(h1::OPENING_BYTES.saturating_sub(kept)));
             match h1::opening(&first) {
                 Opening::Undecided => here.prefix = first,
-                Opening::Http2 => self.dismiss(at, Dismissal::Http2, around),
+                Opening::Http2Preface => {
+                    let there = (there.passed() > 0).then(|| there.take_frames());
+                    around.stats.steps_lost += u64::from(there.is_some());
+                    let streams = Streams::from_preface(direction, there);
+                    first.extend(bytes.iter().skip(first.len() - kept));
+                    self.multiplex(at, direction, streams, first.into(), around);
+                }
+                Opening::Http2Settings
+                    if here.is_fresh() && there.is_fresh() && self.handshake == Handshake::Seen =>
+                {
+                    let earlier = std::mem::take(&mut there.prefix);
+                    let streams = Streams::from_settings(direction);
+                    first.extend(bytes.iter().skip(first.len() - kept));
+                    self.multiplex(at, direction, streams, first.into(), around);
+                    self.frames(at, direction.opposite(), earlier.into(), around);
+                }
                 Opening::Messages(side) => {
                     let is_start = here.is_fresh() && self.handshake == Handshake::Seen;
                     let talk = Talk::new(side, direction, is_start, here, there);
@@ -155,18 +193,60 @@ impl Conversation {
                     }
                     self.talk(at, direction, bytes, around);
                 }
-                Opening::Foreign => {
+                Opening::Foreign | Opening::Http2Settings => {
                     let is_start = here.is_fresh() && self.handshake == Handshake::Seen;
                     around.stats.steps_lost += u64::from(here.is_fresh() && !is_start);
                     here.skipped += wide(kept) + wide(bytes.len());
                     if is_start || here.skipped > around.limits.undecided_bytes {
                         self.dismiss(at, Dismissal::NotHttp, around);
+                        return;
+                    }
+                    here.frames.hold(first.get(..kept).unwrap_or_default());
+                    let joined =
+                        Streams::join(&mut here.frames, direction, &bytes, || there.take_frames());
+                    if let Some((streams, bytes)) = joined {
+                        self.multiplex(at, direction, streams, bytes, around);
                     }
                 }
             }
             return;
         }
-        self.talk(at, direction, bytes, around);
+        if let State::Multiplexed(_) = self.state {
+            self.frames(at, direction, bytes, around);
+        } else {
+            self.talk(at, direction, bytes, around);
+        }
+    }
+
+    /// Goes on with HTTP/2.
+    fn multiplex(
+        &mut self,
+        at: Timestamp,
+        direction: Direction,
+        streams: Streams,
+        bytes: Plaintext,
+        around: &mut Surroundings<'_>,
+    ) {
+        self.state = State::Multiplexed(Box::new(streams));
+        self.frames(at, direction, bytes, around);
+    }
+
+    fn frames(
+        &mut self,
+        at: Timestamp,
+        direction: Direction,
+        bytes: Plaintext,
+        around: &mut Surroundings<'_>,
+    ) {
+        if let State::Multiplexed(streams) = &mut self.state {
+            let numbering = Numbering {
+                conn: self.conn,
+                begun: &mut self.begun,
+            };
+            if let Some(why) = streams.bytes(at, numbering, direction, bytes, around) {
+                self.dismiss(at, why, around);
+            }
+        }
     }
 
     fn talk(
@@ -184,7 +264,7 @@ impl Conversation {
                 }
                 return;
             }
-            State::Undecided { .. } | State::Dismissed => return,
+            State::Undecided { .. } | State::Multiplexed(_) | State::Dismissed => return,
         };
         let dismissal = talk.bytes(at, self.conn, &mut self.begun, direction, bytes, around);
         if let Some(why) = dismissal {
@@ -212,7 +292,7 @@ impl Conversation {
         bytes: u64,
         around: &mut Surroundings<'_>,
     ) {
-        let talk = match &mut self.state {
+        let dismissal = match &mut self.state {
             State::Dismissed => return,
             State::Undecided { written, read } => {
                 let here = match direction {
@@ -221,13 +301,20 @@ impl Conversation {
                 };
                 around.stats.steps_lost += u64::from(here.is_fresh());
                 here.prefix.clear();
+                here.frames.gap();
                 here.skipped = here.skipped.max(1);
                 return;
             }
-            State::Talking(talk) => talk,
+            State::Talking(talk) => talk.gap(at, direction, bytes, around),
             State::WebSocket(socket) => return socket.gap(at, direction, bytes, around),
+            State::Multiplexed(streams) => {
+                let numbering = Numbering {
+                    conn: self.conn,
+                    begun: &mut self.begun,
+                };
+                streams.gap(at, numbering, direction, bytes, around)
+            }
         };
-        let dismissal = talk.gap(at, direction, bytes, around);
         if let Some(why) = dismissal {
             self.dismiss(at, why, around);
         }
@@ -235,24 +322,35 @@ impl Conversation {
 
     /// Gives up what is waited for. What still comes of it is skipped.
     pub(super) fn give_up(&mut self, at: Timestamp, around: &mut Surroundings<'_>) {
-        if let State::Talking(talk) = &mut self.state
-            && let Some(why) = talk.give_up(at, around)
-        {
+        let dismissal = match &mut self.state {
+            State::Talking(talk) => talk.give_up(at, around),
+            State::Multiplexed(streams) => {
+                streams.give_up(at, around);
+                None
+            }
+            State::Undecided { .. } | State::WebSocket(_) | State::Dismissed => None,
+        };
+        if let Some(why) = dismissal {
             self.dismiss(at, why, around);
         }
     }
 
     /// The connection ended.
     pub(super) fn end(mut self, at: Timestamp, reason: EndReason, around: &mut Surroundings<'_>) {
-        if let State::Talking(talk) = &mut self.state {
-            match reason {
-                EndReason::Closed | EndReason::Exited => talk.closed(at, around),
-                EndReason::Replaced | EndReason::Idle | EndReason::Evicted | EndReason::Stopped => {
+        match &mut self.state {
+            State::Talking(talk) => {
+                match reason {
+                    EndReason::Closed | EndReason::Exited => talk.closed(at, around),
+                    EndReason::Replaced
+                    | EndReason::Idle
+                    | EndReason::Evicted
+                    | EndReason::Stopped => {}
                 }
+                talk.stop_all(at, BodyEnd::Cut, around);
             }
-            talk.stop_all(at, BodyEnd::Cut, around);
-        } else if let State::WebSocket(socket) = &mut self.state {
-            socket.end(at, around);
+            State::WebSocket(socket) => socket.end(at, around),
+            State::Multiplexed(streams) => streams.stop_all(at, BodyEnd::Cut, around),
+            State::Undecided { .. } | State::Dismissed => {}
         }
         around.out.push(HttpEvent::Closed {
             at,
@@ -264,22 +362,22 @@ impl Conversation {
     pub(super) fn dismiss(&mut self, at: Timestamp, why: Dismissal, around: &mut Surroundings<'_>) {
         let counter = match why {
             Dismissal::NotHttp => &mut around.stats.dismissed_not_http,
-            Dismissal::Http2 => &mut around.stats.dismissed_http2,
             Dismissal::Upgraded => &mut around.stats.dismissed_upgraded,
             Dismissal::Tunnel => &mut around.stats.dismissed_tunnel,
             Dismissal::Ambiguous => &mut around.stats.dismissed_ambiguous,
             Dismissal::OverLimit => &mut around.stats.dismissed_over_limit,
+            Dismissal::Lost => &mut around.stats.dismissed_lost,
         };
         *counter += 1;
         let end = match why {
             Dismissal::Upgraded | Dismissal::Tunnel => BodyEnd::Cut,
-            Dismissal::NotHttp | Dismissal::Http2 | Dismissal::Ambiguous | Dismissal::OverLimit => {
-                BodyEnd::Refused
-            }
+            Dismissal::Lost => BodyEnd::Lost,
+            Dismissal::NotHttp | Dismissal::Ambiguous | Dismissal::OverLimit => BodyEnd::Refused,
         };
         match &mut self.state {
             State::Talking(talk) => talk.stop_all(at, end, around),
             State::WebSocket(socket) => socket.stop(at, end, around),
+            State::Multiplexed(streams) => streams.stop_all(at, end, around),
             State::Undecided { .. } | State::Dismissed => {}
         }
         self.state = State::Dismissed;

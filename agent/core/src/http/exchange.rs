@@ -108,4 +108,15 @@ impl Exchange {
             });
         }
     }
+
+    /// Ends the exchange now, early unless it is over.
+    pub(super) fn stop(mut self, at: Timestamp, end: BodyEnd, around: &mut Surroundings<'_>) {
+        self.stop_request(at, end, around);
+        let end = self.response.stopped(end, around);
+        around.out.push(HttpEvent::ResponseEnd {
+            at,
+            id: self.id,
+            end,
+        });
+    }
 }

@@ -25,7 +25,7 @@ const CHUNK_LINE_BYTES: usize = 4 << 10;
 const MESSAGE_BYTES: u64 = u64::MAX >> 1;
 
 /// LIMIT: 32 bytes of a method; longer than any registered one.
-const METHOD_BYTES: usize = 32;
+pub(super) const METHOD_BYTES: usize = 32;
 
 /// Bytes that tell whether a message begins: a method, a space and one byte of the target.
 pub(super) const OPENING_BYTES: usize = METHOD_BYTES + 2;
@@ -49,7 +49,10 @@ pub(super) enum Opening {
     /// Too few bytes to tell.
     Undecided,
     Messages(Side),
-    Http2,
+    /// The preface of HTTP/2, which a client sends.
+    Http2Preface,
+    /// A frame of HTTP/2 with settings, with which a server begins.
+    Http2Settings,
     Foreign,
 }
 
@@ -65,7 +68,12 @@ pub(super) fn opening(bytes: &[u8]) -> Opening {
 
 fn opening_of(bytes: &[u8]) -> Opening {
     if bytes.starts_with(HTTP2_PREFACE) {
-        return Opening::Http2;
+        return Opening::Http2Preface;
+    }
+    match settings(bytes) {
+        Some(true) => return Opening::Http2Settings,
+        Some(false) => return Opening::Undecided,
+        None => {}
     }
     let sides = [Side::Requests, Side::Responses];
     let mut plausible = sides.into_iter().filter(|side| side.may_begin(bytes));
@@ -75,6 +83,18 @@ fn opening_of(bytes: &[u8]) -> Opening {
         (None, _) => Opening::Foreign,
         (Some(_), _) => Opening::Undecided,
     }
+}
+
+/// Whether `bytes` begin with the header of a settings frame that is no acknowledgement (RFC 9113,
+/// sections 4.1 and 6.5): false if they are too few to tell.
+/// LIMIT: 42 settings in it; there are eleven.
+fn settings(bytes: &[u8]) -> Option<bool> {
+    let is_header = bytes.iter().zip(0..9).all(|(byte, place)| match place {
+        2 => byte % 6 == 0,
+        3 => *byte == 4,
+        _ => *byte == 0,
+    });
+    is_header.then_some(bytes.len() >= 9)
 }
 
 impl Side {

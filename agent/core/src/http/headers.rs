@@ -39,31 +39,35 @@ const ALLOWED: &[&str] = &[
 /// LIMIT: 2,048 bytes of one value, four times the longest user agent seen; the rest is cut.
 const VALUE_BYTES: usize = 2_048;
 
-/// Keeps what is on the list. Values that are no visible ASCII (with spaces and tabs) are dropped:
-/// they can be no id or name of one of the clients.
+/// Keeps what is on the list.
 pub(super) fn allowed(fields: &[httparse::Header<'_>]) -> Headers {
     let mut kept = Headers::default();
     for field in fields {
-        let Some(name) = listed(field.name) else {
-            continue;
-        };
-        let visible = |byte: &u8| matches!(byte, b'\t' | b' '..=b'~');
-        if !field.value.iter().all(visible) {
-            continue;
-        }
-        let cut = field.value.get(..VALUE_BYTES).unwrap_or(field.value);
-        if let Ok(value) = std::str::from_utf8(cut) {
-            kept.push(name, value.to_owned());
+        if let Some(name) = listed(field.name.as_bytes())
+            && let Some(value) = value(field.value)
+        {
+            kept.push(name, value);
         }
     }
     kept
 }
 
 /// The list's spelling of a name that is on it.
-fn listed(name: &str) -> Option<&'static str> {
-    let lower = |byte: u8| byte.to_ascii_lowercase();
-    let found = ALLOWED.binary_search_by(|on_list| on_list.bytes().cmp(name.bytes().map(lower)));
+pub(super) fn listed(name: &[u8]) -> Option<&'static str> {
+    let lower = |byte: &u8| byte.to_ascii_lowercase();
+    let found = ALLOWED.binary_search_by(|on_list| on_list.bytes().cmp(name.iter().map(lower)));
     found.ok().and_then(|index| ALLOWED.get(index)).copied()
+}
+
+/// A value, cut at the limit. One that is no visible ASCII (with spaces and tabs) is dropped: it
+/// can be no id or name of one of the clients.
+pub(super) fn value(value: &[u8]) -> Option<String> {
+    let visible = |byte: &u8| matches!(byte, b'\t' | b' '..=b'~');
+    if !value.iter().all(visible) {
+        return None;
+    }
+    let cut = value.get(..VALUE_BYTES).unwrap_or(value);
+    std::str::from_utf8(cut).ok().map(str::to_owned)
 }
 
 #[cfg(test)]

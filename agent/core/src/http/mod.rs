@@ -1,13 +1,15 @@
 //! Stage 2: finds HTTP exchanges in the bytes of a connection.
 //!
-//! *Takes* segments. *Gives* [`HttpEvent`]s; bodies and messages stream through, decoded, and are not
-//! collected. *Remembers* one parser per direction and the exchanges that wait for their response.
-//! *Nonsense* ends the parsing of that connection with [`HttpEvent::Dismissed`].
+//! *Takes* segments. *Gives* [`HttpEvent`]s, the same for HTTP/1 and HTTP/2; bodies and messages
+//! stream through, decoded, and are not collected. *Remembers* one parser per direction and the
+//! exchanges that wait for their response. *Nonsense* ends the parsing of that connection with
+//! [`HttpEvent::Dismissed`].
 
 mod body;
 mod conversation;
 mod exchange;
 mod h1;
+mod h2;
 mod headers;
 pub mod sse;
 mod stage;
@@ -23,7 +25,8 @@ use std::time::Duration;
 
 use crate::event::{ConnId, Plaintext, Timestamp};
 
-/// One request and its response: the `number`-th of its connection, from 0.
+/// One request and its response: the `number`-th of its connection, from 0, in the order in which
+/// the requests began.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ExchangeId {
     /// Connection.
@@ -67,6 +70,9 @@ impl Headers {
 }
 
 /// The start of a request, without anything secret: of the query only a model's name is kept.
+///
+/// HTTP/2 compresses heads against those before them. Where some of these were missed, what a head
+/// refers to is unknown, and left out: an empty method or path was sent, but could not be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RequestHead {
     /// Method, in upper case as sent; at most 32 bytes.
@@ -79,10 +85,17 @@ pub struct RequestHead {
     pub headers: Headers,
 }
 
+impl RequestHead {
+    /// Whether it could not be read what the request is for.
+    pub const fn is_headless(&self) -> bool {
+        self.path.is_empty()
+    }
+}
+
 /// The start of a final response (no 1xx).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ResponseHead {
-    /// Status code.
+    /// Status code; 0 if it could not be read.
     pub status: u16,
     /// Allowed header fields.
     pub headers: Headers,
@@ -137,7 +150,8 @@ pub enum HttpEvent {
     RequestGap {
         /// Exchange.
         id: ExchangeId,
-        /// How many.
+        /// How many; 0 if that is not known, nor whether there are any, because frames of HTTP/2
+        /// are missing that may have been of any stream.
         bytes: u64,
     },
     /// The request is over.
@@ -171,7 +185,8 @@ pub enum HttpEvent {
     ResponseGap {
         /// Exchange.
         id: ExchangeId,
-        /// How many.
+        /// How many; 0 if that is not known, nor whether there are any, because frames of HTTP/2
+        /// are missing that may have been of any stream.
         bytes: u64,
     },
     /// Bytes of a WebSocket message, masking, framing and compression removed. Those of one message
@@ -241,8 +256,6 @@ pub enum HttpEvent {
 pub enum Dismissal {
     /// Its first bytes are no HTTP.
     NotHttp,
-    /// It speaks HTTP/2, which is not read yet.
-    Http2,
     /// It switched to a protocol that is not read (101).
     Upgraded,
     /// It became a tunnel to another host (CONNECT); what it carries is TLS of its own, and read as
@@ -252,6 +265,8 @@ pub enum Dismissal {
     Ambiguous,
     /// A head or a number was larger than its limit.
     OverLimit,
+    /// The place in its framing was lost, and not found again for long.
+    Lost,
 }
 
 /// Time without a byte after which a waiting exchange is given up.

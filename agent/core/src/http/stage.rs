@@ -59,8 +59,8 @@ pub struct Http {
     /// Sum of what the conversations hold back.
     buffered: usize,
     /// At most one entry for each connection, under a moment that is not later than its last
-    /// activity; every connection that waits for something has one. Entries are brought up to date
-    /// only when they come first.
+    /// activity, or than when that was last looked at; every connection that waits for something or
+    /// holds something back has one. Entries are brought up to date only when they come first.
     by_activity: BTreeSet<(Timestamp, ConnId)>,
 }
 
@@ -142,12 +142,15 @@ impl Http {
                 continue;
             };
             entry.noted = None;
-            if !entry.conversation.is_waiting() {
+            let is_waiting = entry.conversation.is_waiting();
+            if !is_waiting && entry.conversation.buffered_bytes() == 0 {
                 continue;
             }
-            if entry.active + self.limits.idle > now {
-                entry.noted = Some(entry.active);
-                self.by_activity.insert((entry.active, conn));
+            let is_idle = entry.active + self.limits.idle <= now;
+            if !is_waiting || !is_idle {
+                let looked_at = if is_idle { now } else { entry.active };
+                entry.noted = Some(looked_at);
+                self.by_activity.insert((looked_at, conn));
                 continue;
             }
             let mut around = Surroundings {
@@ -158,19 +161,25 @@ impl Http {
             };
             self.buffered -= entry.conversation.buffered_bytes();
             entry.conversation.give_up(now, &mut around);
-            self.buffered += entry.conversation.buffered_bytes();
+            let held = entry.conversation.buffered_bytes();
+            self.buffered += held;
+            if held > 0 {
+                entry.noted = Some(now);
+                self.by_activity.insert((now, conn));
+            }
         }
     }
 
-    /// When [`expire`](Self::expire) may have something to do; `None` if no exchange waits. It may
-    /// be early, never late.
+    /// When [`expire`](Self::expire) may have something to do; `None` if no exchange waits and
+    /// nothing is held back. It may be early, never late.
     pub fn deadline(&self) -> Option<Timestamp> {
         self.by_activity
             .first()
             .map(|(noted, _)| *noted + self.limits.idle)
     }
 
-    /// Observed bytes that are held back, because they are no whole head or line yet.
+    /// Observed bytes that are held back, because they are no whole head or line yet or because
+    /// later heads refer to them.
     pub const fn buffered_bytes(&self) -> usize {
         self.buffered
     }
@@ -205,7 +214,9 @@ impl Http {
             Fed::Gap(bytes) => entry.conversation.gap(at, direction, bytes, &mut around),
         }
         self.buffered += entry.conversation.buffered_bytes();
-        if entry.noted.is_none() && entry.conversation.is_waiting() {
+        let is_noted = entry.noted.is_some();
+        let holds = entry.conversation.buffered_bytes() > 0;
+        if !is_noted && (holds || entry.conversation.is_waiting()) {
             entry.noted = Some(entry.active);
             self.by_activity.insert((entry.active, conn));
         }

@@ -568,14 +568,8 @@ impl Talk {
 
     /// Ends all exchanges that are open.
     pub(super) fn stop_all(&mut self, at: Timestamp, end: BodyEnd, around: &mut Surroundings<'_>) {
-        for mut exchange in self.open.drain(..) {
-            exchange.stop_request(at, end, around);
-            let end = exchange.response.stopped(end, around);
-            around.out.push(HttpEvent::ResponseEnd {
-                at,
-                id: exchange.id,
-                end,
-            });
+        for exchange in self.open.drain(..) {
+            exchange.stop(at, end, around);
         }
     }
 

@@ -195,7 +195,7 @@ fn coverage_counts_the_bytes_of_calls_and_what_cannot_be_read() {
     for (pid, name) in [(8, "api.anthropic.com"), (9, "example.com")] {
         run.named(pid, name);
         run.written = 0;
-        run.send(pid, Direction::Written, b"PRI * HTTP/2.0\r\n".to_vec());
+        run.send(pid, Direction::Written, b"SSH-2.0-x\r\n".to_vec());
     }
     run.line.handle(&Event::Lost {
         at: at(61),

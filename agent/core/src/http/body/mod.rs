@@ -34,6 +34,9 @@ pub(super) const STEP_BYTES: usize = 4 << 10;
 /// LIMIT: output buffer of one step, 16 KiB; only a step size.
 pub(super) const OUT_BYTES: usize = 16 << 10;
 
+/// Bytes of a body that tell how it is coded: as many as the longest of the marks has.
+const TELLING_BYTES: usize = 4;
+
 /// Memory of one inflate state and its buffers, as the crate allocates them.
 pub(super) const INFLATE_MEMORY: usize = 80 << 10;
 
@@ -48,6 +51,8 @@ pub(super) enum Coding {
     Deflate,
     Brotli,
     Zstd,
+    /// The head could not be read whole: the first bytes of the body tell.
+    Unsaid,
     /// Unknown, or more than one after the other.
     Refused,
 }
@@ -57,8 +62,13 @@ impl Coding {
     /// LIMIT: one coding; a second one multiplies what a few bytes can unfold to (gzip in gzip
     /// reaches 455,747 to 1), and no provider sends it. The body is refused.
     pub(super) fn of<'a>(values: impl Iterator<Item = &'a [u8]>) -> Self {
-        let mut coding = Self::Identity;
-        for token in values.flat_map(|value| value.split(|byte| *byte == b',')) {
+        values.fold(Self::Identity, Self::with)
+    }
+
+    /// Adds the value of one more field.
+    pub(super) fn with(self, value: &[u8]) -> Self {
+        let mut coding = self;
+        for token in value.split(|byte| *byte == b',') {
             let token = token.trim_ascii();
             if token.is_empty() || token.eq_ignore_ascii_case(b"identity") {
                 continue;
@@ -76,6 +86,32 @@ impl Coding {
         }
         coding
     }
+
+    /// Tells from its first bytes how a body is coded whose head is not known. JSON and event
+    /// streams begin with few characters, all codings but brotli with a mark of their own.
+    fn of_body(first: &[u8]) -> Self {
+        let is_text = |byte: &u8| matches!(byte, b'\t' | b'\n' | b'\r' | b' '..=b'~');
+        match first {
+            [
+                b'{' | b'[' | b'"' | b'd' | b'e' | b'i' | b'r' | b':' | b' ' | b'\t' | b'\r'
+                | b'\n',
+                rest @ ..,
+            ] if rest.iter().take(TELLING_BYTES - 1).all(is_text) => Self::Identity,
+            // The mark of UTF-8.
+            [0xef, 0xbb, 0xbf, ..] => Self::Identity,
+            // RFC 1952, section 2.3.1.
+            [0x1f, 0x8b, ..] => Self::Gzip,
+            // RFC 8878, section 3.1.1.
+            [0x28, 0xb5, 0x2f, 0xfd, ..] => Self::Zstd,
+            [a, b, ..] if is_zlib(*a, *b) => Self::Deflate,
+            _ => Self::Brotli,
+        }
+    }
+}
+
+/// RFC 1950, section 2.2: the method is 8 and the two bytes are a multiple of 31.
+const fn is_zlib(first: u8, second: u8) -> bool {
+    first & 0x0f == 8 && u16::from_be_bytes([first, second]).is_multiple_of(31)
 }
 
 /// Memory that all decoders together hold, as far as it depends on the peer.
@@ -149,6 +185,11 @@ pub(super) struct Content(State);
 enum State {
     Identity,
     Coded(Box<Decoder>),
+    /// How it is coded was not said, and its first bytes, fewer than [`TELLING_BYTES`], do not tell.
+    Unsaid {
+        first: Vec<u8>,
+        memory: DecoderMemory,
+    },
     /// Nothing more of it can be read, for this reason.
     Spent(BodyEnd),
 }
@@ -157,6 +198,12 @@ impl Content {
     pub(super) fn new(coding: Coding, memory: &DecoderMemory) -> Self {
         let engine = match coding {
             Coding::Identity => return Self(State::Identity),
+            Coding::Unsaid => {
+                return Self(State::Unsaid {
+                    first: Vec::new(),
+                    memory: memory.clone(),
+                });
+            }
             Coding::Refused => return Self(State::Spent(BodyEnd::Refused)),
             Coding::Gzip => Engine::Gzip(Box::new(MultiGzDecoder::new(Sink::default()))),
             Coding::Deflate => Engine::DeflateStart(None),
@@ -189,6 +236,15 @@ impl Content {
                     self.0 = State::Spent(BodyEnd::Refused);
                 }
             }
+            State::Unsaid { first, memory } => {
+                first.extend_from_slice(&bytes);
+                if first.len() >= TELLING_BYTES {
+                    let coding = Coding::of_body(first);
+                    let bytes = std::mem::take(first).into();
+                    *self = Self::new(coding, memory);
+                    self.push(bytes, each);
+                }
+            }
             State::Spent(_) => {}
         }
     }
@@ -197,7 +253,7 @@ impl Content {
     pub(super) fn gap(&mut self) -> bool {
         match self.0 {
             State::Identity => true,
-            State::Coded(_) => {
+            State::Coded(_) | State::Unsaid { .. } => {
                 self.0 = State::Spent(BodyEnd::Lost);
                 false
             }
@@ -210,6 +266,12 @@ impl Content {
         match self.0 {
             State::Identity => BodyEnd::Complete,
             State::Spent(end) => end,
+            State::Unsaid { first, .. } => {
+                if !first.is_empty() {
+                    each(first.into());
+                }
+                BodyEnd::Complete
+            }
             State::Coded(mut decoder) => {
                 let mut decoded = Vec::new();
                 let result = decoder.finish(&mut decoded);
@@ -233,7 +295,7 @@ impl Content {
     /// The body ends early, for the reason given, unless it was spent before.
     pub(super) const fn stop(&self, end: BodyEnd) -> BodyEnd {
         match self.0 {
-            State::Identity | State::Coded(_) => end,
+            State::Identity | State::Coded(_) | State::Unsaid { .. } => end,
             State::Spent(earlier) => earlier,
         }
     }
@@ -336,10 +398,7 @@ impl Decoder {
                 let Some(second) = step.first() else {
                     return Ok(());
                 };
-                // RFC 1950, section 2.2: the method is 8 and the two bytes are a multiple of 31.
-                let zlib =
-                    first & 0x0f == 8 && (u16::from(first) << 8 | u16::from(*second)) % 31 == 0;
-                let mut inflate = Decompress::new(zlib);
+                let mut inflate = Decompress::new(is_zlib(first, *second));
                 let mut ended = false;
                 let result = inflate_all(&mut inflate, &mut ended, &[first], room, out)
                     .and_then(|()| inflate_all(&mut inflate, &mut ended, step, room, out));

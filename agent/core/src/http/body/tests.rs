@@ -11,7 +11,7 @@ const MEMORY: usize = 64 << 20;
 
 fn coded(coding: Coding, plain: &[u8]) -> Vec<u8> {
     match coding {
-        Coding::Identity | Coding::Refused => plain.to_vec(),
+        Coding::Identity | Coding::Unsaid | Coding::Refused => plain.to_vec(),
         Coding::Gzip => {
             let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
             encoder.write_all(plain).unwrap();
@@ -279,5 +279,36 @@ fn codings_are_read_from_all_fields_and_one_at_most_is_taken() {
     for (values, expected) in table {
         let coding = Coding::of(values.iter().map(|value| value.as_bytes()));
         assert_eq!(coding, *expected, "{values:?}");
+    }
+}
+
+#[test]
+fn a_coding_that_was_not_said_is_told_by_the_first_bytes() {
+    let texts: [&[u8]; 6] = [
+        b"{\"model\": \"m\", \"messages\": []}",
+        b"[{\"a\":1}]",
+        b"\n\n {}",
+        b"event: message_start\ndata: {}\n\n",
+        b"data: {\"choices\":[]}\n\n",
+        b"\xef\xbb\xbf{}",
+    ];
+    for plain in texts.into_iter().chain([text().as_slice()]) {
+        for coding in CODINGS.into_iter().chain([Coding::Identity]) {
+            let stream = coded(coding, plain);
+            let bytes: Vec<&[u8]> = stream.chunks(1).collect();
+            for pieces in [vec![stream.as_slice()], bytes] {
+                assert_eq!(
+                    decode(Coding::Unsaid, &pieces),
+                    (plain.to_vec(), BodyEnd::Complete),
+                    "{coding:?}"
+                );
+            }
+        }
+    }
+    for short in [&b""[..], b"{}"] {
+        assert_eq!(
+            decode(Coding::Unsaid, &[short]),
+            (short.to_vec(), BodyEnd::Complete)
+        );
     }
 }

@@ -1,5 +1,9 @@
 //! Conversations in, events out; each event is shown as one short line.
 
+mod frames;
+mod http2;
+mod http2_limits;
+mod http2_losses;
 mod laws;
 mod losses;
 mod messages;

@@ -199,7 +199,7 @@ fn only_what_goes_to_a_provider_by_its_handshake_is_undecodable() {
     let dismissed = HttpEvent::Dismissed {
         at: at(2),
         conn: CONN,
-        why: Dismissal::Http2,
+        why: Dismissal::NotHttp,
     };
     let undecodable = LlmEvent::Undecodable {
         at: at(2),
