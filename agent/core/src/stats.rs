@@ -67,6 +67,9 @@ pub struct Stats {
     pub messages_refused: u64,
     /// LLM calls finished.
     pub calls: u64,
+    /// Of these, calls recognised by the shape of their bodies alone, because the head of the
+    /// request could not be read; they may lack host, user agent and what else only headers tell.
+    pub calls_headless: u64,
     /// Calls with the provider's final usage.
     pub calls_usage_provider: u64,
     /// Calls with a partial figure of the provider.

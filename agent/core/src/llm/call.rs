@@ -22,6 +22,8 @@ pub(super) enum Ending {
 /// A call that has not ended. It has no `Debug`: it holds text.
 pub(super) struct OpenCall {
     api: &'static Api,
+    /// True if the head did not tell the API, so that `api` stands for any.
+    is_headless: bool,
     id: ExchangeId,
     started: Timestamp,
     seen: Timestamp,
@@ -79,6 +81,7 @@ impl OpenCall {
         };
         Self {
             api,
+            is_headless: head.is_headless(),
             id,
             started: at,
             seen: at,
@@ -94,6 +97,17 @@ impl OpenCall {
             response: None,
             observed_bytes: 0,
         }
+    }
+
+    /// Whether it is one only if its bodies say so.
+    pub(super) const fn is_headless(&self) -> bool {
+        self.is_headless
+    }
+
+    /// Whether so many bytes passed without a word of what it is.
+    pub(super) fn is_shapeless_after(&self, bytes: u64) -> bool {
+        let api = self.response.as_ref().and_then(|r| r.reader.reply.api);
+        self.is_headless && api.is_none() && self.observed_bytes > bytes
     }
 
     /// When its request began.
@@ -208,11 +222,21 @@ impl OpenCall {
                 self.last_event(at).map_or(ending, Ending::Terminal)
             }
         };
+        if let Some(response) = &self.response
+            && let Some(api) = response.reader.reply.api
+        {
+            self.api = api;
+        }
         let outcome = self.outcome(ending);
         let is_torn = self.is_request_torn;
         stats.json_malformed += u64::from(self.request_json.is_malformed());
         let is_partial = is_torn || self.request.is_continued || !self.request_json.is_whole();
-        let status = self.response.as_ref().map(|response| response.status);
+        // A status of 0 could not be read; that the reply was shows in its shape.
+        let response = self.response.as_ref();
+        let is_answered = response.is_some_and(|response| matches!(response.status, 0 | 200..=299));
+        let status = response
+            .map(|response| response.status)
+            .filter(|status| *status > 0);
         let is_stream = self.request.stream.unwrap_or_else(|| {
             let form = self
                 .response
@@ -236,17 +260,23 @@ impl OpenCall {
         stats.usage_unrecorded += reply.unrecorded;
 
         let is_redirect = status.is_some_and(|status| (300..400).contains(&status));
-        let has_shape = self.request.has_shape || is_torn || !reply.counts.is_empty();
+        let has_shape = if self.is_headless {
+            let request = &self.request;
+            let is_asked = request.has_prompt && !request.model.as_str().is_empty();
+            reply.api.is_some() && (is_asked || is_torn && !reply.counts.is_empty())
+        } else {
+            self.request.has_shape || is_torn || !reply.counts.is_empty()
+        };
         if is_redirect || !has_shape {
             return None;
         }
+        stats.calls_headless += u64::from(self.is_headless);
 
         let mut counts = reply.counts;
         counts.add(&reply.further);
         let usage = (self.api.usage)(&counts);
         let usage_source = source(&usage, reply.is_final && has_result(outcome, ending));
         let has_text = reply.output.seen_bytes() > 0;
-        let is_answered = status.is_some_and(|status| (200..300).contains(&status));
         let is_unknown = usage_source == UsageSource::None || usage.output.is_none();
         let is_countable = is_answered
             && is_unknown

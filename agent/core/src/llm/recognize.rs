@@ -2,10 +2,11 @@
 //!
 //! The path and the method decide, then the shape of the bodies; the host only names the provider,
 //! since gateways and self-hosted servers speak the same APIs, and the providers' own hosts carry
-//! much that is no call.
+//! much that is no call. Where path and method could not be read, the shape of both bodies decides
+//! alone, and has to be the whole one.
 
 use super::Provider;
-use super::provider::{APIS, Api, printable};
+use super::provider::{APIS, Api, printable, shape};
 use crate::http::{Headers, RequestHead};
 
 /// The provider of a host that is on no list.
@@ -77,6 +78,9 @@ const HOSTS: [(&str, &str); 58] = [
 /// The API that a request calls; `None` for everything else on those hosts: counts, batches,
 /// polls, model lists and telemetry.
 pub(super) fn api(head: &RequestHead) -> Option<&'static Api> {
+    if head.is_headless() && matches!(head.method.as_str(), "POST" | "") {
+        return Some(&shape::API);
+    }
     if head.method != "POST" {
         return None;
     }
@@ -227,7 +231,6 @@ mod tests {
             "/v1/embeddings",
             "/api/event_logging/v2/batch",
             "/",
-            "",
         ] {
             assert_eq!(endpoint("POST", path), None, "{path}");
         }

@@ -137,6 +137,7 @@ impl Llm {
                         self.finish(at, id, Ending::Terminal(terminal), stats, out);
                     }
                     Some(None) => {
+                        self.disown(at, id, stats, out);
                         let most = self.limits.held_bytes.saturating_mul(2);
                         while self.held_bytes > most && !self.calls.is_empty() {
                             self.evict(at, stats, out);
@@ -310,6 +311,7 @@ impl Llm {
             self.next_idle = None;
         }
         self.held_bytes = self.held_bytes.saturating_sub(call.held_bytes());
+        let is_headless = call.is_headless();
         let connection = self.connections.get_mut(&id.conn);
         if let Some(call) = call.finish(at, ending, stats) {
             stats.calls += 1;
@@ -318,11 +320,28 @@ impl Llm {
                 connection.foreign = 0;
             }
         } else {
-            stats.not_a_call += 1;
+            stats.not_a_call += u64::from(!is_headless);
             if let Some(connection) = connection {
                 connection.foreign += 1;
             }
             self.judge(id.conn, stats, out);
+        }
+    }
+
+    /// Gives up what may have been a call if its head were known, and is a download.
+    fn disown(
+        &mut self,
+        at: Timestamp,
+        id: ExchangeId,
+        stats: &mut Stats,
+        out: &mut Vec<LlmEvent>,
+    ) {
+        let call = self.calls.get(&id);
+        if call.is_some_and(|call| call.is_shapeless_after(FOREIGN_BYTES)) {
+            if let Some(connection) = self.connections.get_mut(&id.conn) {
+                connection.foreign_bytes = FOREIGN_BYTES + 1;
+            }
+            self.finish(at, id, Ending::GivenUp, stats, out);
         }
     }
 

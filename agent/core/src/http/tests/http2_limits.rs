@@ -83,7 +83,7 @@ fn header_bombs_cost_the_stream_and_leave_the_table_in_step() {
 fn a_string_that_cannot_be_held_costs_the_names_behind_it() {
     let endless = [vec![0], string("x"), integer(0, 7, 1 << 20)].concat();
     let mut steps = vec![w(frame(HEADERS, END_STREAM, 1, &endless))];
-    for _ in 0..64 {
+    for _ in 0..5 {
         steps.push(w(frame(CONTINUATION, 0, 1, &[b'y'; 16_000])));
     }
     steps.push(w(frame(CONTINUATION, END_HEADERS, 1, &[b'y'; 9])));

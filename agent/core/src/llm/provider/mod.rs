@@ -7,6 +7,7 @@ mod openai_chat;
 mod openai_responses;
 mod reply;
 mod request;
+pub(super) mod shape;
 
 pub(super) use reply::{Form, Reply, Terminal};
 pub(super) use request::{Request, printable};

@@ -1,6 +1,6 @@
 //! What is gathered from a reply, whole or in events.
 
-use super::Word;
+use super::{Api, Word};
 use crate::llm::CountedText;
 use crate::llm::json::{Key, Value};
 use crate::llm::usage::Counts;
@@ -28,6 +28,8 @@ pub(in crate::llm) enum Terminal {
 /// What a reply said so far.
 #[derive(Default)]
 pub(in crate::llm) struct Reply {
+    /// The API that its shape tells, where the head of the request did not.
+    pub(in crate::llm) api: Option<&'static Api>,
     /// Id of the response.
     pub(in crate::llm) id: Word<256>,
     /// Model that answers.

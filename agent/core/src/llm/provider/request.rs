@@ -24,6 +24,8 @@ pub(in crate::llm) struct Request {
     pub(in crate::llm) is_continued: bool,
     /// True if the body has a member that every call of these APIs has.
     pub(in crate::llm) has_shape: bool,
+    /// True if it has a prompt where these APIs have it.
+    pub(in crate::llm) has_prompt: bool,
     user_id: Word<512>,
     conversation: Word<SESSION_ID_BYTES>,
     metadata_session: Word<SESSION_ID_BYTES>,
@@ -80,7 +82,8 @@ impl Request {
     fn prompt(&mut self, root: Key, inner: &[Key], value: Value<'_>, keeps_text: bool) {
         let is_turns = matches!(root, Key::Messages | Key::Input);
         if is_turns && inner.is_empty() {
-            self.has_shape |= matches!(value, Value::Array | Value::Begin);
+            self.has_prompt |= matches!(value, Value::Array | Value::Begin);
+            self.has_shape |= self.has_prompt;
         }
         let is_turn = match inner {
             [] => matches!(value, Value::Begin),
