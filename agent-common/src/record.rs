@@ -22,6 +22,21 @@ pub mod kind {
     pub const EXEC: u32 = 6;
     /// A process ended (its last thread).
     pub const EXIT: u32 = 7;
+    /// A process connected a TCP socket; the payload is a [`super::Connected`]. Where sends are
+    /// seen it comes once the socket begins a TLS handshake, right before [`HELLO`]; elsewhere at
+    /// the connect. In this record and in those below, `aux` is the socket's number, which is
+    /// given once, and `ssl` is 0 but in [`BOUND`].
+    pub const CONNECTED: u32 = 8;
+    /// A socket began a TLS handshake; the payload is the start of what it sent, a ClientHello
+    /// (RFC 8446, section 4.1.2), which goes out in the clear.
+    pub const HELLO: u32 = 9;
+    /// What is written to and read from the TLS object travels on this socket.
+    pub const BOUND: u32 = 10;
+    /// A socket carried more than a handshake; the payload is a [`super::Traffic`].
+    pub const CARRIED: u32 = 11;
+    /// A socket was closed, whoever closed it; the payload is a [`super::Traffic`], `pid` the
+    /// process that connected it.
+    pub const SOCKET_CLOSED: u32 = 12;
 }
 
 /// The fixed start of every record.
@@ -99,6 +114,58 @@ pub struct Exec {
 
 const _: () = assert!(size_of::<Exec>() == 32);
 
+/// Longest piece of a ClientHello that is copied, in bytes. LIMIT: 4,096; with post-quantum key
+/// shares one has 1,500 to 2,000, and of a longer one the rest is not known.
+pub const MAX_HELLO_BYTES: usize = 4_096;
+
+/// The families of a peer's address ([`Connected::family`]), as Linux numbers them
+/// (include/linux/socket.h).
+pub mod family {
+    /// The address is not known.
+    pub const UNKNOWN: u16 = 0;
+    /// IPv4: the first four bytes of the address.
+    pub const INET: u16 = 2;
+    /// IPv6.
+    pub const INET6: u16 = 10;
+}
+
+/// Payload of [`kind::CONNECTED`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Connected {
+    /// Name of the calling thread.
+    pub comm: [u8; COMM_BYTES],
+    /// Address of the peer, in network order.
+    pub address: [u8; 16],
+    /// One of [`family`].
+    pub family: u16,
+    /// Port of the peer.
+    pub port: u16,
+    /// The process's descriptor, or -1.
+    pub fd: i32,
+    /// Real user id.
+    pub uid: u32,
+    /// Always 0: keeps the size a multiple of eight.
+    pub reserved: u32,
+}
+
+const _: () = assert!(size_of::<Connected>() == 48);
+
+/// Payload of [`kind::CARRIED`] and [`kind::SOCKET_CLOSED`]: bytes since the handshake began, its
+/// own and those of TLS records included. 0 where sends are not seen.
+#[repr(C)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+pub struct Traffic {
+    /// Bytes sent.
+    pub sent: u64,
+    /// Bytes received.
+    pub received: u64,
+}
+
+const _: () = assert!(size_of::<Traffic>() == 16);
+
 /// What the kernel could not deliver, per CPU (the value type of the map `LOSSES`).
 #[repr(C)]
 #[derive(
@@ -109,7 +176,7 @@ pub struct Losses {
     pub ring_full_records: u64,
     /// Bytes in those records.
     pub ring_full_bytes: u64,
-    /// Records without data (opened, closed, name, exec, exit) that found the ring full.
+    /// Records without plaintext that found the ring full.
     pub ring_full_notices: u64,
     /// Bytes that could not be read from the process (its page was not in memory).
     pub unreadable_bytes: u64,
@@ -117,6 +184,8 @@ pub struct Losses {
     pub oversized_bytes: u64,
     /// Calls that could not be remembered between entry and return (their map was full).
     pub untracked_calls: u64,
+    /// Sockets that are not followed, because their map was full.
+    pub untracked_sockets: u64,
 }
 
 impl Losses {
@@ -134,6 +203,9 @@ impl Losses {
             unreadable_bytes: self.unreadable_bytes.saturating_add(other.unreadable_bytes),
             oversized_bytes: self.oversized_bytes.saturating_add(other.oversized_bytes),
             untracked_calls: self.untracked_calls.saturating_add(other.untracked_calls),
+            untracked_sockets: self
+                .untracked_sockets
+                .saturating_add(other.untracked_sockets),
         }
     }
 

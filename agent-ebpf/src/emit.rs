@@ -2,7 +2,9 @@
 
 use core::arch::asm;
 
-use agent_common::record::{MAX_PAYLOAD_BYTES, MAX_SERVER_NAME_BYTES, PAYLOAD_SIZES, RecordHeader};
+use agent_common::record::{
+    MAX_HELLO_BYTES, MAX_PAYLOAD_BYTES, MAX_SERVER_NAME_BYTES, PAYLOAD_SIZES, RecordHeader,
+};
 use agent_ebpf::{clamp, payload_class, wakes_reader};
 use aya_ebpf::bindings::{BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP};
 use aya_ebpf::helpers::generated::{bpf_probe_read_user, bpf_probe_read_user_str};
@@ -38,6 +40,7 @@ pub(crate) enum Loss {
     UnreadableBytes,
     OversizedBytes,
     UntrackedCalls,
+    UntrackedSockets,
 }
 
 /// Adds to this CPU's losses.
@@ -55,6 +58,7 @@ pub(crate) fn count(loss: Loss, amount: u64) {
         Loss::UnreadableBytes => &raw mut losses.unreadable_bytes,
         Loss::OversizedBytes => &raw mut losses.oversized_bytes,
         Loss::UntrackedCalls => &raw mut losses.untracked_calls,
+        Loss::UntrackedSockets => &raw mut losses.untracked_sockets,
     };
     // Atomic, because this program may be preempted here by itself on another thread. Rust has no
     // atomic addition for this target; the instruction is as old as the ring buffer.
@@ -71,6 +75,19 @@ pub(crate) fn plaintext(header: RecordHeader, from: u64, bytes: u64) -> Copied {
         1 => sized::<{ PAYLOAD_SIZES[1] }>(header, from, bytes),
         2 => sized::<{ PAYLOAD_SIZES[2] }>(header, from, bytes),
         _ => sized::<{ PAYLOAD_SIZES[3] }>(header, from, bytes),
+    }
+}
+
+/// Copies a ClientHello of `bytes` bytes, or its first [`MAX_HELLO_BYTES`].
+#[inline(always)]
+pub(crate) fn hello(header: RecordHeader, from: u64, bytes: u64) {
+    let copied = if payload_class(bytes) <= 1 {
+        sized::<{ PAYLOAD_SIZES[1] }>(header, from, bytes)
+    } else {
+        sized::<MAX_HELLO_BYTES>(header, from, bytes)
+    };
+    if copied == Copied::RingFull {
+        count(Loss::RingFullNotices, 1);
     }
 }
 

@@ -1,7 +1,7 @@
 //! Pure helpers of the kernel programs, tested on the host.
 //!
 //! The programs themselves are compiled for the kernel only: `multi.rs` and `single.rs` are the
-//! two objects, `maps.rs`, `emit.rs`, `ssl.rs` and `process.rs` what they share.
+//! two objects, `maps.rs`, `emit.rs`, `ssl.rs`, `socket.rs` and `process.rs` what they share.
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -91,6 +91,75 @@ pub const fn moved_bytes(returns: Returns, value: i32, counted: u64, asked: u64)
 #[inline(always)]
 pub const fn wakes_reader(now_ns: u64, last_wake_ns: u64, waiting: u64, quarter: u64) -> bool {
     now_ns.wrapping_sub(last_wake_ns) >= WAKE_INTERVAL_NS || waiting >= quarter
+}
+
+/// Bytes of a send that tell whether it is a ClientHello.
+pub const HELLO_START_BYTES: usize = 6;
+
+/// Whether a send begins with a ClientHello: a handshake record (RFC 8446, section 5.1) of a
+/// version that starts with 3, whose first message has type 1 (section 4).
+#[inline(always)]
+pub const fn is_client_hello(start: [u8; HELLO_START_BYTES]) -> bool {
+    start[0] == 22 && start[1] == 3 && start[2] <= 4 && (start[3] | start[4]) != 0 && start[5] == 1
+}
+
+/// Most plaintext in a TLS record (RFC 8446, section 5.1).
+const RECORD_BYTES: u64 = 16_384;
+
+/// What TLS adds to a record: least with ChaCha20 in TLS 1.2 (header 5, tag 16; RFC 7905), most
+/// with a block cipher and SHA-384 there (header 5, vector 16, code 48, padding 16; RFC 5246,
+/// section 6.2.3.2).
+const LEAST_ADDED: u64 = 21;
+const MOST_ADDED: u64 = 85;
+
+/// Records that a write of `bytes` becomes.
+#[inline(always)]
+pub const fn tls_records(bytes: u64) -> u64 {
+    // A shift, because kernel programs should not divide.
+    bytes.wrapping_add(RECORD_BYTES - 1) >> 14
+}
+
+/// Whether `transferred` bytes on a socket can be `plaintext` bytes in `records` TLS records, and
+/// nothing else.
+#[inline(always)]
+pub const fn is_length_of(transferred: u64, plaintext: u64, records: u64) -> bool {
+    let added = transferred.wrapping_sub(plaintext);
+    transferred > plaintext
+        && added >= records.wrapping_mul(LEAST_ADDED)
+        && added <= records.wrapping_mul(MOST_ADDED)
+}
+
+/// Most bytes of a handshake that a client sends together with its first write: what follows the
+/// server's part, in TLS 1.2 with an RSA key of 2,048 bits or in TLS 1.3 (RFC 8446, section 2).
+const HANDSHAKE_END_BYTES: u64 = 400;
+
+/// The same for the first send after a ClientHello, which may begin with the end of the handshake.
+#[inline(always)]
+pub const fn is_length_with_handshake(transferred: u64, plaintext: u64, records: u64) -> bool {
+    let added = transferred.wrapping_sub(plaintext);
+    transferred > plaintext
+        && added >= records.wrapping_mul(LEAST_ADDED)
+        && added
+            <= records
+                .wrapping_mul(MOST_ADDED)
+                .wrapping_add(HANDSHAKE_END_BYTES)
+}
+
+/// LIMIT: bytes of stack between a TLS function and the system call that it makes. More is taken
+/// for another stack: a coroutine's, or one that an exception has left.
+const CALL_STACK_BYTES: u64 = 1 << 20;
+
+/// Whether code whose stack pointer is `inner` runs inside the function that was entered at
+/// `outer`. Stacks grow downwards.
+#[inline(always)]
+pub const fn is_inside(inner: u64, outer: u64) -> bool {
+    inner < outer && outer.wrapping_sub(inner) <= CALL_STACK_BYTES
+}
+
+/// The number of a socket: the CPU that saw it connect, and how many that CPU saw before.
+#[inline(always)]
+pub const fn socket_number(cpu: u32, count: u64) -> u64 {
+    ((cpu as u64) << 48) | (count & 0xffff_ffff_ffff)
 }
 
 /// Upper and lower half of a number.
@@ -192,6 +261,74 @@ mod tests {
         assert!(wakes_reader(2_000_000, 1_000_000, 0, 4_096));
         assert!(!wakes_reader(1_999_999, 1_000_000, 4_095, 4_096));
         assert!(wakes_reader(1_000_001, 1_000_000, 4_096, 4_096));
+    }
+
+    #[test]
+    fn only_a_client_hello_looks_like_one() {
+        assert!(is_client_hello([22, 3, 1, 2, 0, 1]));
+        assert!(is_client_hello([22, 3, 3, 0, 0xf1, 1]));
+        for other in [
+            *b"GET / ",
+            *b"CONNEC",
+            [22, 3, 1, 0, 0, 1],
+            [22, 3, 3, 0, 0x5a, 2],
+            [23, 3, 3, 0, 0x5a, 1],
+            [22, 2, 0, 0, 0x5a, 1],
+            [22, 3, 5, 0, 0x5a, 1],
+            [0; 6],
+        ] {
+            assert!(!is_client_hello(other), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn a_length_is_that_of_a_write_only_within_what_tls_adds() {
+        // Sent and written by OpenSSL with TLS 1.3, and with AES-GCM in TLS 1.2.
+        assert!(is_length_of(294, 272, tls_records(272)));
+        assert!(is_length_of(301, 272, tls_records(272)));
+        assert!(is_length_of(
+            100_000 + 7 * 22,
+            100_000,
+            tls_records(100_000)
+        ));
+        assert!(!is_length_of(292, 272, 1));
+        assert!(!is_length_of(358, 272, 1));
+        assert!(!is_length_of(272, 272, 1));
+        assert!(!is_length_of(10, 272, 1));
+        assert!(!is_length_of(0, 0, 0));
+    }
+
+    #[test]
+    fn a_first_write_may_follow_the_end_of_the_handshake_in_one_send() {
+        // Node with TLS 1.3: 80 bytes of handshake before a request of 64.
+        assert!(is_length_with_handshake(166, 64, 1));
+        assert!(!is_length_of(166, 64, 1));
+        assert!(is_length_with_handshake(64 + 85 + 400, 64, 1));
+        assert!(!is_length_with_handshake(64 + 85 + 401, 64, 1));
+        assert!(is_length_with_handshake(85, 64, 1));
+        assert!(!is_length_with_handshake(84, 64, 1));
+    }
+
+    #[test]
+    fn a_write_becomes_one_record_for_each_16_kib() {
+        let counts = [0, 1, 16_384, 16_385, 32_768].map(tls_records);
+        assert_eq!(counts, [0, 1, 1, 2, 2]);
+    }
+
+    #[test]
+    fn only_what_lies_below_on_the_same_stack_is_inside() {
+        assert!(is_inside(0x7000_0000, 0x7000_0100));
+        assert!(!is_inside(0x7000_0100, 0x7000_0100));
+        assert!(!is_inside(0x7000_0200, 0x7000_0100));
+        assert!(!is_inside(0x7000_0000, 0x7020_0000));
+        assert!(!is_inside(0x7000_0000, 0));
+    }
+
+    #[test]
+    fn sockets_of_different_cpus_have_different_numbers() {
+        assert_ne!(socket_number(0, 1), socket_number(1, 1));
+        assert_ne!(socket_number(0, 1), socket_number(0, 2));
+        assert_eq!(socket_number(2, 1), 2 << 48 | 1);
     }
 
     #[test]

@@ -13,6 +13,54 @@ pub(crate) struct Connection {
     pub(crate) since_ns: u64,
     pub(crate) written: u64,
     pub(crate) read: u64,
+    /// Key in [`SOCKETS`] of the socket that it uses; 0 if that is not known.
+    pub(crate) sock: u64,
+    /// Number of that socket, which tells it apart from a later one with the same key.
+    pub(crate) socket: u64,
+}
+
+/// A TCP socket that a process connected.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Socket {
+    pub(crate) number: u64,
+    pub(crate) since_ns: u64,
+    /// Bytes sent since the handshake began. Two threads that send at one moment may lose a count.
+    pub(crate) sent: u64,
+    pub(crate) received: u64,
+    /// TLS object that uses it; 0 if that is not known.
+    pub(crate) ssl: u64,
+    pub(crate) address: [u8; 16],
+    pub(crate) family: u16,
+    pub(crate) port: u16,
+    pub(crate) fd: i32,
+    pub(crate) pid: u32,
+    /// How often it was looked at in vain.
+    pub(crate) looks: u32,
+    pub(crate) phase: u32,
+    /// 1 once more than a handshake was sent.
+    pub(crate) carried: u32,
+}
+
+/// What a thread did last, as far as it tells which socket belongs to which TLS object.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Thread {
+    /// Stack pointer at the entry of the innermost call under way; 0 if there is none.
+    pub(crate) call: u64,
+    /// The socket of the last receive outside of any call, and the bytes received on it since a
+    /// TLS object last asked for more.
+    pub(crate) received_sock: u64,
+    pub(crate) received_socket: u64,
+    pub(crate) received_bytes: u64,
+    /// The TLS object and the socket that the last read agreed on without proof.
+    pub(crate) agreed_ssl: u64,
+    pub(crate) agreed_socket: u64,
+    /// The finished writes that no send has followed.
+    pub(crate) written_ssl: u64,
+    pub(crate) written_since_ns: u64,
+    pub(crate) written_bytes: u64,
+    pub(crate) written_records: u64,
 }
 
 /// A call under way. The stack pointer at its entry tells apart calls that nest on one thread, and
@@ -40,6 +88,13 @@ pub(crate) struct Call {
     pub(crate) offset: u64,
     pub(crate) since_ns: u64,
     pub(crate) returned_ns: u64,
+    /// Stack pointer of the call that this one was made in; 0 if there is none.
+    pub(crate) outer: u64,
+    /// The socket that was used inside it, and not inside a call that it made; 0 if none was.
+    pub(crate) sock: u64,
+    pub(crate) socket: u64,
+    /// 1 if another call was made inside it.
+    pub(crate) has_inner: u64,
 }
 
 /// Records on their way to the agent. Written by `emit`, read by the agent. When it is full,
@@ -79,6 +134,23 @@ pub(crate) static IGNORED_PROCESSES: HashMap<u32, u8> = HashMap::with_max_entrie
 /// LIMIT: 16,384 threads inside a TLS call at one moment.
 #[map]
 pub(crate) static CALLS: LruHashMap<CallKey, Call> = LruHashMap::with_max_entries(16_384, 0);
+
+/// TCP sockets that processes connected and that are open, by the kernel's address of each, which
+/// never leaves it. Written and read by `socket`, read by `ssl`. An entry goes when the socket is
+/// closed, and one whose close was missed when its address is used again.
+/// LIMIT: 32,768, about 4 MiB. When it is full new sockets are not followed, which is counted.
+#[map]
+pub(crate) static SOCKETS: HashMap<u64, Socket> = HashMap::with_max_entries(32_768, 0);
+
+/// How many sockets each CPU saw connect. Written and read by `socket`.
+#[map]
+pub(crate) static SOCKET_COUNT: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+
+/// What threads did last, by thread id. Written and read by `socket`.
+/// LIMIT: 16,384, about 2 MiB. When it is full the thread that was idle for longest is forgotten,
+/// which may leave a TLS object without its socket.
+#[map]
+pub(crate) static THREADS: LruHashMap<u32, Thread> = LruHashMap::with_max_entries(16_384, 0);
 
 /// The program that goes on copying a long call, at index 0. Written by the loader.
 #[map]

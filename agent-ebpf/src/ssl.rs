@@ -11,13 +11,8 @@ use aya_ebpf::programs::{ProbeContext, RetProbeContext};
 use crate::emit::{self, Copied, Loss};
 use crate::maps::{
     CALLS, CONNECTIONS, CONTINUATION, Call, CallKey, Connection, IGNORED_CONNECTIONS,
-    IGNORED_PROCESSES,
 };
-use crate::task;
-
-/// The agent's own process id, set by the loader.
-#[unsafe(no_mangle)]
-static AGENT_PID: u32 = 0;
+use crate::{socket, task};
 
 /// LIMIT: full records copied by one run of a program; a longer call goes on in a tail call. It
 /// keeps the verifier's work on 5.10 far under its million instructions.
@@ -35,15 +30,6 @@ fn stack_pointer(registers: *const pt_regs) -> u64 {
 fn stack_pointer(registers: *const pt_regs) -> u64 {
     // SAFETY: the context of a probe program is the interrupted task's registers.
     unsafe { (*registers).sp }
-}
-
-/// Whether calls of this process are to be left alone.
-#[inline(always)]
-fn is_ignored_process(pid: u32) -> bool {
-    // SAFETY: the loader sets the value before the program is loaded; a plain read would be folded
-    // to the initial 0.
-    let agent_pid = unsafe { (&raw const AGENT_PID).read_volatile() };
-    pid == agent_pid || IGNORED_PROCESSES.get_ptr(&pid).is_some()
 }
 
 #[inline(always)]
@@ -66,8 +52,8 @@ fn header(kind: u32, key: &ConnectionKey, since_ns: u64, at_ns: u64) -> RecordHe
 #[inline(always)]
 pub(crate) fn enter(context: &ProbeContext, site: u64) {
     stay_off_private_stack(context);
-    let (pid, _tid) = task::pid_and_tid();
-    if is_ignored_process(pid) {
+    let (pid, tid) = task::pid_and_tid();
+    if task::is_ignored(pid) {
         return;
     }
     let Some(ssl) = context.arg::<u64>(0) else {
@@ -102,13 +88,13 @@ pub(crate) fn enter(context: &ProbeContext, site: u64) {
                 named(&key, name);
             }
         }
-        _ => called(context, &key, site),
+        _ => called(context, &key, tid, site),
     }
 }
 
 /// Entry of a call that moves bytes: keeps its arguments until the return.
 #[inline(always)]
-fn called(context: &ProbeContext, key: &ConnectionKey, site: u64) {
+fn called(context: &ProbeContext, key: &ConnectionKey, tid: u32, site: u64) {
     if is_ignored_connection(key) {
         return;
     }
@@ -121,6 +107,7 @@ fn called(context: &ProbeContext, key: &ConnectionKey, site: u64) {
         Returns::Count => (asked & 0xffff_ffff, 0),
         Returns::Flag => (asked, context.arg::<u64>(3).unwrap_or(0)),
     };
+    let stack_pointer = stack_pointer(context.regs);
     let call = Call {
         site,
         ssl: key.ssl,
@@ -130,9 +117,13 @@ fn called(context: &ProbeContext, key: &ConnectionKey, site: u64) {
         offset: 0,
         since_ns: 0,
         returned_ns: 0,
+        outer: socket::entered(tid, stack_pointer),
+        sock: 0,
+        socket: 0,
+        has_inner: 0,
     };
     let call_key = CallKey {
-        stack_pointer: stack_pointer(context.regs),
+        stack_pointer,
         pid: key.pid,
         reserved: 0,
     };
@@ -177,7 +168,7 @@ fn is_ignored_connection(key: &ConnectionKey) -> bool {
 /// Return of a call that moves bytes.
 #[inline(always)]
 pub(crate) fn exit(context: &RetProbeContext) {
-    let (pid, _tid) = task::pid_and_tid();
+    let (pid, tid) = task::pid_and_tid();
     let call_key = call_key(context, pid);
     let Some(call) = CALLS.get_ptr_mut(&call_key) else {
         return;
@@ -187,27 +178,53 @@ pub(crate) fn exit(context: &RetProbeContext) {
     let Some(kind) = returns(call.site) else {
         return;
     };
+    let mut thread = socket::left(pid, tid, call);
+    let mut used = socket::used_inside(call);
+    let is_write = is_write(call.site);
+    let key = ConnectionKey {
+        ssl: call.ssl,
+        pid,
+        reserved: 0,
+    };
     let counted = match kind {
         Returns::Count => 0,
         // SAFETY: the helper checks the address.
         Returns::Flag => unsafe { bpf_probe_read_user(call.count_at as *const u64) }.unwrap_or(0),
     };
     let Some(moved) = moved_bytes(kind, context.ret::<i32>(), counted, call.bytes) else {
+        if let Some(thread) = thread
+            && !is_write
+        {
+            socket::forget_received(thread);
+        }
         let _gone = CALLS.remove(&call_key);
         return;
     };
     let now_ns = task::now_ns();
-    let key = ConnectionKey {
-        ssl: call.ssl,
-        pid,
-        reserved: 0,
-    };
+    if let Some(thread) = &mut thread
+        && used.is_none()
+        && call.has_inner == 0
+        && !is_write
+    {
+        used = socket::used_before(thread, &key, moved);
+    }
+    if is_write || used.is_some() {
+        begin_on_new_socket(&key, now_ns);
+    }
     let Some(connection) = open(&key, now_ns, -1) else {
         emit::count(Loss::UntrackedCalls, 1);
         let _gone = CALLS.remove(&call_key);
         return;
     };
-    let direction = if matches!(call.site, site::WRITE | site::WRITE_EX) {
+    if let Some(used) = used {
+        socket::bind(&key, connection, used);
+    } else if let Some(thread) = thread
+        && call.has_inner == 0
+        && is_write
+    {
+        socket::wrote(thread, &key, connection, moved);
+    }
+    let direction = if is_write {
         &mut connection.written
     } else {
         &mut connection.read
@@ -232,6 +249,24 @@ pub(crate) fn exit(context: &RetProbeContext) {
         call.offset
     );
     copy(context, &call_key, call);
+}
+
+#[inline(always)]
+const fn is_write(site: u64) -> bool {
+    matches!(site, site::WRITE | site::WRITE_EX)
+}
+
+/// Where the end of an object was not seen and another one got its address, its first write, or
+/// its first read from another socket, comes after the close of the old socket.
+#[inline(always)]
+fn begin_on_new_socket(key: &ConnectionKey, now_ns: u64) {
+    if let Some(connection) = CONNECTIONS.get_ptr(key) {
+        // SAFETY: see `open`.
+        let connection = unsafe { &*connection };
+        if socket::has_lost_its_socket(connection) {
+            close(key, connection, now_ns);
+        }
+    }
 }
 
 /// Goes on where the run before stopped: entered by tail call, at the same return.
@@ -260,7 +295,7 @@ fn call_key(context: &RetProbeContext, pid: u32) -> CallKey {
 /// Copies what is left of a returned call.
 #[inline(always)]
 fn copy(context: &RetProbeContext, call_key: &CallKey, call: &mut Call) {
-    let is_write = matches!(call.site, site::WRITE | site::WRITE_EX);
+    let is_write = is_write(call.site);
     let key = ConnectionKey {
         ssl: call.ssl,
         pid: call_key.pid,
@@ -319,6 +354,8 @@ fn open(key: &ConnectionKey, now_ns: u64, fd: i32) -> Option<&'static mut Connec
         since_ns: now_ns,
         written: 0,
         read: 0,
+        sock: 0,
+        socket: 0,
     };
     CONNECTIONS.insert(key, &connection, 0).ok()?;
     let opened = Opened {

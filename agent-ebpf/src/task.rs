@@ -8,6 +8,21 @@ use aya_ebpf::helpers::{
 use agent_common::record::COMM_BYTES;
 use agent_ebpf::halves;
 
+use crate::maps::IGNORED_PROCESSES;
+
+/// The agent's own process id, set by the loader.
+#[unsafe(no_mangle)]
+static AGENT_PID: u32 = 0;
+
+/// Whether this process is to be left alone.
+#[inline(always)]
+pub(crate) fn is_ignored(pid: u32) -> bool {
+    // SAFETY: the loader sets the value before the program is loaded; a plain read would be folded
+    // to the initial 0.
+    let agent_pid = unsafe { (&raw const AGENT_PID).read_volatile() };
+    pid == agent_pid || IGNORED_PROCESSES.get_ptr(&pid).is_some()
+}
+
 /// Process and thread id in the initial namespace.
 #[inline(always)]
 pub(crate) fn pid_and_tid() -> (u32, u32) {

@@ -1,7 +1,7 @@
 //! Loads the kernel programs. The only place that knows their names and those of their maps.
 
 use agent_common::record::{ConnectionKey, Losses};
-use agent_common::settings::AGENT_PID;
+use agent_common::settings::{AGENT_PID, FOLLOWED_SOCKETS, sockets};
 use agent_core::event::ConnId;
 use aya::maps::{HashMap, MapData, PerCpuArray, ProgramArray, RingBuf};
 use aya::programs::{ProgramError, RawTracePoint, UProbe};
@@ -9,7 +9,8 @@ use aya::{Ebpf, EbpfError, EbpfLoader, include_bytes_aligned};
 
 use super::Error;
 use super::elf::Function;
-use super::support::{AttachKind, KernelVersion, OLDEST};
+use super::support::{AttachKind, KernelVersion, OLDEST, SocketSupport};
+use crate::causes;
 
 const MULTI_OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/probes-multi"));
 const SINGLE_OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/probes-single"));
@@ -19,6 +20,9 @@ const CALL_EXIT: &str = "call_exit";
 const CALL_RESUME: &str = "call_resume";
 const PROCESS_EXEC: &str = "process_exec";
 const PROCESS_EXIT: &str = "process_exit";
+const SOCKET_STATE: &str = "socket_state";
+const SOCKET_SEND: &str = "socket_send";
+const SOCKET_RECEIVE: &str = "socket_receive";
 
 const EVENTS: &str = "EVENTS";
 const LOSSES: &str = "LOSSES";
@@ -69,12 +73,28 @@ fn probe_programs(kind: AttachKind) -> Vec<&'static str> {
     programs
 }
 
+/// The programs that follow sockets as far as `support` says, with their tracepoints.
+const fn socket_programs(support: SocketSupport) -> &'static [(&'static str, &'static str)] {
+    const ALL: [(&str, &str); 3] = [
+        (SOCKET_STATE, "inet_sock_set_state"),
+        (SOCKET_SEND, "sock_send_length"),
+        (SOCKET_RECEIVE, "sock_recv_length"),
+    ];
+    match support {
+        SocketSupport::Traffic => &ALL,
+        SocketSupport::Connects => ALL.split_at(1).0,
+        SocketSupport::None => &[],
+    }
+}
+
 /// The programs in the kernel, and what the agent holds of their maps.
 pub struct Loaded {
     /// How the programs are to be attached.
     pub kind: AttachKind,
     /// Programs. They and their links go with this value.
     pub programs: Ebpf,
+    /// How far sockets are followed.
+    pub sockets: SocketSupport,
     /// Where long calls go on. The kernel clears its entries with the last descriptor.
     pub continuation: ProgramArray<MapData>,
     /// Records.
@@ -111,12 +131,7 @@ pub fn load(kind: AttachKind, ring_bytes: u32) -> Result<Loaded, Error> {
         return Err(Error::EmptyObject);
     }
     lift_memory_limit();
-    let pid = std::process::id();
-    let mut programs = EbpfLoader::new()
-        .override_global(AGENT_PID, &pid, true)
-        .map_max_entries(EVENTS, ring_bytes)
-        .load(object)
-        .map_err(object_error)?;
+    let (mut programs, sockets) = load_object(object, ring_bytes)?;
     #[cfg(feature = "ebpf-log")]
     print_diagnostics(&mut programs);
     for name in probe_programs(kind) {
@@ -140,16 +155,11 @@ pub fn load(kind: AttachKind, ring_bytes: u32) -> Result<Loaded, Error> {
         (PROCESS_EXEC, "sched_process_exec"),
         (PROCESS_EXIT, "sched_process_exit"),
     ] {
-        let program: &mut RawTracePoint = program(&mut programs, name)?;
-        program
-            .load()
-            .map_err(|source| program_error(name, source))?;
-        program
-            .attach(tracepoint)
-            .map_err(|source| program_error(name, source))?;
+        attach_tracepoint(&mut programs, name, tracepoint)?;
     }
     Ok(Loaded {
         kind,
+        sockets,
         ring: map(&mut programs, EVENTS)?,
         losses: LossCounters {
             map: map(&mut programs, LOSSES)?,
@@ -163,6 +173,56 @@ pub fn load(kind: AttachKind, ring_bytes: u32) -> Result<Loaded, Error> {
         continuation,
         programs,
     })
+}
+
+/// Loads the object and the most of the programs for sockets that the kernel takes. That is tried,
+/// not read from the kernel's version; the programs are told before they are loaded, so each try
+/// starts with the object.
+fn load_object(object: &[u8], ring_bytes: u32) -> Result<(Ebpf, SocketSupport), Error> {
+    let pid = std::process::id();
+    let load = |support| {
+        let followed = match support {
+            SocketSupport::Traffic => sockets::TRAFFIC,
+            SocketSupport::Connects => sockets::CONNECTS,
+            SocketSupport::None => sockets::NONE,
+        };
+        let mut programs = EbpfLoader::new()
+            .override_global(AGENT_PID, &pid, true)
+            .override_global(FOLLOWED_SOCKETS, &followed, true)
+            .map_max_entries(EVENTS, ring_bytes)
+            .load(object)
+            .map_err(object_error)?;
+        for (name, tracepoint) in socket_programs(support) {
+            attach_tracepoint(&mut programs, name, tracepoint)?;
+        }
+        Ok((programs, support))
+    };
+    let mut failure = Error::Missing(SOCKET_STATE);
+    for support in SocketSupport::ALL {
+        match load(support) {
+            Ok(loaded) => return Ok(loaded),
+            Err(error) => {
+                tracing::debug!(?support, why = %causes::in_one_line(&error), "sockets can't be followed so far");
+                failure = error;
+            }
+        }
+    }
+    Err(failure)
+}
+
+fn attach_tracepoint(
+    programs: &mut Ebpf,
+    name: &'static str,
+    tracepoint: &str,
+) -> Result<(), Error> {
+    let program: &mut RawTracePoint = program(programs, name)?;
+    program
+        .load()
+        .map_err(|source| program_error(name, source))?;
+    program
+        .attach(tracepoint)
+        .map_err(|source| program_error(name, source))?;
+    Ok(())
 }
 
 /// Passes on what the programs of a development build say, until the process ends.
@@ -183,7 +243,7 @@ fn print_diagnostics(programs: &mut Ebpf) {
 
 /// What the kernel programs know of connections, as far as the agent changes it.
 pub struct ConnectionMaps {
-    connections: HashMap<MapData, [u64; 2], [u64; 3]>,
+    connections: HashMap<MapData, [u64; 2], [u64; 5]>,
     ignored: HashMap<MapData, [u64; 2], u64>,
 }
 
@@ -227,10 +287,13 @@ pub struct CpuLosses {
     pub losses: Losses,
 }
 
+/// Counters in [`Losses`].
+const LOSS_COUNTERS: usize = size_of::<Losses>() / size_of::<u64>();
+
 /// The loss counters of all CPUs.
 pub struct LossCounters {
-    map: PerCpuArray<MapData, [u64; 6]>,
-    seen: Vec<[u64; 6]>,
+    map: PerCpuArray<MapData, [u64; LOSS_COUNTERS]>,
+    seen: Vec<[u64; LOSS_COUNTERS]>,
 }
 
 impl LossCounters {
@@ -244,16 +307,16 @@ impl LossCounters {
             map: LOSSES,
             source,
         })?;
-        self.seen.resize(now.len(), [0; 6]);
+        self.seen.resize(now.len(), [0; LOSS_COUNTERS]);
         let mut new = Vec::new();
         for (cpu, (now, seen)) in (0..).zip(now.iter().zip(&mut self.seen)) {
-            let mut difference = [0; 6];
+            let mut difference = [0; LOSS_COUNTERS];
             for (difference, (now, seen)) in difference.iter_mut().zip(now.iter().zip(seen.iter()))
             {
                 *difference = now.saturating_sub(*seen);
             }
             *seen = *now;
-            if difference != [0; 6] {
+            if difference != [0; LOSS_COUNTERS] {
                 new.push(CpuLosses {
                     cpu,
                     losses: zerocopy::transmute!(difference),
@@ -356,6 +419,11 @@ mod object_tests {
         for (kind, object) in OBJECTS {
             let mut known: Vec<_> = probe_programs(kind);
             known.extend([PROCESS_EXEC, PROCESS_EXIT]);
+            known.extend(
+                socket_programs(SocketSupport::Traffic)
+                    .iter()
+                    .map(|(name, _)| *name),
+            );
             known.sort_unstable();
             let found = names(object, |section| {
                 section.starts_with("uprobe")
@@ -400,7 +468,7 @@ mod object_tests {
 
     #[test]
     fn the_maps_of_the_objects_are_those_that_the_loader_knows() {
-        // The last three are the programs' own.
+        // The last five are the programs' own.
         let mut known = vec![
             EVENTS,
             LOSSES,
@@ -410,6 +478,9 @@ mod object_tests {
             CONTINUATION,
             "LAST_WAKE",
             "CALLS",
+            "SOCKETS",
+            "SOCKET_COUNT",
+            "THREADS",
         ];
         if cfg!(feature = "ebpf-log") {
             known.push("AYA_LOGS");
@@ -436,6 +507,11 @@ mod tests {
             for name in probe_programs(kind)
                 .into_iter()
                 .chain([PROCESS_EXEC, PROCESS_EXIT])
+                .chain(
+                    socket_programs(SocketSupport::Traffic)
+                        .iter()
+                        .map(|(name, _)| *name),
+                )
             {
                 assert!(name.len() <= 15, "{name}");
             }

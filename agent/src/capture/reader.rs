@@ -17,6 +17,7 @@ use zerocopy::FromBytes as _;
 
 use super::Error;
 use super::loader::{ConnectionMaps, LossCounters};
+use super::support::SocketSupport;
 use crate::process::{self, Glimpse};
 
 /// LIMIT: bytes sent at once; what waits longer than a look at the ring is sent anyway.
@@ -85,6 +86,8 @@ pub struct Maps {
     pub connections: ConnectionMaps,
     /// Processes that are not observed.
     pub processes: HashMap<MapData, u32, u8>,
+    /// Which records of sockets come.
+    pub sockets: SocketSupport,
 }
 
 /// Programs that are left alone, by configuration.
@@ -136,6 +139,15 @@ fn matches(pattern: &str, text: &str) -> bool {
     ends_open
 }
 
+/// What is kept of a process whose facts were sent.
+#[derive(Debug, Default)]
+struct Known {
+    /// Its connections.
+    connections: BTreeSet<u64>,
+    /// Whether it is left alone, by configuration.
+    is_ignored: bool,
+}
+
 /// Reads the ring.
 pub struct Reader {
     ring: RingBuf<MapData>,
@@ -144,8 +156,8 @@ pub struct Reader {
     processes: process::Reader,
     ignored: IgnoreList,
     channels: Channels,
-    /// Processes whose facts were sent, with their connections.
-    known: BTreeMap<u32, BTreeSet<u64>>,
+    /// Processes whose facts were sent.
+    known: BTreeMap<u32, Known>,
     /// Processes that executed a program and have not shown a connection.
     executed: BTreeMap<u32, Glimpse>,
     /// Exit records of processes whose first thread ended while others were still there.
@@ -269,15 +281,30 @@ impl Reader {
                     }
                 }
             }
+            kind::CONNECTED | kind::HELLO => {
+                // Where sends are seen, a handshake is about to come, and its process matters.
+                // Elsewhere every process that connects to anything is told.
+                if self.maps.sockets == SocketSupport::Traffic && !self.known.contains_key(&pid) {
+                    self.introduce(pid, record);
+                }
+                // The first socket of a process that is to be ignored comes before that is known.
+                if self.known.get(&pid).is_none_or(|known| !known.is_ignored) {
+                    recording::push_record(&mut self.batch, record);
+                }
+            }
+            // The process may be gone by now, and its pid another's.
+            kind::CARRIED | kind::SOCKET_CLOSED => {
+                recording::push_record(&mut self.batch, record);
+            }
             other => {
                 if !self.known.contains_key(&pid) {
                     self.introduce(pid, record);
                 }
-                if let Some(connections) = self.known.get_mut(&pid) {
+                if let Some(known) = self.known.get_mut(&pid) {
                     if other == kind::CLOSED {
-                        connections.remove(&header.ssl);
+                        known.connections.remove(&header.ssl);
                     } else if other == kind::OPENED {
-                        connections.insert(header.ssl);
+                        known.connections.insert(header.ssl);
                     }
                 }
                 recording::push_record(&mut self.batch, record);
@@ -287,7 +314,7 @@ impl Reader {
 
     /// A process is gone: its pid may come again.
     fn ended(&mut self, pid: u32, record: &[u8]) {
-        for ssl in self.known.remove(&pid).into_iter().flatten() {
+        for ssl in self.known.remove(&pid).unwrap_or_default().connections {
             self.maps.connections.forget(pid, ssl);
         }
         self.observe_again(pid);
@@ -305,7 +332,7 @@ impl Reader {
         if self.known.len() >= MAX_KNOWN {
             self.known.clear();
         }
-        self.known.insert(pid, BTreeSet::new());
+        self.known.insert(pid, Known::default());
         let glimpse = self.executed.remove(&pid);
         let facts = match self.processes.read(pid) {
             Some(mut facts) => {
@@ -316,17 +343,22 @@ impl Reader {
             }
             // It is gone already: the kernel programs saw its name and user.
             None => match decode(record) {
-                Ok(Event::Opened { uid, comm, .. } | Event::Exec { uid, comm, .. }) => {
-                    Some(self.processes.from_kernel(pid, uid, &comm, glimpse))
-                }
+                Ok(
+                    Event::Opened { uid, comm, .. }
+                    | Event::Exec { uid, comm, .. }
+                    | Event::Connected { uid, comm, .. },
+                ) => Some(self.processes.from_kernel(pid, uid, &comm, glimpse)),
                 _ => None,
             },
         };
         let Some(facts) = facts else { return };
-        if self.ignored.matches(&facts)
-            && let Err(error) = self.maps.processes.insert(&pid, &1, 0)
-        {
-            tracing::debug!(pid, %error, "a process can't be ignored");
+        if self.ignored.matches(&facts) {
+            if let Some(known) = self.known.get_mut(&pid) {
+                known.is_ignored = true;
+            }
+            if let Err(error) = self.maps.processes.insert(&pid, &1, 0) {
+                tracing::debug!(pid, %error, "a process can't be ignored");
+            }
         }
         recording::push_process(&mut self.batch, &facts);
     }

@@ -72,6 +72,36 @@ impl AttachKind {
     }
 }
 
+/// How far the sockets of programs are followed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SocketSupport {
+    /// Not at all: the kernel does not show programs the arguments of system calls (before 5.15),
+    /// or it has no type information.
+    None,
+    /// Connects and closes (5.15).
+    Connects,
+    /// Sends and receives as well (6.3).
+    Traffic,
+}
+
+impl SocketSupport {
+    /// Most first: the order in which they are tried.
+    pub const ALL: [Self; 3] = [Self::Traffic, Self::Connects, Self::None];
+
+    /// What is missing, and what follows from it.
+    pub const fn shortfall(self) -> Option<&'static str> {
+        match self {
+            Self::Traffic => None,
+            Self::Connects => Some(
+                "sends and receives are not seen (Linux 6.3): connections that can't be decoded go unnoticed, and a peer's address is known only by its descriptor or where a process has one connection",
+            ),
+            Self::None => Some(
+                "sockets are not seen (Linux 5.15 with kernel types, BTF): connections that can't be decoded go unnoticed, and no peer's address is known",
+            ),
+        }
+    }
+}
+
 /// One line of `bpftok doctor`.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Finding {
