@@ -21,6 +21,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::capture::attach::Attacher;
 use crate::capture::discover::{Discovery, Target};
 use crate::capture::reader::{self, Channels, Executed, SharedLosses};
+use crate::capture::support::SocketSupport;
 use crate::capture::{loader, support};
 use crate::config::{Argv, Config};
 use crate::keeper::{CallLines, Keeper};
@@ -245,6 +246,7 @@ fn settings(config: &Config) -> pipeline::Settings {
 struct Watched {
     started_unix_ms: i64,
     kind: &'static str,
+    sockets: Option<SocketSupport>,
     targets: Vec<Target>,
     losses: SharedLosses,
 }
@@ -254,6 +256,7 @@ impl Watched {
         Self {
             started_unix_ms: jiff::Timestamp::now().as_millisecond(),
             kind: "",
+            sockets: None,
             targets: Vec::new(),
             losses: SharedLosses::default(),
         }
@@ -274,6 +277,12 @@ fn status_of(
                 support::FULL
             ));
         }
+        degraded.extend(
+            watched
+                .sockets
+                .and_then(SocketSupport::shortfall)
+                .map(str::to_owned),
+        );
         let mut status = AgentStatus {
             pid: std::process::id(),
             version: VERSION.to_owned(),
@@ -329,6 +338,7 @@ fn capture(
     let losses = {
         let mut watched = watched.lock().unwrap_or_else(PoisonError::into_inner);
         watched.kind = kind.as_str();
+        watched.sockets = Some(loaded.sockets);
         Arc::clone(&watched.losses)
     };
     let (executed, mut executed_in) = tokio::sync::mpsc::channel(WAITING_EXECS);
@@ -342,6 +352,7 @@ fn capture(
         reader::Maps {
             connections: loaded.connections,
             processes: loaded.ignored_processes,
+            sockets: loaded.sockets,
         },
         process::Reader::new(facts),
         reader::IgnoreList::new(&config.capture.ignore),

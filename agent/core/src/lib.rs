@@ -6,6 +6,7 @@
 //! | stage | takes | gives |
 //! |---|---|---|
 //! | [`event`] | ring records, facts about processes | [`event::Event`] |
+//! | [`socket`] | events | [`socket::Finding`]: which socket a connection uses, and which nobody reads |
 //! | [`connection`] | events | [`connection::Segment`]: ordered bytes of one direction, gaps, end |
 //! | [`http`] | segments | [`http::HttpEvent`]: heads and bodies of exchanges |
 //! | [`llm`] | HTTP events | [`llm::LlmCall`]: one finished LLM API call |
@@ -28,5 +29,6 @@ pub mod llm;
 pub mod pipeline;
 pub mod recording;
 pub mod session;
+pub mod socket;
 pub mod stats;
 pub mod tokens;

@@ -50,6 +50,22 @@ pub struct Stats {
     /// Requests over HTTP/2 whose head could not be read whole, because the connection was joined
     /// midway or bytes of it are missing.
     pub heads_unread: u64,
+    /// TCP sockets seen: those that carry TLS, where sends are seen.
+    pub sockets_connected: u64,
+    /// Sockets forgotten because of a limit.
+    pub sockets_evicted: u64,
+    /// Connections whose socket the kernel programs told.
+    pub bound_by_thread: u64,
+    /// Connections whose socket is known by its descriptor.
+    pub bound_by_descriptor: u64,
+    /// Connections whose socket is the only one of their process.
+    pub bound_as_only_socket: u64,
+    /// Sockets bound to no connection, and taken for that of one with the same host.
+    pub sockets_explained: u64,
+    /// Sockets whose plaintext was not seen, to whatever host.
+    pub sockets_unprobed: u64,
+    /// TLS handshakes that contradict themselves.
+    pub hellos_malformed: u64,
     /// Exchanges seen, LLM calls or not.
     pub exchanges: u64,
     /// Exchanges whose process is the server; the client's side is counted.

@@ -25,6 +25,7 @@ const PACKAGES: &[Package] = &[
             ("event", Only(&[])),
             ("stats", Only(&[])),
             ("recording", Only(&["event"])),
+            ("socket", Only(&["event", "stats"])),
             ("connection", Only(&["event", "stats"])),
             ("http", Only(&["connection", "event", "stats"])),
             ("llm", Only(&["event", "http", "stats"])),

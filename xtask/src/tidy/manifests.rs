@@ -24,7 +24,7 @@ const PACKAGES: [(&str, &str, &[&str]); 7] = [
 ];
 
 /// All that the core may depend on: nothing that opens a file or a socket, or asks a clock.
-const CORE_DEPENDENCIES: [&str; 13] = [
+const CORE_DEPENDENCIES: [&str; 14] = [
     "agent-common",
     "brotli",
     "bytes",

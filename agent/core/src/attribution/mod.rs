@@ -101,6 +101,11 @@ impl Attribution {
             | Event::ServerName { .. }
             | Event::Chunk { .. }
             | Event::Closed { .. }
+            | Event::Connected { .. }
+            | Event::Hello { .. }
+            | Event::Bound { .. }
+            | Event::Carried { .. }
+            | Event::SocketClosed { .. }
             | Event::Lost { .. } => {}
         }
     }

@@ -133,7 +133,13 @@ impl Connections {
                 stats.lost_records = stats.lost_records.saturating_add(*records);
                 stats.lost_bytes = stats.lost_bytes.saturating_add(*bytes);
             }
-            Event::Clock { .. } | Event::Process(_) => {}
+            Event::Clock { .. }
+            | Event::Process(_)
+            | Event::Connected { .. }
+            | Event::Hello { .. }
+            | Event::Bound { .. }
+            | Event::Carried { .. }
+            | Event::SocketClosed { .. } => {}
         }
     }
 

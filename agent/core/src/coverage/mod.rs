@@ -1,10 +1,15 @@
 //! How much of the observed LLM traffic was understood, minute by minute.
 //!
-//! *Takes* finished records, losses, and connections that cannot be read. *Gives* [`CoverageMinute`]s. *Remembers* the minutes that
-//! are not over. *Nonsense* does not reach it.
+//! *Takes* finished records, losses, and connections that cannot be read. *Gives*
+//! [`CoverageMinute`]s, and [`Callers`]: which processes talk to which hosts. *Remembers* the minutes
+//! that are not over, and the processes of the last hour. *Nonsense* does not reach it.
+
+mod callers;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+
+pub use callers::{Caller, Callers, Host, Seen};
 
 use crate::event::{ProcId, Process};
 use crate::llm::{Outcome, UsageSource};
@@ -21,6 +26,9 @@ pub enum CoverageOutcome {
     Truncated,
     /// Connections to a provider, by their handshake, that carry no HTTP that can be read.
     Undecodable,
+    /// Connections to a provider whose plaintext was not seen: the TLS library of their process is
+    /// not hooked. Their bytes are those that they carried, counted in the minute of their end.
+    Unprobed,
     /// Records that the kernel lost, of whatever connection.
     LostEvent,
 }
@@ -33,12 +41,13 @@ impl CoverageOutcome {
             Self::NoUsage => "no_usage",
             Self::Truncated => "truncated",
             Self::Undecodable => "undecodable",
+            Self::Unprobed => "unprobed",
             Self::LostEvent => "lost_event",
         }
     }
 }
 
-/// One minute of one process.
+/// One minute of one process, or a part of it: parts of one minute add up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CoverageMinute {
     /// Start of the minute, in milliseconds since the Unix epoch.
@@ -49,8 +58,8 @@ pub struct CoverageMinute {
     pub outcome: CoverageOutcome,
     /// How many calls, connections, or lost records.
     pub events: u64,
-    /// Bytes seen of the bodies of calls, or those of lost records; 0 for connections, whose bytes
-    /// are not copied any more.
+    /// Bytes seen of the bodies of calls, those of lost records, or what unprobed connections
+    /// carried; 0 for connections that cannot be decoded, whose bytes are not copied any more.
     pub bytes: u64,
 }
 
@@ -62,6 +71,7 @@ type Key = (i64, Option<ProcId>, CoverageOutcome);
 #[derive(Debug, Default)]
 pub(crate) struct Coverage {
     minutes: BTreeMap<Key, CoverageMinute>,
+    callers: Callers,
 }
 
 impl Coverage {
@@ -78,12 +88,55 @@ impl Coverage {
             (Outcome::Complete, _) => CoverageOutcome::NoUsage,
         };
         let bytes = record.call.observed_bytes;
+        if let Some(process) = &record.process {
+            let host = record.call.server_name.as_deref();
+            self.callers.note(ended_ms, process, host, outcome);
+        }
         self.add(ended_ms, record.process.clone(), outcome, 1, bytes);
     }
 
-    /// A connection to a provider cannot be read.
-    pub(crate) fn undecodable(&mut self, unix_ms: i64, process: Option<Arc<Process>>) {
-        self.add(unix_ms, process, CoverageOutcome::Undecodable, 1, 0);
+    /// A connection to a provider's host cannot be read.
+    pub(crate) fn undecodable(&mut self, unix_ms: i64, process: Option<Arc<Process>>, host: &str) {
+        let outcome = CoverageOutcome::Undecodable;
+        if let Some(process) = &process {
+            self.callers.note(unix_ms, process, Some(host), outcome);
+        }
+        self.add(unix_ms, process, outcome, 1, 0);
+    }
+
+    /// The plaintext of a connection to a provider's host is not seen. That is told at once, not at
+    /// the end of the minute: whoever looks at a report shall not take it for nothing.
+    pub(crate) fn unprobed(
+        &mut self,
+        unix_ms: i64,
+        process: Option<Arc<Process>>,
+        host: &str,
+        bytes: u64,
+    ) -> CoverageMinute {
+        let outcome = CoverageOutcome::Unprobed;
+        if let Some(process) = &process {
+            self.callers.note(unix_ms, process, Some(host), outcome);
+        }
+        minute(unix_ms, process, outcome, 1, bytes)
+    }
+
+    /// An unprobed connection has ended.
+    pub(crate) const fn unprobed_bytes(
+        unix_ms: i64,
+        process: Option<Arc<Process>>,
+        bytes: u64,
+    ) -> CoverageMinute {
+        minute(unix_ms, process, CoverageOutcome::Unprobed, 0, bytes)
+    }
+
+    /// The processes that talk to LLM hosts.
+    pub(crate) const fn callers(&self) -> &Callers {
+        &self.callers
+    }
+
+    /// Forgets the processes that were silent for long.
+    pub(crate) fn forget_callers(&mut self, now_unix_ms: i64) {
+        self.callers.forget_before(now_unix_ms);
     }
 
     /// The kernel lost records.
@@ -108,21 +161,32 @@ impl Coverage {
         events: u64,
         bytes: u64,
     ) {
-        let minute_unix_ms = unix_ms.div_euclid(MINUTE_MS) * MINUTE_MS;
+        let empty = minute(unix_ms, process, outcome, 0, 0);
         let key = (
-            minute_unix_ms,
-            process.as_ref().map(|process| process.id),
+            empty.minute_unix_ms,
+            empty.process.as_ref().map(|process| process.id),
             outcome,
         );
-        let minute = self.minutes.entry(key).or_insert(CoverageMinute {
-            minute_unix_ms,
-            process,
-            outcome,
-            events: 0,
-            bytes: 0,
-        });
+        let minute = self.minutes.entry(key).or_insert(empty);
         minute.events = minute.events.saturating_add(events);
         minute.bytes = minute.bytes.saturating_add(bytes);
+    }
+}
+
+/// The minute of a moment.
+const fn minute(
+    unix_ms: i64,
+    process: Option<Arc<Process>>,
+    outcome: CoverageOutcome,
+    events: u64,
+    bytes: u64,
+) -> CoverageMinute {
+    CoverageMinute {
+        minute_unix_ms: unix_ms.div_euclid(MINUTE_MS) * MINUTE_MS,
+        process,
+        outcome,
+        events,
+        bytes,
     }
 }
 

@@ -1,10 +1,12 @@
 //! Turns ring records into events: pure, and without trust in any length.
 
-use agent_common::record::{Exec, Opened, RecordHeader, kind};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use agent_common::record::{Connected, Exec, Opened, RecordHeader, Traffic, family, kind};
 use bytes::Bytes;
 use zerocopy::FromBytes as _;
 
-use super::{ConnId, Direction, Event, Plaintext, Timestamp};
+use super::{ConnId, Direction, Event, Handshake, Plaintext, SocketId, Timestamp};
 
 /// Why a ring record is no event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,8 +81,58 @@ pub fn decode(record: &[u8]) -> Result<Event, Malformed> {
             at,
             pid: header.pid,
         },
+        kind::CONNECTED => {
+            let (connected, _) =
+                Connected::read_from_prefix(payload).map_err(|_too_short| Malformed::Short)?;
+            Event::Connected {
+                at,
+                socket: SocketId(header.aux),
+                pid: header.pid,
+                comm: text(&connected.comm),
+                uid: connected.uid,
+                peer: peer(&connected),
+                fd: (connected.fd >= 0).then_some(connected.fd),
+            }
+        }
+        kind::HELLO => Event::Hello {
+            at,
+            socket: SocketId(header.aux),
+            pid: header.pid,
+            bytes: Handshake::new(Bytes::copy_from_slice(payload)),
+        },
+        kind::BOUND => Event::Bound {
+            at,
+            conn,
+            socket: SocketId(header.aux),
+        },
+        kind::CARRIED => Event::Carried {
+            at,
+            socket: SocketId(header.aux),
+        },
+        kind::SOCKET_CLOSED => {
+            let (traffic, _) =
+                Traffic::read_from_prefix(payload).map_err(|_too_short| Malformed::Short)?;
+            Event::SocketClosed {
+                at,
+                socket: SocketId(header.aux),
+                bytes: traffic.sent.saturating_add(traffic.received),
+            }
+        }
         other => return Err(Malformed::Kind(other)),
     })
+}
+
+/// Where a socket is connected to; an IPv4 address that is written as one of IPv6 is what it is.
+fn peer(connected: &Connected) -> Option<SocketAddr> {
+    let ip = match connected.family {
+        family::INET => {
+            let [a, b, c, d, ..] = connected.address;
+            IpAddr::V4(Ipv4Addr::new(a, b, c, d))
+        }
+        family::INET6 => IpAddr::V6(Ipv6Addr::from(connected.address)).to_canonical(),
+        _ => return None,
+    };
+    Some(SocketAddr::new(ip, connected.port))
 }
 
 /// Text up to the first zero, with anything that is no UTF-8 replaced and control characters
@@ -200,6 +252,94 @@ mod tests {
         );
     }
 
+    fn connected(family: u16, address: [u8; 16]) -> Result<Event, Malformed> {
+        let mut comm = [0; 16];
+        comm[..4].copy_from_slice(b"curl");
+        let connected = Connected {
+            comm,
+            address,
+            family,
+            port: 443,
+            fd: 6,
+            uid: 1000,
+            reserved: 0,
+        };
+        decode(&record(kind::CONNECTED, connected.as_bytes()))
+    }
+
+    #[test]
+    fn a_connected_socket_has_its_peer_s_address() {
+        let v4 = [127, 0, 0, 1, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9];
+        let v6: Ipv6Addr = "2001:db8::1".parse().unwrap();
+        let mapped: Ipv6Addr = "::ffff:127.0.0.1".parse().unwrap();
+        for (family, address, peer) in [
+            (family::INET, v4, Some("127.0.0.1:443")),
+            (family::INET6, v6.octets(), Some("[2001:db8::1]:443")),
+            (family::INET6, mapped.octets(), Some("127.0.0.1:443")),
+            (family::UNKNOWN, v4, None),
+            (99, v4, None),
+        ] {
+            assert_eq!(
+                connected(family, address),
+                Ok(Event::Connected {
+                    at: AT,
+                    socket: SocketId(13),
+                    pid: 10,
+                    comm: "curl".to_owned(),
+                    uid: 1000,
+                    peer: peer.map(|peer| peer.parse().unwrap()),
+                    fd: Some(6),
+                })
+            );
+        }
+    }
+
+    #[test]
+    fn the_life_of_a_socket_is_decoded_whole() {
+        let socket = SocketId(13);
+        let traffic = Traffic {
+            sent: 5,
+            received: u64::MAX,
+        };
+        for (kind, payload, event) in [
+            (
+                kind::HELLO,
+                &b"\x16\x03\x01"[..],
+                Event::Hello {
+                    at: AT,
+                    socket,
+                    pid: 10,
+                    bytes: Handshake::from(b"\x16\x03\x01".to_vec()),
+                },
+            ),
+            (
+                kind::BOUND,
+                &[],
+                Event::Bound {
+                    at: AT,
+                    conn: CONN,
+                    socket,
+                },
+            ),
+            (
+                kind::CARRIED,
+                traffic.as_bytes(),
+                Event::Carried { at: AT, socket },
+            ),
+            (
+                kind::SOCKET_CLOSED,
+                traffic.as_bytes(),
+                Event::SocketClosed {
+                    at: AT,
+                    socket,
+                    bytes: u64::MAX,
+                },
+            ),
+        ] {
+            assert_eq!(decode(&record(kind, payload)), Ok(event));
+        }
+    }
+
     #[test]
     fn control_characters_do_not_enter_with_a_name() {
         assert_eq!(
@@ -225,6 +365,14 @@ mod tests {
         );
         assert_eq!(
             decode(&record(kind::OPENED, &[0; 31])),
+            Err(Malformed::Short)
+        );
+        assert_eq!(
+            decode(&record(kind::CONNECTED, &[0; 47])),
+            Err(Malformed::Short)
+        );
+        assert_eq!(
+            decode(&record(kind::SOCKET_CLOSED, &[0; 15])),
             Err(Malformed::Short)
         );
         assert_eq!(decode(&record(99, &[])), Err(Malformed::Kind(99)));

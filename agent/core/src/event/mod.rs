@@ -3,6 +3,7 @@
 mod decode;
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::ops::{Add, Deref};
 use std::sync::Arc;
 use std::time::Duration;
@@ -72,6 +73,10 @@ pub struct ConnId {
     /// When the kernel programs first saw it.
     pub since: Timestamp,
 }
+
+/// One TCP socket that a process connected: a number that the kernel programs give once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SocketId(pub u64);
 
 /// A process, safe against the reuse of its pid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -168,6 +173,38 @@ impl fmt::Debug for Plaintext {
     }
 }
 
+/// The start of a TLS handshake as the client sent it. It goes over the wire in the clear, but its
+/// `Debug` output is its length all the same: it tells where somebody connects to.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Handshake(Bytes);
+
+impl Handshake {
+    /// Wraps observed bytes.
+    pub const fn new(bytes: Bytes) -> Self {
+        Self(bytes)
+    }
+}
+
+impl Deref for Handshake {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl From<Vec<u8>> for Handshake {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self(bytes.into())
+    }
+}
+
+impl fmt::Debug for Handshake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Handshake({} bytes)", self.0.len())
+    }
+}
+
 /// The only input of the line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
@@ -244,6 +281,60 @@ pub enum Event {
         /// Bytes read over its life, lost ones included.
         read: u64,
     },
+    /// A process connected a TCP socket. Where the kernel shows sends, only sockets that carry TLS
+    /// are told of, right before their [`Event::Hello`].
+    Connected {
+        /// When it was told.
+        at: Timestamp,
+        /// Socket.
+        socket: SocketId,
+        /// Process.
+        pid: u32,
+        /// Name of the calling thread.
+        comm: String,
+        /// Real user id.
+        uid: u32,
+        /// Address and port of the peer.
+        peer: Option<SocketAddr>,
+        /// Descriptor in that process.
+        fd: Option<i32>,
+    },
+    /// A socket begins a TLS handshake.
+    Hello {
+        /// When.
+        at: Timestamp,
+        /// Socket.
+        socket: SocketId,
+        /// Process.
+        pid: u32,
+        /// What the client sent first.
+        bytes: Handshake,
+    },
+    /// What a connection carries travels on this socket.
+    Bound {
+        /// When.
+        at: Timestamp,
+        /// Connection.
+        conn: ConnId,
+        /// Socket.
+        socket: SocketId,
+    },
+    /// A socket carried more than a handshake.
+    Carried {
+        /// When.
+        at: Timestamp,
+        /// Socket.
+        socket: SocketId,
+    },
+    /// A socket was closed.
+    SocketClosed {
+        /// When.
+        at: Timestamp,
+        /// Socket.
+        socket: SocketId,
+        /// Bytes sent and received since its handshake began, both together.
+        bytes: u64,
+    },
     /// The kernel lost records since the last such event; which connections are hit shows in
     /// their offsets.
     Lost {
@@ -270,6 +361,11 @@ impl Event {
             | Self::ServerName { at, .. }
             | Self::Chunk { at, .. }
             | Self::Closed { at, .. }
+            | Self::Connected { at, .. }
+            | Self::Hello { at, .. }
+            | Self::Bound { at, .. }
+            | Self::Carried { at, .. }
+            | Self::SocketClosed { at, .. }
             | Self::Lost { at, .. } => Some(*at),
         }
     }

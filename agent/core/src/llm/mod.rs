@@ -20,11 +20,21 @@ mod usage;
 pub use stage::{Limits, Llm};
 
 use crate::event::{ConnId, Timestamp};
-use crate::http::ExchangeId;
+use crate::http::{ExchangeId, RequestHead};
 
 /// Who answers, as far as the host tells; `other` for a host that is on no list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Provider(pub &'static str);
+
+/// The provider of a host; `None` if it is on no list.
+pub fn provider_of(host: &str) -> Option<Provider> {
+    Some(recognize::provider(host)).filter(|provider| *provider != recognize::OTHER)
+}
+
+/// The host that a request names.
+pub fn host_of(head: &RequestHead) -> Option<String> {
+    head.headers.first("host").and_then(recognize::host_name)
+}
 
 /// The API that was called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -231,7 +241,7 @@ pub struct LlmCall {
     pub provider: Provider,
     /// API.
     pub endpoint: Endpoint,
-    /// Host name: of the handshake, else of the request.
+    /// Host name: of the handshake, else of the request, else the peer's address.
     pub server_name: Option<String>,
     /// Model as requested; at most 256 bytes.
     pub model_requested: Option<String>,
@@ -280,5 +290,7 @@ pub enum LlmEvent {
         at: Timestamp,
         /// Connection.
         conn: ConnId,
+        /// The provider's host.
+        host: String,
     },
 }

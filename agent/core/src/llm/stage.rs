@@ -1,6 +1,7 @@
 //! The stage: which exchanges are open as calls, and which connections are worth reading.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use super::call::{Ending, OpenCall};
@@ -68,6 +69,7 @@ pub struct Llm {
 #[derive(Default)]
 struct Connection {
     server_name: Option<String>,
+    peer: Option<IpAddr>,
     /// True once its host turned out to be a provider's.
     is_provider: bool,
     is_ignored: bool,
@@ -77,6 +79,15 @@ struct Connection {
     foreign_open: Vec<u64>,
     /// Body bytes since the last request of these began.
     foreign_bytes: u64,
+}
+
+impl Connection {
+    /// The name of its handshake, as a call has it.
+    fn late_name(&self) -> Option<String> {
+        self.server_name
+            .as_deref()
+            .and_then(|name| printable(name, 255))
+    }
 }
 
 impl Llm {
@@ -162,8 +173,11 @@ impl Llm {
                     .connections
                     .get(&conn)
                     .and_then(|connection| connection.server_name.as_deref());
-                if name.is_some_and(|name| recognize::provider(name) != recognize::OTHER) {
-                    out.push(LlmEvent::Undecodable { at, conn });
+                if let Some(host) = name
+                    && recognize::provider(host) != recognize::OTHER
+                {
+                    let host = host.to_owned();
+                    out.push(LlmEvent::Undecodable { at, conn, host });
                 }
                 self.ignore(conn, stats, out);
             }
@@ -172,6 +186,11 @@ impl Llm {
                 self.connections.remove(&conn);
             }
         }
+    }
+
+    /// Where a connection goes to; it names the host of calls that have no other name.
+    pub fn peer(&mut self, conn: ConnId, address: IpAddr) {
+        self.connection(conn).peer = Some(address);
     }
 
     /// Gives up the calls that have been silent for too long.
@@ -272,6 +291,7 @@ impl Llm {
             .server_name
             .clone()
             .or(host)
+            .or_else(|| connection.peer.map(|address| address.to_string()))
             .and_then(|name| printable(&name, 255));
         if self.calls.len() >= self.limits.open_calls {
             self.evict(at, stats, out);
@@ -313,8 +333,16 @@ impl Llm {
         self.held_bytes = self.held_bytes.saturating_sub(call.held_bytes());
         let is_headless = call.is_headless();
         let connection = self.connections.get_mut(&id.conn);
-        if let Some(call) = call.finish(at, ending, stats) {
+        if let Some(mut call) = call.finish(at, ending, stats) {
             stats.calls += 1;
+            // The socket of a connection, and with it the name of its handshake, may be known only
+            // after the request.
+            if let Some(name) = connection.as_deref().and_then(Connection::late_name) {
+                if call.provider == recognize::OTHER {
+                    call.provider = recognize::provider(&name);
+                }
+                call.server_name = Some(name);
+            }
             out.push(LlmEvent::Call(Box::new(call)));
             if let Some(connection) = connection {
                 connection.foreign = 0;

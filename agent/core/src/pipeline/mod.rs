@@ -5,11 +5,12 @@ use std::collections::VecDeque;
 use crate::attribution::{self, Attribution};
 use crate::connection::{self, Connections, Segment};
 use crate::coverage::Coverage;
-pub use crate::coverage::{CoverageMinute, CoverageOutcome};
+pub use crate::coverage::{Caller, Callers, CoverageMinute, CoverageOutcome};
 use crate::event::{ConnId, Event, ProcId, Timestamp};
-use crate::http::{self, Http, HttpEvent};
+use crate::http::{self, Http, HttpEvent, Role};
 use crate::llm::{self, Llm, LlmCall, LlmEvent};
 use crate::session::{self, Sessions, UsageRecord};
+use crate::socket::{self, Finding, Sockets};
 use crate::stats::Stats;
 use crate::tokens::Tokens;
 
@@ -35,6 +36,8 @@ pub enum Output {
 /// The settings of all stages.
 #[derive(Clone, Debug, Default)]
 pub struct Settings {
+    /// Limits of the stage of sockets.
+    pub socket: socket::Limits,
     /// Limits of the connection stage.
     pub connection: connection::Limits,
     /// Limits of the HTTP stage.
@@ -50,6 +53,7 @@ pub struct Settings {
 /// The whole line. After each [`Pipeline::handle`] the caller takes all outputs before it gives
 /// the next event.
 pub struct Pipeline {
+    sockets: Sockets,
     connections: Connections,
     http: Http,
     llm: Llm,
@@ -59,6 +63,7 @@ pub struct Pipeline {
     coverage: Coverage,
     stats: Stats,
     outputs: VecDeque<Output>,
+    findings: Vec<Finding>,
     segments: Vec<Segment>,
     messages: Vec<HttpEvent>,
     calls: Vec<LlmEvent>,
@@ -68,6 +73,7 @@ impl Pipeline {
     /// A line without any state.
     pub fn new(settings: Settings) -> Self {
         Self {
+            sockets: Sockets::new(settings.socket),
             connections: Connections::new(settings.connection),
             http: Http::new(settings.http),
             llm: Llm::new(settings.llm),
@@ -77,6 +83,7 @@ impl Pipeline {
             coverage: Coverage::default(),
             stats: Stats::default(),
             outputs: VecDeque::new(),
+            findings: Vec::new(),
             segments: Vec::new(),
             messages: Vec::new(),
             calls: Vec::new(),
@@ -88,6 +95,8 @@ impl Pipeline {
         self.stats.records += 1;
         self.attribution.learn(event);
         self.sessions.learn(event);
+        self.sockets
+            .handle(event, &mut self.stats, &mut self.findings);
         self.connections
             .handle(event, &mut self.stats, &mut self.segments);
         self.advance();
@@ -111,7 +120,12 @@ impl Pipeline {
             | Event::Opened { .. }
             | Event::ServerName { .. }
             | Event::Chunk { .. }
-            | Event::Closed { .. } => {}
+            | Event::Closed { .. }
+            | Event::Connected { .. }
+            | Event::Hello { .. }
+            | Event::Bound { .. }
+            | Event::Carried { .. }
+            | Event::SocketClosed { .. } => {}
         }
     }
 
@@ -122,6 +136,8 @@ impl Pipeline {
 
     /// Lets time pass: what waited for too long is given up, and finished minutes leave.
     pub fn expire(&mut self, now: Timestamp) {
+        self.sockets
+            .expire(now, &mut self.stats, &mut self.findings);
         self.connections
             .expire(now, &mut self.stats, &mut self.segments);
         self.advance();
@@ -132,6 +148,7 @@ impl Pipeline {
         self.sessions.expire(now);
         self.stats.held_bytes = self.held_bytes() as u64;
         let unix_ms = self.sessions.unix_ms(now);
+        self.coverage.forget_callers(unix_ms);
         self.outputs
             .extend(self.coverage.finished_before(unix_ms).map(Output::Coverage));
     }
@@ -139,6 +156,7 @@ impl Pipeline {
     /// When [`Pipeline::expire`] next has something to do.
     pub fn deadline(&self) -> Option<Timestamp> {
         [
+            self.sockets.deadline(),
             self.connections.deadline(),
             self.http.deadline(),
             self.llm.deadline(),
@@ -150,6 +168,9 @@ impl Pipeline {
 
     /// The agent stops: everything that is open ends now.
     pub fn finish(&mut self, now: Timestamp) {
+        self.sockets
+            .finish(now, &mut self.stats, &mut self.findings);
+        self.advance();
         self.connections
             .finish(now, &mut self.stats, &mut self.segments);
         self.advance();
@@ -174,6 +195,11 @@ impl Pipeline {
             .saturating_add(self.llm.held_bytes())
     }
 
+    /// The processes that talked to LLM hosts within the last hour.
+    pub const fn callers(&self) -> &Callers {
+        self.coverage.callers()
+    }
+
     /// Counters since start.
     pub const fn stats(&self) -> &Stats {
         &self.stats
@@ -181,26 +207,102 @@ impl Pipeline {
 
     /// Moves what the stages hold to the end of the line.
     fn advance(&mut self) {
-        for segment in self.segments.drain(..) {
-            self.http
-                .handle(segment, &mut self.stats, &mut self.messages);
-        }
-        for message in self.messages.drain(..) {
-            self.llm.handle(message, &mut self.stats, &mut self.calls);
-        }
-        for event in std::mem::take(&mut self.calls) {
-            match event {
-                LlmEvent::Call(call) => self.store(*call),
-                LlmEvent::Ignore { conn } => {
-                    self.connections.ignore(conn);
-                    self.outputs.push_back(Output::Ignore(conn));
-                }
-                LlmEvent::Undecodable { at, conn } => {
-                    let process = self.attribution.process_at(conn.pid, at);
-                    self.coverage
-                        .undecodable(self.sessions.unix_ms(at), process);
-                }
+        loop {
+            for finding in std::mem::take(&mut self.findings) {
+                self.learn(finding);
             }
+            for segment in self.segments.drain(..) {
+                self.http
+                    .handle(segment, &mut self.stats, &mut self.messages);
+            }
+            for message in self.messages.drain(..) {
+                if let HttpEvent::Request {
+                    at,
+                    id,
+                    role: Role::Client,
+                    head,
+                } = &message
+                {
+                    let host = llm::host_of(head);
+                    self.sockets.request(
+                        *at,
+                        id.conn,
+                        host.as_deref(),
+                        &mut self.stats,
+                        &mut self.findings,
+                    );
+                }
+                self.llm.handle(message, &mut self.stats, &mut self.calls);
+            }
+            for event in std::mem::take(&mut self.calls) {
+                self.conclude(event);
+            }
+            if self.findings.is_empty() {
+                return;
+            }
+        }
+    }
+
+    fn conclude(&mut self, event: LlmEvent) {
+        match event {
+            LlmEvent::Call(call) => self.store(*call),
+            LlmEvent::Ignore { conn } => {
+                self.connections.ignore(conn);
+                self.outputs.push_back(Output::Ignore(conn));
+            }
+            LlmEvent::Undecodable { at, conn, host } => {
+                let process = self.attribution.process_at(conn.pid, at);
+                self.coverage
+                    .undecodable(self.sessions.unix_ms(at), process, &host);
+            }
+        }
+    }
+
+    /// Tells the stages what was found out about connections and sockets.
+    fn learn(&mut self, finding: Finding) {
+        match finding {
+            Finding::Named { at, conn, name } => {
+                let event = Event::ServerName { at, conn, name };
+                self.connections
+                    .handle(&event, &mut self.stats, &mut self.segments);
+            }
+            Finding::Peer { conn, peer, .. } => self.llm.peer(conn, peer.ip()),
+            Finding::Ended { at, conn } => {
+                // What its object moved in all is not known: nothing is taken for missing.
+                let event = Event::Closed {
+                    at,
+                    conn,
+                    written: 0,
+                    read: 0,
+                };
+                self.connections
+                    .handle(&event, &mut self.stats, &mut self.segments);
+            }
+            Finding::Unprobed {
+                at,
+                since,
+                pid,
+                host,
+                bytes,
+            } if llm::provider_of(&host).is_some() => {
+                let process = self.attribution.process_at(pid, since);
+                let unix_ms = self.sessions.unix_ms(at);
+                let minute = self.coverage.unprobed(unix_ms, process, &host, bytes);
+                self.outputs.push_back(Output::Coverage(minute));
+            }
+            Finding::UnprobedBytes {
+                at,
+                since,
+                pid,
+                host,
+                bytes,
+            } if llm::provider_of(&host).is_some() => {
+                let process = self.attribution.process_at(pid, since);
+                let minute = Coverage::unprobed_bytes(self.sessions.unix_ms(at), process, bytes);
+                self.outputs.push_back(Output::Coverage(minute));
+            }
+            // Whom else programs talk to is nobody's business here.
+            Finding::Unprobed { .. } | Finding::UnprobedBytes { .. } => {}
         }
     }
 

@@ -2,8 +2,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::*;
-use crate::event::{Direction, FactSource, Plaintext, Process};
-use crate::llm::CountedText;
+use crate::event::{Direction, FactSource, Handshake, Plaintext, Process, SocketId};
+use crate::llm::{CountedText, Outcome};
+use crate::socket::tests::client_hello;
 
 const MIB: usize = 1 << 20;
 
@@ -78,6 +79,22 @@ impl Run {
     fn outputs(&mut self) -> Vec<Output> {
         std::iter::from_fn(|| self.line.poll_output()).collect()
     }
+}
+
+fn process(pid: u32, start_ticks: u64) -> Arc<Process> {
+    Arc::new(Process {
+        id: ProcId { pid, start_ticks },
+        ancestors: Vec::new(),
+        exe: None,
+        comm: "peer".to_owned(),
+        argv0: None,
+        uid: 0,
+        user_name: None,
+        cwd: None,
+        cgroup: None,
+        started_ns: start_ticks * 10_000_000,
+        source: FactSource::Proc,
+    })
 }
 
 fn request(path: &str, length: usize) -> String {
@@ -157,22 +174,7 @@ fn a_thousand_slow_drips_are_held_cheaply_and_age_out() {
 
 #[test]
 fn coverage_counts_the_bytes_of_calls_and_what_cannot_be_read() {
-    let process = Arc::new(Process {
-        id: ProcId {
-            pid: 7,
-            start_ticks: 1,
-        },
-        ancestors: Vec::new(),
-        exe: None,
-        comm: "peer".to_owned(),
-        argv0: None,
-        uid: 0,
-        user_name: None,
-        cwd: None,
-        cgroup: None,
-        started_ns: 0,
-        source: FactSource::Proc,
-    });
+    let process = process(7, 1);
     let mut run = Run::new();
     run.line.handle(&Event::Process(Arc::clone(&process)));
     let body = r#"{"messages":[]}"#;
@@ -229,5 +231,167 @@ fn coverage_counts_the_bytes_of_calls_and_what_cannot_be_read() {
             minute(0, process, CoverageOutcome::Truncated, 1, body.len() + 20),
             minute(1, None, CoverageOutcome::LostEvent, 2, 30),
         ]
+    );
+}
+
+/// Process 7 connects a socket and shakes hands.
+fn socket(run: &mut Run, number: u64, name: &str) {
+    let socket = SocketId(number);
+    run.line.handle(&Event::Connected {
+        at: run.now,
+        socket,
+        pid: 7,
+        comm: "peer".to_owned(),
+        uid: 0,
+        peer: "192.0.2.7:443".parse().ok(),
+        fd: Some(3),
+    });
+    run.line.handle(&Event::Hello {
+        at: run.now,
+        socket,
+        pid: 7,
+        bytes: Handshake::from(client_hello(name, &["http/1.1"], 0)),
+    });
+}
+
+fn bind(run: &mut Run, number: u64) {
+    run.line.handle(&Event::Bound {
+        at: run.now,
+        conn: conn(7),
+        socket: SocketId(number),
+    });
+}
+
+const BODY: &str = r#"{"messages":[]}"#;
+const REPLY: &str = r#"{"choices":[],"usage":{"prompt_tokens":9,"completion_tokens":1}}"#;
+
+fn reply(run: &mut Run) {
+    run.read("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n");
+    run.read(format!("Content-Length: {}\r\n\r\n{REPLY}", REPLY.len()));
+}
+
+/// The host and the provider of the only call.
+fn host_of_the_call(run: &mut Run) -> (Option<String>, &'static str) {
+    let outputs = run.outputs();
+    let [Output::Usage(record)] = outputs.as_slice() else {
+        panic!("one call, not {outputs:?}");
+    };
+    (record.call.server_name.clone(), record.call.provider.0)
+}
+
+#[test]
+fn a_call_has_the_name_of_its_socket_s_handshake_even_if_that_is_known_late() {
+    let head = format!(
+        "POST /v1/chat/completions HTTP/1.1\r\nHost: proxy\r\nContent-Length: {}\r\n\r\n{BODY}",
+        BODY.len()
+    );
+    let expected = (Some("api.openai.com".to_owned()), "openai");
+    let mut early = Run::new();
+    socket(&mut early, 1, "api.openai.com");
+    bind(&mut early, 1);
+    early.write(&head);
+    reply(&mut early);
+    assert_eq!(host_of_the_call(&mut early), expected);
+
+    let mut late = Run::new();
+    socket(&mut late, 1, "api.openai.com");
+    late.write(&head);
+    bind(&mut late, 1);
+    reply(&mut late);
+    assert_eq!(host_of_the_call(&mut late), expected);
+}
+
+#[test]
+fn a_call_without_any_name_has_the_address_of_its_peer() {
+    let mut run = Run::new();
+    socket(&mut run, 1, "");
+    bind(&mut run, 1);
+    run.write(format!(
+        "POST /v1/chat/completions HTTP/1.0\r\nContent-Length: {}\r\n\r\n{BODY}",
+        BODY.len()
+    ));
+    reply(&mut run);
+    assert_eq!(
+        host_of_the_call(&mut run),
+        (Some("192.0.2.7".to_owned()), "other")
+    );
+}
+
+#[test]
+fn a_call_ends_when_its_socket_is_closed_though_its_object_is_not_freed() {
+    let mut run = Run::new();
+    socket(&mut run, 1, "api.openai.com");
+    bind(&mut run, 1);
+    run.write(request("/v1/chat/completions", BODY.len()));
+    run.write(BODY);
+    run.read("HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{");
+    run.line.handle(&Event::SocketClosed {
+        at: run.now,
+        socket: SocketId(1),
+        bytes: 1,
+    });
+    assert_eq!(run.outputs(), []);
+    run.line.expire(run.now + Duration::from_secs(5));
+    let outputs = run.outputs();
+    let [Output::Usage(record)] = outputs.as_slice() else {
+        panic!("one call, not {outputs:?}");
+    };
+    assert_ne!(record.call.outcome, Outcome::Complete);
+    assert_eq!(run.line.stats().connections_open, 0);
+    assert_eq!(run.line.stats().gap_bytes, 0);
+}
+
+#[test]
+fn tls_to_a_provider_that_nobody_reads_is_told_at_once_and_to_others_never() {
+    let mut run = Run::new();
+    let first = process(7, 1);
+    run.line.handle(&Event::Process(Arc::clone(&first)));
+    for (number, name) in [
+        (1, "api.openai.com"),
+        (2, "registry.example"),
+        (3, "API.Anthropic.com"),
+    ] {
+        socket(&mut run, number, name);
+        run.line.handle(&Event::Carried {
+            at: run.now,
+            socket: SocketId(number),
+        });
+    }
+    run.line.handle(&Event::SocketClosed {
+        at: run.now,
+        socket: SocketId(1),
+        bytes: 4_711,
+    });
+    run.line.handle(&Event::Exit {
+        at: run.now,
+        pid: 7,
+    });
+    // Another process gets the id before anything is decided.
+    run.line.handle(&Event::Process(process(7, 150)));
+    run.line.expire(run.now + Duration::from_secs(2));
+    let unprobed = |bytes| {
+        Output::Coverage(CoverageMinute {
+            minute_unix_ms: 0,
+            process: Some(Arc::clone(&first)),
+            outcome: CoverageOutcome::Unprobed,
+            events: 1,
+            bytes,
+        })
+    };
+    let outputs = run.outputs();
+    assert_eq!(outputs.get(1..), Some(&[unprobed(4_711), unprobed(0)][..]));
+    assert_eq!(run.line.stats().sockets_unprobed, 3);
+    let callers: Vec<&Caller> = run.line.callers().iter().collect();
+    let [caller] = callers.as_slice() else {
+        panic!("one process, not {callers:?}");
+    };
+    let hosts: Vec<_> = caller
+        .hosts
+        .iter()
+        .map(|host| (host.name.as_deref(), host.seen.unprobed_connections))
+        .collect();
+    assert_eq!(
+        hosts,
+        [(Some("api.openai.com"), 1), (Some("api.anthropic.com"), 1)]
     );
 }

@@ -204,6 +204,7 @@ fn only_what_goes_to_a_provider_by_its_handshake_is_undecodable() {
     let undecodable = LlmEvent::Undecodable {
         at: at(2),
         conn: CONN,
+        host: "api.anthropic.com".to_owned(),
     };
     let ignore = LlmEvent::Ignore { conn: CONN };
     let (out, _) = run(vec![server_name("api.anthropic.com"), dismissed.clone()]);

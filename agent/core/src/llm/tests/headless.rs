@@ -10,6 +10,7 @@ fn headless(talk: &Talk) -> Vec<HttpEvent> {
             *head = RequestHead {
                 method: String::new(),
                 path: String::new(),
+                model: None,
                 headers: Headers::default(),
             };
         } else if let HttpEvent::Response { head, .. } = event {
