@@ -62,7 +62,18 @@ pub(super) struct Pending {
     pub(super) plan: Plan,
     pub(super) reply: Reply,
     served: Served,
-    is_recorded: bool,
+    progress: Progress,
+}
+
+/// How far an answer has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Progress {
+    /// Its end is not written yet.
+    Going,
+    /// Its end is being written, and it is recorded.
+    Ending,
+    /// Its end is written: what happens from now on is none of the call's.
+    Over,
 }
 
 impl Shared {
@@ -166,7 +177,7 @@ impl Shared {
             plan: *plan,
             reply: answer.reply,
             served,
-            is_recorded: false,
+            progress: Progress::Going,
         }
     }
 
@@ -201,13 +212,18 @@ impl Pending {
 
     /// Records the call before the client can know its end, so that no reader comes too early.
     pub(super) fn ends(&mut self, shared: &Shared) -> anyhow::Result<()> {
-        self.is_recorded = true;
+        self.progress = Progress::Ending;
         shared.records.serve(self.served.clone())
     }
 
+    /// Notes that the end of the answer is written.
+    pub(super) const fn is_written(&mut self) {
+        self.progress = Progress::Over;
+    }
+
     /// Records that the client hung up, unless it had everything before that.
-    pub(super) fn breaks(self, at_the_end: bool, shared: &Shared) -> anyhow::Result<()> {
-        if self.is_recorded && !at_the_end {
+    pub(super) fn breaks(self, shared: &Shared) -> anyhow::Result<()> {
+        if self.progress == Progress::Over {
             return Ok(());
         }
         // Their streams tell the input first.

@@ -70,8 +70,11 @@ async fn serve<S: AsyncWrite + Unpin>(
             pending.ends(shared)?;
         }
         if let Err(error) = write(stream, &piece.bytes).await {
-            pending.breaks(index == script.terminal, shared)?;
+            pending.breaks(shared)?;
             return Err(error);
+        }
+        if index == script.terminal {
+            pending.is_written();
         }
     }
     Ok(())

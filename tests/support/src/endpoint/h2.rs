@@ -146,7 +146,7 @@ async fn serve(
     let mut body = match respond.send_response(head(pending.reply.status, script)?, false) {
         Ok(body) => body,
         Err(error) => {
-            pending.breaks(false, shared)?;
+            pending.breaks(shared)?;
             return Err(error.into());
         }
     };
@@ -163,8 +163,11 @@ async fn serve(
         }
         let is_end = ends_with_data && index + 1 == count;
         if let Err(error) = send(&mut body, &piece.bytes, is_end).await {
-            pending.breaks(index == script.terminal, shared)?;
+            pending.breaks(shared)?;
             return Err(error);
+        }
+        if index == script.terminal {
+            pending.is_written();
         }
     }
     if script.drops {

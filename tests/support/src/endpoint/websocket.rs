@@ -192,7 +192,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<'_, S> {
                 pending.ends(self.shared)?;
             }
             if let Err(error) = self.frames.send(part).await {
-                pending.breaks(index == last, self.shared)?;
+                pending.breaks(self.shared)?;
                 return Err(error);
             }
         }
