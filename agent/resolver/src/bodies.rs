@@ -20,6 +20,7 @@ const TRIES: usize = 3;
 /// Functions with error calls, and the code they are in.
 pub(crate) struct Bodies {
     text: Text,
+    texts: Vec<u64>,
     loads: Vec<u64>,
     pub(crate) bodies: BTreeMap<u64, Body>,
 }
@@ -62,9 +63,18 @@ impl Bodies {
         }
         Ok(Some(Self {
             text,
+            texts: texts.to_vec(),
             loads,
             bodies,
         }))
+    }
+
+    /// How many loads of the texts are on paths through `body`.
+    pub(crate) fn loads_in(&self, body: &Body) -> usize {
+        self.loads
+            .iter()
+            .filter(|load| body.ends.contains(load))
+            .count()
     }
 
     /// Checks what must hold before `function` may be probed at the start of `body`, and says how
@@ -74,6 +84,15 @@ impl Bodies {
             .text
             .witness(body.start)
             .ok_or(Refusal::Unconfirmed(function))?;
+        // Bytes that look like a call may point into a function, behind what looks like an end.
+        let before = self.text.function_before(body.start.saturating_sub(1));
+        let is_inside = before.is_some_and(|(before, _)| {
+            let before = walk(&self.text, before, &self.texts);
+            before.runs_into.contains(&body.start)
+        });
+        if is_inside && !witness.unwind {
+            return Err(Refusal::Unconfirmed(function));
+        }
         let confidence = match (witness.unwind, witness.callers) {
             (true, 1..) => Confidence::High,
             (true, 0) | (false, 1..) => Confidence::Fair,

@@ -92,7 +92,11 @@ pub(crate) fn select(bodies: &Bodies, file: u64) -> Result<(Vec<Found>, Confiden
         .collect();
     let read_body = only(&takers, bodies, Function::Read)?;
     expect_errors(&errors, read_body, &[peek], Function::Read)?;
-    if !read_body.calls.contains(&impl_body.start) {
+    // With two calls of the one error, two functions would have been taken for one.
+    let is_one = errors
+        .get(&read_body.start)
+        .is_some_and(|errors| errors.len() == bodies.loads_in(read_body));
+    if !is_one || !read_body.calls.contains(&impl_body.start) {
         return Err(Refusal::WrongSites(Function::Read));
     }
     let read_confidence = bodies.confirm(read_body, Function::Read)?;

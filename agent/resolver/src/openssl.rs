@@ -58,12 +58,19 @@ pub(crate) fn select(
             .filter(|(_, raised)| !raised.is_empty())
             .collect()
     };
+    // A function that has errors of another one has it inlined, or is damaged.
+    let is_pure = |body: &Body, name: Name| {
+        body.sites.iter().all(|site| {
+            names.binary_search(&(site.text, name)).is_ok()
+                || !names.iter().any(|(text, _)| *text == site.text)
+        })
+    };
 
     let (read, errors) = only(owners(Name::ReadInternal), Function::ReadEx)?;
-    if !errors
+    let is_right = errors
         .into_iter()
-        .eq([UNINITIALIZED, SHOULD_NOT_HAVE_BEEN_CALLED])
-    {
+        .eq([UNINITIALIZED, SHOULD_NOT_HAVE_BEEN_CALLED]);
+    if !is_right || !is_pure(read, Name::ReadInternal) {
         return Err(Refusal::WrongSites(Function::ReadEx));
     }
     expect_callers(&owners(Name::Read), read, Function::ReadEx)?;
@@ -79,7 +86,7 @@ pub(crate) fn select(
     let expected = expected
         .into_iter()
         .filter(|reason| has_flags || *reason != UNSUPPORTED_WRITE_FLAG);
-    if !errors.into_iter().eq(expected) {
+    if !errors.into_iter().eq(expected) || !is_pure(write, Name::WriteInternal) {
         return Err(Refusal::WrongSites(Function::WriteEx));
     }
     expect_callers(&owners(Name::Write), write, Function::WriteEx)?;
@@ -118,7 +125,8 @@ pub(crate) fn select(
         let owners = owners(name);
         let is_clear = function == Function::SetFd || owners.len() == 1;
         for (body, raised) in owners {
-            if is_clear && raised.contains(&reason) && bodies.confirm(body, function).is_ok() {
+            let is_clear = is_clear && raised.contains(&reason) && is_pure(body, name);
+            if is_clear && bodies.confirm(body, function).is_ok() {
                 functions.push(Found {
                     function,
                     address: body.start,

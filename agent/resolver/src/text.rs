@@ -104,8 +104,8 @@ impl Text {
             Arch::X86_64 => {
                 address.is_multiple_of(16)
                     && address
-                        .checked_sub(5)
-                        .is_some_and(|from| self.bytes(from).first_chunk::<5>().is_some_and(is_end))
+                        .checked_sub(END_BYTES as u64)
+                        .is_some_and(|from| self.bytes(from).first_chunk().is_some_and(is_end))
             }
             Arch::Aarch64 => {
                 address.is_multiple_of(4)
@@ -185,11 +185,23 @@ fn around(image: &Image, loads: &[u64]) -> Vec<Range<u64>> {
     ranges
 }
 
-/// Whether the five bytes in front of a function end another one, or are padding: `int3`, `ret`,
-/// `nop` in its forms, `ud2`, and jumps and calls that do not return.
-const fn is_end(bytes: &[u8; 5]) -> bool {
+/// Bytes in front of a function that say how the code before it ended.
+const END_BYTES: usize = 9;
+
+/// Whether these bytes end another function, or are padding: a trap, a return, a `nop` in one of
+/// the forms that assemblers use (Intel SDM, NOP, table 4-12), or a jump or call that does not
+/// return.
+const fn is_end(bytes: &[u8; END_BYTES]) -> bool {
     matches!(
         bytes,
-        [.., 0xcc | 0xc3 | 0x90 | 0x00] | [.., 0x0f, 0x0b] | [.., 0xeb, _] | [0xe9 | 0xe8, ..]
+        [.., 0xcc | 0xc3 | 0x90]
+            | [.., 0x0f, 0x0b]
+            | [.., 0xeb, _]
+            | [.., 0xe9 | 0xe8, _, _, _, _]
+            | [.., 0x0f, 0x1f, 0x00]
+            | [.., 0x0f, 0x1f, 0x40, 0x00]
+            | [.., 0x0f, 0x1f, 0x44, 0x00, 0x00]
+            | [.., 0x0f, 0x1f, 0x80, 0x00, 0x00, 0x00, 0x00]
+            | [.., 0x0f, 0x1f, 0x84, 0x00, 0x00, 0x00, 0x00, 0x00]
     )
 }

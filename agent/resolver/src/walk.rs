@@ -41,6 +41,8 @@ pub(crate) struct Body {
     pub(crate) ends: BTreeSet<u64>,
     /// Whether it writes to memory outside of its own frame.
     pub(crate) stores: bool,
+    /// Where it goes on into what looks like another function, without a call that might not return.
+    pub(crate) runs_into: BTreeSet<u64>,
     /// Whether all paths were followed to their ends.
     pub(crate) is_complete: bool,
 }
@@ -206,6 +208,9 @@ impl Walk<'_> {
             }
             // Behind a call that does not return another function may begin.
             if next != self.body.start && self.text.witness(next).is_some() {
+                if !matches!(instruction.flow, Flow::Call(_)) {
+                    self.body.runs_into.insert(next);
+                }
                 return;
             }
             path.at = next;

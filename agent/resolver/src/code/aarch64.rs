@@ -12,7 +12,8 @@ pub(super) fn decode(bytes: &[u8], address: u64) -> Option<Instruction> {
     }
     // What no version of the architecture has, but UDF, which compilers use as a trap and as
     // padding.
-    if word >> 25 & 0b1111 == 0 && word >> 16 != 0 {
+    let is_trap = word >> 16 == 0;
+    if matches!(word >> 25 & 0b1111, 0b0000 | 0b0001 | 0b0011) && !is_trap {
         return None;
     }
     let (effect, writes) = effect_and_writes(word, address);
@@ -335,7 +336,9 @@ mod tests {
         assert_eq!(only(0xd420_0020).flow, Flow::Away);
         assert_eq!(only(0xd503_201f).flow, Flow::Next);
         assert_eq!(only(0).flow, Flow::Away);
-        assert_eq!(decode(&[0, 0, 1, 0], 0x1000), None);
+        for none in [0x0001_0000, 0xc65f_03c0, 0x0200_0000_u32] {
+            assert_eq!(decode(&none.to_le_bytes(), 0x1000), None, "{none:#x}");
+        }
         assert_eq!(decode(&0xd503_201f_u32.to_le_bytes(), 0x1001), None);
     }
 
