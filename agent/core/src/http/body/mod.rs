@@ -266,11 +266,13 @@ impl Content {
         match self.0 {
             State::Identity => BodyEnd::Complete,
             State::Spent(end) => end,
-            State::Unsaid { first, .. } => {
-                if !first.is_empty() {
-                    each(first.into());
+            State::Unsaid { first, memory } => {
+                if first.is_empty() {
+                    return BodyEnd::Complete;
                 }
-                BodyEnd::Complete
+                let mut content = Self::new(Coding::of_body(&first), &memory);
+                content.push(first.into(), &mut *each);
+                content.complete(each)
             }
             State::Coded(mut decoder) => {
                 let mut decoded = Vec::new();

@@ -311,4 +311,9 @@ fn a_coding_that_was_not_said_is_told_by_the_first_bytes() {
             (short.to_vec(), BodyEnd::Complete)
         );
     }
+    let nothing = coded(Coding::Brotli, b"");
+    assert_eq!(
+        decode(Coding::Unsaid, &[&nothing]),
+        (Vec::new(), BodyEnd::Complete)
+    );
 }

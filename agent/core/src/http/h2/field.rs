@@ -109,9 +109,10 @@ impl Fields {
         self.size > LIST_BYTES
     }
 
-    /// Whether it may be a head, and is no trailer section, which has no pseudo-header fields.
-    pub(super) const fn may_be_head(&self) -> bool {
-        self.has_pseudo || self.has_unknown
+    /// Whether it is a head, and no trailer section: that has no pseudo-header fields, and ends its
+    /// stream.
+    pub(super) const fn is_head(&self, ends_stream: bool) -> bool {
+        self.has_pseudo || self.has_unknown && !ends_stream
     }
 
     pub(super) const fn sender(&self) -> Sender {

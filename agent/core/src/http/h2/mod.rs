@@ -408,7 +408,7 @@ impl Streams {
         self.highest_request = stream;
         let mut fields = block.fields;
         fields.has_unknown |= block.is_broken;
-        if !fields.may_be_head() {
+        if !fields.is_head(block.ends_stream) {
             return;
         }
         if self.open.len() >= around.limits.waiting {

@@ -85,7 +85,7 @@ impl Meant {
     }
 }
 
-fn encode(coding: &str, plain: &[u8]) -> Vec<u8> {
+pub(super) fn encode(coding: &str, plain: &[u8]) -> Vec<u8> {
     match coding {
         "gzip" => {
             let mut encoder =
@@ -168,7 +168,7 @@ fn in_turns(conversation: &[Meant]) -> Vec<Step> {
 }
 
 /// Cuts the bytes of the steps at the sizes given, used in turn.
-fn cut(steps: &[Step], sizes: &[usize]) -> Vec<Step> {
+pub(super) fn cut(steps: &[Step], sizes: &[usize]) -> Vec<Step> {
     let mut sizes = sizes.iter().copied().cycle();
     let mut pieces = Vec::new();
     for step in steps {
@@ -186,7 +186,7 @@ fn cut(steps: &[Step], sizes: &[usize]) -> Vec<Step> {
     pieces
 }
 
-fn sizes() -> impl Strategy<Value = Vec<usize>> {
+pub(super) fn sizes() -> impl Strategy<Value = Vec<usize>> {
     proptest::collection::vec(prop_oneof![1..4usize, 1..200usize], 1..20)
 }
 
@@ -250,19 +250,21 @@ pub(in crate::http) fn with_holes(
 
 /// What came out of one exchange.
 #[derive(Default)]
-struct Found {
-    path: String,
-    request: Vec<u8>,
-    request_gap: u64,
-    request_end: Option<BodyEnd>,
-    status: Option<u16>,
-    response: Vec<u8>,
-    response_gap: u64,
-    response_end: Option<BodyEnd>,
+pub(super) struct Found {
+    pub(super) path: String,
+    pub(super) request: Vec<u8>,
+    pub(super) request_gap: u64,
+    pub(super) request_end: Option<BodyEnd>,
+    pub(super) status: Option<u16>,
+    pub(super) response: Vec<u8>,
+    pub(super) response_gap: u64,
+    pub(super) response_end: Option<BodyEnd>,
+    /// Gaps told, of whatever length.
+    pub(super) gaps: usize,
 }
 
 /// Collects exchanges, and checks that their parts come in order.
-fn collect(events: &[HttpEvent]) -> Result<BTreeMap<u64, Found>, TestCaseError> {
+pub(super) fn collect(events: &[HttpEvent]) -> Result<BTreeMap<u64, Found>, TestCaseError> {
     let mut found: BTreeMap<u64, Found> = BTreeMap::new();
     let (mut closed, mut dismissed) = (0, 0);
     for event in events {
@@ -313,6 +315,7 @@ fn collect(events: &[HttpEvent]) -> Result<BTreeMap<u64, Found>, TestCaseError> 
             HttpEvent::RequestGap { bytes, .. } => {
                 prop_assert!(exchange.request_end.is_none());
                 exchange.request_gap += bytes;
+                exchange.gaps += 1;
             }
             HttpEvent::RequestEnd { end, .. } => {
                 prop_assert!(exchange.request_end.replace(*end).is_none());
@@ -327,6 +330,7 @@ fn collect(events: &[HttpEvent]) -> Result<BTreeMap<u64, Found>, TestCaseError> 
             HttpEvent::ResponseGap { bytes, .. } => {
                 prop_assert!(exchange.status.is_some());
                 exchange.response_gap += bytes;
+                exchange.gaps += 1;
             }
             HttpEvent::ResponseEnd { end, .. } => {
                 prop_assert!(exchange.request_end.is_some());
@@ -393,7 +397,7 @@ fn check_found(events: &[HttpEvent], conversation: &[Meant]) -> Result<(), TestC
     Ok(())
 }
 
-fn directions() -> impl Strategy<Value = Direction> {
+pub(super) fn directions() -> impl Strategy<Value = Direction> {
     prop_oneof![Just(Written), Just(Read)]
 }
 

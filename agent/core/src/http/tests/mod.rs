@@ -2,6 +2,7 @@
 
 mod frames;
 mod http2;
+mod http2_laws;
 mod http2_limits;
 mod http2_losses;
 mod laws;
