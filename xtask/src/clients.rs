@@ -1,5 +1,5 @@
 //! The clients that live tests and the demo observe: Python and Node packages in pinned versions,
-//! and a small C program on OpenSSL itself.
+//! and small C programs on OpenSSL itself.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,12 +14,14 @@ const PYTHON_PINS: &str = "tests/peers/python/requirements.txt";
 const NODE_MANIFEST: &str = "tests/peers/node/package.json";
 const NODE_PINS: &str = "tests/peers/node/package-lock.json";
 const TLS_PAIR: &str = "tests/peers/tls_pair.c";
+const TLS_CALL: &str = "tests/peers/tls_call.c";
 
-/// Installs what is missing or older than its pins, and compiles the C peer.
+/// Installs what is missing or older than its pins, and compiles the C peers.
 pub(crate) fn install(project: &Project) -> Result<()> {
     python_packages(project)?;
     node_packages(project)?;
     tls_pair(project)?;
+    tls_call(project)?;
     Ok(())
 }
 
@@ -44,22 +46,40 @@ pub(crate) fn announce_to(project: &Project, child: Invocation) -> Invocation {
         .env("BPFTOK_PYTHON", python(project))
         .env("BPFTOK_NODE_MODULES", node_modules(project))
         .env("BPFTOK_TLS_PAIR", tls_pair_binary(project))
+        .env("BPFTOK_TLS_CALL", folder(project).join("tls_call"))
 }
 
-/// Compiles the C peer where its source is newer than the program.
+/// Compiles the C peer with both ends of a connection, where its source is newer.
 pub(crate) fn tls_pair(project: &Project) -> Result<PathBuf> {
-    let source = project.root.join(TLS_PAIR);
     let binary = tls_pair_binary(project);
-    if is_newer(&source, &binary)? {
+    let libraries = ["-lssl", "-lcrypto", "-pthread"];
+    compile(project, TLS_PAIR, &binary, &libraries)?;
+    Ok(binary)
+}
+
+/// Compiles the C client that has OpenSSL inside and no symbols.
+fn tls_call(project: &Project) -> Result<()> {
+    let libraries = ["-s", "-Wl,-Bstatic", "-lssl", "-lcrypto", "-Wl,-Bdynamic"];
+    compile(
+        project,
+        TLS_CALL,
+        &folder(project).join("tls_call"),
+        &libraries,
+    )
+}
+
+fn compile(project: &Project, source: &str, binary: &Path, libraries: &[&str]) -> Result<()> {
+    let source = project.root.join(source);
+    if is_newer(&source, binary)? {
         make_folder(&folder(project))?;
         Invocation::new("gcc")
             .args(["-O2", "-Wall", "-Wextra", "-o"])
-            .arg(&binary)
+            .arg(binary)
             .arg(&source)
-            .args(["-lssl", "-lcrypto", "-pthread"])
+            .args(libraries)
             .run()?;
     }
-    Ok(binary)
+    Ok(())
 }
 
 /// Whether the Python and Node clients are installed as pinned.
