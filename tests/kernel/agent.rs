@@ -125,6 +125,27 @@ impl Place {
         self.rows()
     }
 
+    /// All of the ledger's calls, in the order of their start.
+    pub(crate) fn all_rows(&self) -> Vec<Row> {
+        Row::all(&self.db())
+    }
+
+    /// Waits until `is_so`, or for [`LEDGER_LIMIT`].
+    pub(crate) fn wait_until(&self, is_so: impl FnMut() -> bool) {
+        poll(LEDGER_LIMIT, is_so);
+    }
+
+    /// What the agent says of itself.
+    pub(crate) fn status(&self) -> serde_json::Value {
+        let text = self.text("SELECT value FROM meta WHERE name = 'status'");
+        serde_json::from_str(&text).unwrap()
+    }
+
+    /// One of the agent's counters; 0 where it has none of that name.
+    pub(crate) fn counter(&self, name: &str) -> u64 {
+        self.status()["counters"][name].as_u64().unwrap_or(0)
+    }
+
     /// Runs a query that gives one number.
     pub(crate) fn number(&self, sql: &str) -> i64 {
         open(&self.db())

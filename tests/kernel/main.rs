@@ -24,6 +24,8 @@ mod probe;
 #[cfg(test)]
 mod processes;
 #[cfg(test)]
+mod programs;
+#[cfg(test)]
 mod run;
 #[cfg(test)]
 mod secrets;

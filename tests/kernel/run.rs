@@ -141,7 +141,7 @@ pub(crate) fn peer(name: &str) -> PathBuf {
 }
 
 /// A program that set-up installs and names in the environment.
-fn installed(variable: &str, test: &str) -> Option<PathBuf> {
+pub(crate) fn installed(variable: &str, test: &str) -> Option<PathBuf> {
     let path = env::var_os(variable).map(PathBuf::from);
     if path.is_none() {
         skip(

@@ -1,0 +1,84 @@
+//! The programs that people run, as they come from their publishers, each with a provider, a network
+//! and a home of its own.
+//!
+//! | module | holds |
+//! |---|---|
+//! | `scene` | one run of one program, and what it must have left in the ledger |
+//! | `agents` | coding agents at their built-in hosts and at a base URL |
+//! | `runtimes` | Node and Bun |
+//! | `libraries` | HTTP, WebSocket and gRPC libraries, and OpenSSL inside a stripped program |
+//! | `unprobed` | what the agent can't see, and says so |
+//! | `coverage` | what `agent/docs/coverage.md` is made of |
+
+mod agents;
+mod coverage;
+mod libraries;
+mod runtimes;
+mod scene;
+mod unprobed;
+
+use std::path::Path;
+use std::thread;
+
+use test_support::endpoint::Options;
+
+use crate::agent::{Agent, Place};
+
+use self::coverage::Client;
+use self::scene::{Played, Scene};
+
+/// An agent that watches all programs of a test.
+struct Watch {
+    test: &'static str,
+    place: Place,
+    agent: Agent,
+}
+
+impl Watch {
+    /// Starts the agent; `None`, with a `SKIP` line, where this machine can't.
+    fn start(test: &'static str) -> Option<Self> {
+        let place = Place::with("");
+        let agent = place.run(test)?;
+        Some(Self { test, place, agent })
+    }
+
+    /// Has a program run once, as far as it runs without a provider: what follows is at least its
+    /// second run.
+    fn has_run(&self, program: &Path) -> Option<()> {
+        let scene = Scene::set(self.test, Options::default())?;
+        let mut command = scene.command(program);
+        command.arg("--version");
+        scene.run(command).map(drop)
+    }
+
+    /// Fails unless the ledger holds exactly what the programs were served; notes under `client`
+    /// what is known of `file`. Gives the ledger.
+    fn finish(self, client: &Client, file: &Path, played: &[Played]) -> Place {
+        let is_whole = |run: &Played| run.rows(&self.place).len() >= run.served.len();
+        self.place.wait_until(|| played.iter().all(is_whole));
+        let place = self.stop();
+        for run in played {
+            run.assert_in_ledger(&place);
+        }
+        coverage::note(client, &place.status(), file, played);
+        place
+    }
+
+    /// Stops the agent and gives its ledger.
+    fn stop(self) -> Place {
+        self.agent.stop();
+        self.place
+    }
+}
+
+/// Does all of `runs` at once, each on a thread of its own; `None` if one of them is skipped.
+fn at_once<F>(runs: impl IntoIterator<Item = F>) -> Option<Vec<Played>>
+where
+    F: FnOnce() -> Option<Played> + Send,
+{
+    thread::scope(|scope| {
+        let running: Vec<_> = runs.into_iter().map(|run| scope.spawn(run)).collect();
+        let ended = running.into_iter().map(|run| run.join().unwrap());
+        ended.collect()
+    })
+}
