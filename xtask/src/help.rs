@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 
 use crate::project::Project;
-use crate::{Usage, agent, bench, demo, doctor, fuzz, kernel, suite, tidy};
+use crate::{Usage, agent, bench, coverage, demo, doctor, fuzz, kernel, suite, tidy};
 
 /// One command of `cargo xtask`.
 pub(crate) struct Command {
@@ -27,6 +27,7 @@ More:
   tidy         the rules of the source tree that no compiler checks
   test-kernel  the live tests on this kernel, or probe tests on others in QEMU
   fuzz         replay the seeds, or search for new ones
+  coverage     run the programs that people run, and write agent/docs/coverage.md
   bench        throughput of the line, or what an observed program pays
   ci           test, and then cargo-deny
   help         this, or `help COMMAND`
@@ -97,6 +98,17 @@ cargo xtask doctor
 
 Says what this machine has and lacks for running, testing and measuring, each with the remedy.
 Changes nothing.
+",
+    },
+    Command {
+        name: "coverage",
+        run: coverage::run,
+        help: "\
+cargo xtask coverage
+
+Runs the live tests of the programs that people run (Claude Code, Node, Bun and so on), as root, and
+writes what they saw to agent/docs/coverage.md. `cargo xtask test` fails where that page is not what
+its own live tests saw. Downloads the programs first: 1.4 GB, once.
 ",
     },
     Command {

@@ -12,6 +12,7 @@ mod agent;
 mod bench;
 mod clients;
 mod command;
+mod coverage;
 mod debian;
 mod demo;
 mod doctor;
