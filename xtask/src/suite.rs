@@ -14,10 +14,11 @@ use crate::{Usage, clients, coverage, fuzz, host, kernel, pins, programs, setup,
 const EXPECTED_SKIPS: &[&str] = &[];
 
 /// Packages whose tests need neither the agent's binary nor a kernel.
-const PURE_PACKAGES: [&str; 5] = [
+const PURE_PACKAGES: [&str; 6] = [
     "agent-common",
     "agent-core",
     "agent-ebpf",
+    "agent-resolver",
     "test-support",
     "xtask",
 ];

@@ -77,9 +77,27 @@ impl Bodies {
             .count()
     }
 
+    /// What most of the error calls call that have one of the texts: the library's own function.
+    pub(crate) fn usual_target(&self, is_text: impl Fn(u64) -> bool) -> Option<u64> {
+        let mut counts: BTreeMap<Option<u64>, usize> = BTreeMap::new();
+        for site in self.bodies.values().flat_map(|body| &body.sites) {
+            if is_text(site.text) {
+                *counts.entry(site.target).or_default() += 1;
+            }
+        }
+        let most = counts.into_iter().max_by_key(|(_, count)| *count);
+        most.and_then(|(target, _)| target)
+    }
+
     /// Checks what must hold before `function` may be probed at the start of `body`, and says how
-    /// sure it is.
-    pub(crate) fn confirm(&self, body: &Body, function: Function) -> Result<Confidence, Refusal> {
+    /// sure it is. Its error calls with one of the library's texts must call `target`.
+    pub(crate) fn confirm(
+        &self,
+        body: &Body,
+        function: Function,
+        is_text: impl Fn(u64) -> bool,
+        target: Option<u64>,
+    ) -> Result<Confidence, Refusal> {
         let witness = self
             .text
             .witness(body.start)
@@ -105,7 +123,13 @@ impl Bodies {
             .iter()
             .filter(|load| (body.start + 1..=end).contains(load))
             .all(|load| body.ends.contains(load));
-        if body.is_complete && is_reached {
+        // Code that does not lie where it was linked to has the same errors, but calls beside what
+        // it means to call.
+        let is_in_place = body
+            .sites
+            .iter()
+            .all(|site| !is_text(site.text) || site.target == target);
+        if body.is_complete && is_reached && is_in_place {
             Ok(confidence)
         } else {
             Err(Refusal::Unreached(function))

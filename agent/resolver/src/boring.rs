@@ -72,14 +72,17 @@ pub(crate) fn select(bodies: &Bodies, file: u64) -> Result<(Vec<Found>, Confiden
             .collect()
     };
     let (read_impl, peek, write) = key_errors(&errors)?;
+    let is_file = |text| text == file;
+    let put_error = bodies.usual_target(is_file);
+    let confirm = |body: &Body, function| bodies.confirm(body, function, is_file, put_error);
 
     let write_body = only(&owners(&write), bodies, Function::Write)?;
     expect_errors(&errors, write_body, &write, Function::Write)?;
-    let write_confidence = bodies.confirm(write_body, Function::Write)?;
+    let write_confidence = confirm(write_body, Function::Write)?;
 
     let impl_body = only(&owners(&read_impl), bodies, Function::Read)?;
     expect_errors(&errors, impl_body, &read_impl, Function::Read)?;
-    bodies.confirm(impl_body, Function::Read)?;
+    confirm(impl_body, Function::Read)?;
 
     let peeks = owners(&[peek]);
     if peeks.len() > 2 {
@@ -99,7 +102,7 @@ pub(crate) fn select(bodies: &Bodies, file: u64) -> Result<(Vec<Found>, Confiden
     if !is_one || !read_body.calls.contains(&impl_body.start) {
         return Err(Refusal::WrongSites(Function::Read));
     }
-    let read_confidence = bodies.confirm(read_body, Function::Read)?;
+    let read_confidence = confirm(read_body, Function::Read)?;
 
     let mut functions = vec![
         Found {
@@ -112,7 +115,7 @@ pub(crate) fn select(bodies: &Bodies, file: u64) -> Result<(Vec<Found>, Confiden
         },
     ];
     let mut add = |function, body: &Body| {
-        if bodies.confirm(body, function).is_ok() {
+        if confirm(body, function).is_ok() {
             functions.push(Found {
                 function,
                 address: body.start,

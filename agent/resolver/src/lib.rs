@@ -171,9 +171,10 @@ impl<'a> File<'a> {
             attempts.push((Family::BoringSsl, selected));
         }
         if has_openssl {
-            let selected = bodies.as_ref().ok_or(Refusal::NoSites).and_then(|bodies| {
-                openssl::select(bodies, &self.marks.openssl_names, &self.marks.versions())
-            });
+            let selected = bodies
+                .as_ref()
+                .ok_or(Refusal::NoSites)
+                .and_then(|bodies| openssl::select(bodies, &self.marks));
             attempts.push((Family::OpenSsl, selected));
         }
         Ok(best(attempts))

@@ -28,6 +28,9 @@ enum Mark {
     BoringFile,
     /// The name of a function of OpenSSL.
     OpenSslName(Name),
+    /// An error text that every version of OpenSSL 3 and 4 has, and one that came with flags.
+    OpenSslReason,
+    OpenSslFlagReason,
     /// The beginning of OpenSSL's version.
     OpenSslVersion,
     /// A part of the path of rustls, its version behind it.
@@ -53,7 +56,7 @@ pub(crate) enum Name {
     Control,
 }
 
-const TEXTS: [(&[u8], Mark); 16] = [
+const TEXTS: [(&[u8], Mark); 18] = [
     (b"ssl/ssl_lib.cc\0", Mark::BoringFile),
     (
         b"ssl_read_internal\0",
@@ -71,6 +74,8 @@ const TEXTS: [(&[u8], Mark); 16] = [
     (b"SSL_set_rfd\0", Mark::OpenSslName(Name::SetFd)),
     (b"SSL_set_wfd\0", Mark::OpenSslName(Name::SetFd)),
     (b"ssl3_ctrl\0", Mark::OpenSslName(Name::Control)),
+    (b"protocol is shutdown\0", Mark::OpenSslReason),
+    (b"unsupported write flag\0", Mark::OpenSslFlagReason),
     (b"OpenSSL ", Mark::OpenSslVersion),
     (b"/rustls-", Mark::RustlsPath),
     (b"fipsmodule/cipher/aead.c\0", Mark::AwsLcFile),
@@ -89,6 +94,8 @@ pub(crate) struct Marks {
     /// Addresses of the names of OpenSSL's functions, sorted.
     pub(crate) openssl_names: Vec<(u64, Name)>,
     openssl_versions: BTreeSet<String>,
+    has_reasons: bool,
+    has_flag_reason: bool,
     rustls_versions: BTreeSet<String>,
     mbed_versions: BTreeSet<String>,
     has_aws_lc: bool,
@@ -151,6 +158,8 @@ impl Marks {
                 .boring_files
                 .push(start_of_path(image, reader, address)?),
             Mark::OpenSslName(name) => self.openssl_names.push((address, name)),
+            Mark::OpenSslReason => self.has_reasons = true,
+            Mark::OpenSslFlagReason => self.has_flag_reason = true,
             Mark::OpenSslVersion => {
                 let text = text()?;
                 let (version, rest) = version(&text);
@@ -176,6 +185,11 @@ impl Marks {
     pub(crate) fn has_openssl_names(&self) -> bool {
         let has = |wanted| self.openssl_names.iter().any(|(_, name)| *name == wanted);
         has(Name::ReadInternal) && has(Name::WriteInternal)
+    }
+
+    /// Whether OpenSSL's table of error texts, if the file has it, has the one about flags of a write.
+    pub(crate) fn knows_write_flags(&self) -> Option<bool> {
+        (self.has_reasons || self.has_flag_reason).then_some(self.has_flag_reason)
     }
 
     /// Major and minor numbers of the versions of OpenSSL that the file mentions.

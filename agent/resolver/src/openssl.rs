@@ -6,12 +6,14 @@
 //! have no error of their own.
 //!
 //! `ssl_write_internal` has one more argument since OpenSSL 3.3, the flags, and since then it
-//! refuses unknown ones. That error tells the two signatures apart; the version must agree.
+//! refuses unknown ones. That error tells the two signatures apart. Optimisation may remove it, so
+//! its absence alone says nothing: the library's table of error texts and the versions that the
+//! file mentions must agree.
 
 use std::collections::BTreeSet;
 
 use crate::bodies::Bodies;
-use crate::marks::Name;
+use crate::marks::{Marks, Name};
 use crate::resolution::{Confidence, Found, Function, Refusal};
 use crate::walk::Body;
 
@@ -34,13 +36,9 @@ const SHOULD_NOT_HAVE_BEEN_CALLED: u64 = 257 | 3 << 18;
 /// The first version whose `ssl_write_internal` takes flags.
 const WITH_FLAGS: (u32, u32) = (3, 3);
 
-/// The functions of the library whose names are at `names`, which are sorted. `versions` are those
-/// that the file mentions, as major and minor number.
-pub(crate) fn select(
-    bodies: &Bodies,
-    names: &[(u64, Name)],
-    versions: &BTreeSet<(u32, u32)>,
-) -> Result<(Vec<Found>, Confidence), Refusal> {
+/// The functions of the library that left `marks`.
+pub(crate) fn select(bodies: &Bodies, marks: &Marks) -> Result<(Vec<Found>, Confidence), Refusal> {
+    let names = marks.openssl_names.as_slice();
     let raised = |body: &Body, name: Name| -> BTreeSet<u64> {
         body.followed
             .iter()
@@ -58,12 +56,15 @@ pub(crate) fn select(
             .filter(|(_, raised)| !raised.is_empty())
             .collect()
     };
+    let is_name = |text| names.iter().any(|(name, _)| *name == text);
+    let set_debug = bodies.usual_target(is_name);
+    let confirm = |body: &Body, function| bodies.confirm(body, function, is_name, set_debug);
+
     // A function that has errors of another one has it inlined, or is damaged.
     let is_pure = |body: &Body, name: Name| {
-        body.sites.iter().all(|site| {
-            names.binary_search(&(site.text, name)).is_ok()
-                || !names.iter().any(|(text, _)| *text == site.text)
-        })
+        body.sites
+            .iter()
+            .all(|site| names.binary_search(&(site.text, name)).is_ok() || !is_name(site.text))
     };
 
     let (read, errors) = only(owners(Name::ReadInternal), Function::ReadEx)?;
@@ -90,9 +91,13 @@ pub(crate) fn select(
         return Err(Refusal::WrongSites(Function::WriteEx));
     }
     expect_callers(&owners(Name::Write), write, Function::WriteEx)?;
-    let agrees = |version: &(u32, u32)| (*version >= WITH_FLAGS) == has_flags;
-    // Optimisation can remove the error together with the argument, or without it.
-    if versions.is_empty() && !has_flags || !versions.iter().all(agrees) {
+    let mut signs = marks
+        .versions()
+        .into_iter()
+        .map(|version| version >= WITH_FLAGS)
+        .chain(marks.knows_write_flags())
+        .peekable();
+    if signs.peek().is_none() && !has_flags || !signs.all(|sign| sign == has_flags) {
         return Err(Refusal::UnknownVersion);
     }
 
@@ -104,7 +109,7 @@ pub(crate) fn select(
         Function::WriteEx
     };
     for (body, function) in [(read, Function::ReadEx), (write, write_function)] {
-        confidence = confidence.min(bodies.confirm(body, function)?);
+        confidence = confidence.min(confirm(body, function)?);
         functions.push(Found {
             function,
             address: body.start,
@@ -126,7 +131,7 @@ pub(crate) fn select(
         let is_clear = function == Function::SetFd || owners.len() == 1;
         for (body, raised) in owners {
             let is_clear = is_clear && raised.contains(&reason) && is_pure(body, name);
-            if is_clear && bodies.confirm(body, function).is_ok() {
+            if is_clear && confirm(body, function).is_ok() {
                 functions.push(Found {
                     function,
                     address: body.start,

@@ -26,6 +26,8 @@ pub(crate) struct Site {
     /// arguments that no error call varies, but does not change their order.
     pub(crate) before: Option<u64>,
     pub(crate) after: Option<u64>,
+    /// What is called, if the instruction says it.
+    pub(crate) target: Option<u64>,
 }
 
 /// What a function does, as far as it matters.
@@ -184,12 +186,12 @@ impl Walk<'_> {
                 }
                 Flow::Call(target) => {
                     self.body.calls.extend(target);
-                    self.call(&mut path);
+                    self.call(&mut path, target);
                     path.state.call(arch);
                 }
                 Flow::Jump(target) => {
                     if self.leaves(target) {
-                        self.call(&mut path);
+                        self.call(&mut path, Some(target));
                     } else {
                         path.at = target;
                         self.enter(path);
@@ -228,7 +230,7 @@ impl Walk<'_> {
     }
 
     /// Notes an error call.
-    fn call(&mut self, path: &mut Path) {
+    fn call(&mut self, path: &mut Path, target: Option<u64>) {
         let arguments = path.state.arguments(self.text.arch).map(Value::constant);
         if let (Some(text), [Some(first), Some(second), ..]) = (path.open.take(), arguments) {
             self.body.followed.insert((text, [first, second]));
@@ -244,6 +246,7 @@ impl Walk<'_> {
                 text,
                 before: argument(at.checked_sub(1)),
                 after: argument(at.checked_add(1)),
+                target,
             });
         }
     }

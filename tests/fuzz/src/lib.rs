@@ -12,6 +12,7 @@ use agent_core::http::sse::Decoder;
 use agent_core::http::{Http, HttpEvent, Limits};
 use agent_core::pipeline::{Output, Pipeline, Settings};
 use agent_core::stats::Stats;
+use agent_resolver::{Kept, Method, Outcome, Resolution, content_key, resolve, resolve_by};
 
 /// Takes any bytes, and panics where a law is broken.
 pub type Target = fn(&[u8]);
@@ -23,6 +24,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("websocket", websocket),
     ("sse", sse),
     ("line", line),
+    ("resolver", resolver),
 ];
 
 /// Decodes ring records of any bytes: quiet, and never more payload than the record holds.
@@ -196,4 +198,46 @@ fn heads(events: &[Event], direction: Direction) -> usize {
         .copied()
         .collect();
     bytes.windows(5).filter(|word| word == b"HTTP/").count()
+}
+
+/// Resolves a file of any bytes: quiet, and whatever is found is code of the file, holds for the
+/// same file again, and comes from one of the two methods.
+pub fn resolver(bytes: &[u8]) {
+    let file = bytes.to_vec();
+    let Ok(resolution) = resolve(&file) else {
+        return;
+    };
+    assert_eq!(
+        resolve(&file).ok().as_ref(),
+        Some(&resolution),
+        "the same bytes are the same resolution"
+    );
+    assert!(content_key(&file).is_ok(), "what is resolved has a key");
+    let functions = resolution.functions();
+    assert!(functions.is_sorted(), "functions are sorted");
+    for found in functions {
+        let offset = resolution.offset_of(found.address);
+        assert!(
+            offset.is_some_and(|offset| offset < bytes.len() as u64),
+            "a function is code of the file"
+        );
+    }
+    let methods = [Method::Names, Method::ErrorSites].map(|method| resolve_by(&file, method));
+    match &resolution.outcome {
+        Outcome::Found(found) => {
+            let is_one =
+                |resolution: &Resolution| resolution.outcome == Outcome::Found(found.clone());
+            assert!(methods.iter().flatten().any(is_one), "one method found it");
+            let kept = Kept::new(&file, resolution.clone()).ok().flatten();
+            assert_eq!(
+                kept.and_then(|kept| kept.recall(&file)),
+                Some(resolution),
+                "what was kept holds"
+            );
+        }
+        Outcome::Refused(_) | Outcome::Nothing => {
+            let found = methods.iter().flatten().any(|r| !r.functions().is_empty());
+            assert!(!found, "what one method finds is found");
+        }
+    }
 }

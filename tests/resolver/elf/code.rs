@@ -10,7 +10,7 @@ use super::{Addresses, Shape};
 #[derive(Clone, Debug)]
 pub(crate) enum Op {
     /// Does the rest only if a field of the first argument is set.
-    If(Vec<Op>),
+    If(Vec<Self>),
     /// `ERR_put_error(16, 0, reason, file, line)`, and returns.
     Error { reason: u32, line: u32 },
     /// The same by the call that all of these in the function share.
@@ -27,7 +27,7 @@ pub(crate) enum Op {
     /// Writes to memory.
     Store,
     /// Does one of them, through a table of addresses.
-    Switch(Vec<Vec<Op>>),
+    Switch(Vec<Vec<Self>>),
 }
 
 /// A function.

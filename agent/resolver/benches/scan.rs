@@ -1,0 +1,100 @@
+//! What it takes to resolve a file: time, bytes read, memory.
+//!
+//! `cargo bench -p agent-resolver --bench scan -- FILE...` prints for each file the median of
+//! several rounds, with the file in the cache of the system, and the most memory that the process
+//! had resident meanwhile.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "the ban keeps clocks and files out of the package, not out of what measures it"
+)]
+#![expect(clippy::print_stdout, reason = "the table is what it is for")]
+
+use std::cell::Cell;
+use std::fs::{self, File};
+use std::hint::black_box;
+use std::io;
+use std::os::unix::fs::FileExt as _;
+use std::time::{Duration, Instant};
+
+use agent_resolver::{Outcome, Source, resolve};
+
+const ROUNDS: usize = 7;
+
+fn main() -> io::Result<()> {
+    println!(
+        "{:>8}{:>8}{:>8}{:>8}{:>8}  file",
+        "ms", "MB", "read", "ms/MB", "peak"
+    );
+    // Cargo passes `--bench`.
+    for path in std::env::args()
+        .skip(1)
+        .filter(|path| !path.starts_with('-'))
+    {
+        measure(&path)?;
+    }
+    Ok(())
+}
+
+fn measure(path: &str) -> io::Result<()> {
+    let file = File::open(path)?;
+    let file = Counted {
+        size: file.metadata()?.len(),
+        file,
+        read: Cell::new(0),
+    };
+    // Writing 5 makes the current size the peak (proc_pid_clear_refs(5)).
+    fs::write("/proc/self/clear_refs", "5")?;
+    let mut taken = Vec::new();
+    let mut shown = String::new();
+    for _ in 0..ROUNDS {
+        file.read.set(0);
+        let start = Instant::now();
+        let resolution = black_box(resolve(&file));
+        taken.push(start.elapsed());
+        shown = match resolution {
+            Ok(resolution) => match resolution.outcome {
+                Outcome::Found(found) => format!("{:?}, {:?}", found.method, found.confidence),
+                Outcome::Refused(refusal) => refusal.to_string(),
+                Outcome::Nothing => "nothing to probe".to_owned(),
+            },
+            Err(error) => error.to_string(),
+        };
+    }
+    taken.sort();
+    let median = taken.get(ROUNDS / 2).copied().unwrap_or(Duration::ZERO);
+    let (ms, megabytes) = (median.as_secs_f64() * 1e3, file.size as f64 / 1e6);
+    println!(
+        "{ms:>8.1}{megabytes:>8.1}{:>8.1}{:>8.2}{:>8.1}  {path}: {shown}",
+        file.read.get() as f64 / 1e6,
+        ms / megabytes,
+        peak_kilobytes()? as f64 / 1e3,
+    );
+    Ok(())
+}
+
+/// The peak of resident memory.
+fn peak_kilobytes() -> io::Result<u64> {
+    let status = fs::read_to_string("/proc/self/status")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let number = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
+    Ok(number.unwrap_or(0))
+}
+
+/// A file that counts what is read of it.
+struct Counted {
+    file: File,
+    size: u64,
+    read: Cell<u64>,
+}
+
+impl Source for Counted {
+    fn size(&self) -> u64 {
+        self.size
+    }
+
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.file.read_at(buffer, offset)?;
+        self.read.set(self.read.get() + count as u64);
+        Ok(count)
+    }
+}
