@@ -5,6 +5,7 @@
 
 pub mod laws;
 pub mod script;
+pub mod streams;
 
 use agent_core::connection::Segment;
 use agent_core::event::{self, Direction, Event};
@@ -21,6 +22,7 @@ pub type Target = fn(&[u8]);
 pub const TARGETS: &[(&str, Target)] = &[
     ("records", records),
     ("http1", http1),
+    ("http2", http2),
     ("websocket", websocket),
     ("sse", sse),
     ("line", line),
@@ -49,7 +51,11 @@ pub fn records(bytes: &[u8]) {
 /// split law. Each exchange that begins ends once, and a connection that ended leaves nothing
 /// behind.
 pub fn http1(bytes: &[u8]) {
-    let unnamed = script::segments(bytes);
+    both_ways(script::segments(bytes));
+}
+
+/// Without a handshake, and with one.
+fn both_ways(unnamed: Vec<Segment>) {
     let mut named = unnamed.clone();
     let name = Segment::ServerName {
         conn: script::CONNECTION,
@@ -65,6 +71,13 @@ pub fn http1(bytes: &[u8]) {
             exchanges(script::cut(&segments, 1));
         }
     }
+}
+
+/// Runs the HTTP stage on frames of HTTP/2, with their header blocks, from a [script](streams): once
+/// with a handshake and once without, quiet, and the split law. Each exchange that begins ends once,
+/// and a connection that ended leaves nothing behind.
+pub fn http2(bytes: &[u8]) {
+    both_ways(streams::segments(bytes));
 }
 
 /// What the sides of a fuzzed WebSocket may have agreed on; the first byte of the input picks one.
@@ -175,29 +188,9 @@ pub fn line(bytes: &[u8]) {
         .iter()
         .filter(|output| matches!(output, Output::Usage(_)))
         .count();
-    let heads: usize = [Direction::Written, Direction::Read]
-        .into_iter()
-        .map(|direction| heads(&events, direction))
-        .sum();
-    assert!(calls <= heads, "{calls} calls in {heads} heads");
-}
-
-/// How often a direction says `HTTP/`, however its bytes are cut.
-fn heads(events: &[Event], direction: Direction) -> usize {
-    let bytes: Vec<u8> = events
-        .iter()
-        .filter_map(|event| match event {
-            Event::Chunk {
-                direction: d,
-                bytes,
-                ..
-            } if *d == direction => Some(&**bytes),
-            _ => None,
-        })
-        .flatten()
-        .copied()
-        .collect();
-    bytes.windows(5).filter(|word| word == b"HTTP/").count()
+    let stats = line.stats();
+    let asked = stats.exchanges + stats.messages;
+    assert!(calls as u64 <= asked, "{calls} calls in {asked} requests");
 }
 
 /// Resolves a file of any bytes: quiet, and whatever is found is code of the file, holds for the
