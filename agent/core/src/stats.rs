@@ -104,6 +104,8 @@ pub struct Stats {
     pub calls_unattributed: u64,
     /// Exchanges with the path of an LLM API whose bodies are none.
     pub not_a_call: u64,
+    /// Requests over a WebSocket that only made a response ready, without generating any.
+    pub warm_ups: u64,
     /// Sub-inferences by another model inside a call, whose tokens no column holds yet.
     pub usage_unrecorded: u64,
     /// Times that a connection fell out of step, or was joined in the middle: its next message is

@@ -1,12 +1,15 @@
 //! One call while it is being read.
 
 use super::json::Scanner;
-use super::provider::{Api, Form, Reply, Request, Terminal, printable};
+use super::provider::{Api, Form, Reply, Request, Target, Terminal, printable};
 use super::{Countable, LlmCall, Outcome, Provider, SessionHints, Usage, UsageSource, recognize};
 use crate::event::Timestamp;
 use crate::http::sse::{Decoder, Event};
 use crate::http::{BodyEnd, ExchangeId, RequestHead, ResponseHead};
 use crate::stats::Stats;
+
+/// Status of the responses of a WebSocket: that of the upgrade.
+const SWITCHED: u16 = 101;
 
 /// What ended a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,21 +22,81 @@ pub(super) enum Ending {
     GivenUp,
 }
 
-/// A call that has not ended. It has no `Debug`: it holds text.
-pub(super) struct OpenCall {
-    api: &'static Api,
-    /// True if the head did not tell the API, so that `api` stands for any.
-    is_headless: bool,
-    id: ExchangeId,
-    started: Timestamp,
-    seen: Timestamp,
+/// What became of a call that ended.
+pub(super) enum Ended {
+    /// A call.
+    Call(Box<LlmCall>),
+    /// It only made a response ready: nothing was generated, and nothing used.
+    WarmUp,
+    /// Its bodies are none of the API's.
+    Foreign,
+}
+
+/// Who calls whom, as the head of the request says.
+#[derive(Clone)]
+pub(super) struct Caller {
     provider: Provider,
     server_name: Option<String>,
     user_agent: Option<String>,
     originator: Option<String>,
     session_header: Option<String>,
-    /// Model that the path names.
-    deployment: Option<String>,
+    target: Target,
+    /// True if the head did not tell the API, so that the one given stands for any.
+    is_headless: bool,
+}
+
+impl Caller {
+    pub(super) fn new(
+        provider: Provider,
+        server_name: Option<String>,
+        head: &RequestHead,
+        target: Target,
+    ) -> Self {
+        let field = |name| {
+            head.headers
+                .first(name)
+                .and_then(|value| printable(value, 256))
+        };
+        Self {
+            provider,
+            server_name,
+            user_agent: field("user-agent"),
+            originator: field("originator").or_else(|| field("x-app")),
+            session_header: recognize::session_id(&head.headers),
+            target,
+            is_headless: head.is_headless(),
+        }
+    }
+
+    /// Host that is called; empty if nothing tells it.
+    pub(super) fn host(&self) -> String {
+        self.server_name.clone().unwrap_or_default()
+    }
+
+    /// The same for a call to another model.
+    pub(super) fn without_model(mut self) -> Self {
+        self.target.model = None;
+        self
+    }
+}
+
+/// How the parts of a call come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Carrier {
+    /// As an exchange of its own.
+    Exchange,
+    /// As messages of a WebSocket.
+    Messages,
+}
+
+/// A call that has not ended. It has no `Debug`: it holds text.
+pub(super) struct OpenCall {
+    api: &'static Api,
+    id: ExchangeId,
+    started: Timestamp,
+    seen: Timestamp,
+    caller: Caller,
+    carrier: Carrier,
     request: Request,
     request_json: Scanner,
     /// True if a part of the request was not seen, or could not be decoded.
@@ -54,6 +117,8 @@ struct Response {
 enum ResponseForm {
     Events(Decoder),
     Body,
+    /// One event a message.
+    Messages,
 }
 
 /// What reads the JSON of a response, and what it read.
@@ -66,31 +131,15 @@ struct Reader {
 }
 
 impl OpenCall {
-    pub(super) fn new(
-        api: &'static Api,
-        id: ExchangeId,
-        at: Timestamp,
-        provider: Provider,
-        server_name: Option<String>,
-        head: &RequestHead,
-    ) -> Self {
-        let field = |name| {
-            head.headers
-                .first(name)
-                .and_then(|value| printable(value, 256))
-        };
+    /// A call whose request begins, as an exchange of its own.
+    pub(super) fn new(api: &'static Api, id: ExchangeId, at: Timestamp, caller: Caller) -> Self {
         Self {
             api,
-            is_headless: head.is_headless(),
             id,
             started: at,
             seen: at,
-            provider,
-            server_name,
-            user_agent: field("user-agent"),
-            originator: field("originator").or_else(|| field("x-app")),
-            session_header: recognize::session_id(&head.headers),
-            deployment: recognize::deployment(&head.path),
+            caller,
+            carrier: Carrier::Exchange,
             request: Request::default(),
             request_json: Scanner::default(),
             is_request_torn: false,
@@ -101,13 +150,54 @@ impl OpenCall {
 
     /// Whether it is one only if its bodies say so.
     pub(super) const fn is_headless(&self) -> bool {
-        self.is_headless
+        self.caller.is_headless
     }
 
     /// Whether so many bytes passed without a word of what it is.
     pub(super) fn is_shapeless_after(&self, bytes: u64) -> bool {
         let api = self.response.as_ref().and_then(|r| r.reader.reply.api);
-        self.is_headless && api.is_none() && self.observed_bytes > bytes
+        self.caller.is_headless && api.is_none() && self.observed_bytes > bytes
+    }
+
+    /// A call whose request begins, as a message of a WebSocket.
+    pub(super) fn message(
+        api: &'static Api,
+        id: ExchangeId,
+        at: Timestamp,
+        caller: Caller,
+    ) -> Self {
+        Self {
+            carrier: Carrier::Messages,
+            ..Self::new(api, id, at, caller)
+        }
+    }
+
+    /// A response of a WebSocket whose request was not seen, if there was one.
+    pub(super) fn unasked(
+        api: &'static Api,
+        id: ExchangeId,
+        at: Timestamp,
+        caller: Caller,
+    ) -> Self {
+        Self {
+            is_request_torn: true,
+            ..Self::message(api, id, at, caller)
+        }
+    }
+
+    /// Its id.
+    pub(super) const fn id(&self) -> ExchangeId {
+        self.id
+    }
+
+    /// What it asks for.
+    pub(super) const fn request(&self) -> &Request {
+        &self.request
+    }
+
+    /// The same, to be changed.
+    pub(super) const fn request_mut(&mut self) -> &mut Request {
+        &mut self.request
     }
 
     /// When its request began.
@@ -125,7 +215,7 @@ impl OpenCall {
         let response = self.response.as_ref().map_or(0, |response| {
             let line = match &response.form {
                 Some(ResponseForm::Events(decoder)) => decoder.buffered_bytes(),
-                Some(ResponseForm::Body) | None => 0,
+                Some(ResponseForm::Body | ResponseForm::Messages) | None => 0,
             };
             response
                 .reader
@@ -173,12 +263,38 @@ impl OpenCall {
         } else {
             None
         };
-        self.response = Some(Response {
-            status: head.status,
-            form,
-            has_gap: false,
-            reader: Reader::default(),
-        });
+        self.response = Some(Response::new(head.status, form));
+    }
+
+    /// The response begins, over a WebSocket; its model is that of the session, if there is one.
+    pub(super) fn answer(&mut self, at: Timestamp, model: Option<&str>) {
+        self.seen = at;
+        let mut response = Response::new(SWITCHED, Some(ResponseForm::Messages));
+        if let Some(model) = model {
+            response.reader.reply.model.set(model);
+        }
+        self.response = Some(response);
+    }
+
+    /// Takes an event of the response, over a WebSocket; says if it ends the reply.
+    pub(super) fn event(
+        &mut self,
+        at: Timestamp,
+        data: &[u8],
+        keeps_text: bool,
+    ) -> Option<Terminal> {
+        self.seen = at;
+        self.observed_bytes = self.observed_bytes.saturating_add(data.len() as u64);
+        let Response { reader, .. } = self.response.as_mut()?;
+        reader.reply.keeps_text = keeps_text;
+        reader.event(self.api, at, Event { name: b"", data })
+    }
+
+    /// The status that the message of an error names in place of a response's.
+    pub(super) const fn fail(&mut self, status: Option<u16>) {
+        if let (Some(response), Some(status)) = (&mut self.response, status) {
+            response.status = status;
+        }
     }
 
     /// Takes bytes of the response; says if they end the reply.
@@ -209,13 +325,8 @@ impl OpenCall {
         }
     }
 
-    /// Makes the call; `None` if the exchange turned out to be none.
-    pub(super) fn finish(
-        mut self,
-        at: Timestamp,
-        ending: Ending,
-        stats: &mut Stats,
-    ) -> Option<LlmCall> {
+    /// Makes the call, if it turned out to be one.
+    pub(super) fn finish(mut self, at: Timestamp, ending: Ending, stats: &mut Stats) -> Ended {
         let ending = match ending {
             Ending::Terminal(_) => ending,
             Ending::Body(_) | Ending::GivenUp => {
@@ -233,16 +344,18 @@ impl OpenCall {
         let is_partial = is_torn || self.request.is_continued || !self.request_json.is_whole();
         // A status of 0 could not be read; that the reply was shows in its shape.
         let response = self.response.as_ref();
-        let is_answered = response.is_some_and(|response| matches!(response.status, 0 | 200..=299));
+        let is_answered =
+            response.is_some_and(|response| matches!(response.status, 0 | SWITCHED | 200..=299));
         let status = response
             .map(|response| response.status)
             .filter(|status| *status > 0);
-        let is_stream = self.request.stream.unwrap_or_else(|| {
+        let stream = self.request.stream.or(self.caller.target.stream);
+        let is_stream = stream.unwrap_or_else(|| {
             let form = self
                 .response
                 .as_ref()
                 .and_then(|response| response.form.as_ref());
-            matches!(form, Some(ResponseForm::Events(_)))
+            self.carrier == Carrier::Messages || matches!(form, Some(ResponseForm::Events(_)))
         });
         let reader = self
             .response
@@ -260,21 +373,27 @@ impl OpenCall {
         stats.usage_unrecorded += reply.unrecorded;
 
         let is_redirect = status.is_some_and(|status| (300..400).contains(&status));
-        let has_shape = if self.is_headless {
+        let is_message = self.carrier == Carrier::Messages;
+        let has_shape = if self.caller.is_headless {
             let request = &self.request;
             let is_asked = request.has_prompt && !request.model.as_str().is_empty();
             reply.api.is_some() && (is_asked || is_torn && !reply.counts.is_empty())
         } else {
-            self.request.has_shape || is_torn || !reply.counts.is_empty()
+            self.request.has_shape || is_torn || is_message || !reply.counts.is_empty()
         };
         if is_redirect || !has_shape {
-            return None;
+            return Ended::Foreign;
         }
-        stats.calls_headless += u64::from(self.is_headless);
+        stats.calls_headless += u64::from(self.caller.is_headless);
 
         let mut counts = reply.counts;
         counts.add(&reply.further);
         let usage = (self.api.usage)(&counts);
+        // A response that used nothing to a request that was not seen: a model reads something.
+        let is_idle = is_message && is_torn && !counts.is_empty();
+        if usage.is_zero() && (self.request.generates == Some(false) || is_idle) {
+            return Ended::WarmUp;
+        }
         let usage_source = source(&usage, reply.is_final && has_result(outcome, ending));
         let has_text = reply.output.seen_bytes() > 0;
         let is_unknown = usage_source == UsageSource::None || usage.output.is_none();
@@ -282,15 +401,15 @@ impl OpenCall {
             && is_unknown
             && ending != Ending::Terminal(Terminal::Pending)
             && (outcome != Outcome::Error || has_text);
-        Some(LlmCall {
+        Ended::Call(Box::new(LlmCall {
             exchange: self.id,
             started: self.started,
             first_token,
             ended: at,
-            provider: self.provider,
+            provider: self.caller.provider,
             endpoint: self.api.endpoint,
-            server_name: self.server_name,
-            model_requested: self.request.model.some().or(self.deployment),
+            server_name: self.caller.server_name,
+            model_requested: self.request.model.some().or(self.caller.target.model),
             model_served: reply.model.some(),
             is_stream,
             http_status: status,
@@ -299,10 +418,10 @@ impl OpenCall {
             usage,
             usage_source,
             response_id: reply.id.some(),
-            user_agent: self.user_agent,
-            originator: self.originator,
+            user_agent: self.caller.user_agent,
+            originator: self.caller.originator,
             hints: SessionHints {
-                client_header: self.session_header,
+                client_header: self.caller.session_header,
                 body_id: self.request.session_id(),
                 previous_response_id: self.request.previous.some(),
             },
@@ -313,7 +432,7 @@ impl OpenCall {
                 messages: self.request.messages,
                 input_is_partial: is_partial,
             }),
-        })
+        }))
     }
 
     /// Reads an event at the end of the stream that lacks only its blank line.
@@ -356,6 +475,8 @@ impl OpenCall {
                         has_reason && (is_whole || has_usage)
                     }
                     Some(ResponseForm::Body) | None => is_whole,
+                    // A WebSocket outlives its responses, and ends none of them.
+                    Some(ResponseForm::Messages) => false,
                 };
                 if is_done {
                     Outcome::Complete
@@ -368,6 +489,15 @@ impl OpenCall {
 }
 
 impl Response {
+    fn new(status: u16, form: Option<ResponseForm>) -> Self {
+        Self {
+            status,
+            form,
+            has_gap: false,
+            reader: Reader::default(),
+        }
+    }
+
     fn gap(&mut self) {
         self.has_gap = true;
         self.reader.reply.gap();
@@ -420,7 +550,7 @@ impl Response {
                 };
                 (end.len(), terminal)
             }
-            Some(ResponseForm::Body) | None => (bytes.len(), None),
+            Some(ResponseForm::Body | ResponseForm::Messages) | None => (bytes.len(), None),
         }
     }
 }

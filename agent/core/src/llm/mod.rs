@@ -7,6 +7,9 @@
 //! exchange decides. What is missing never looks complete: after a gap in the response the call is
 //! [`Outcome::Incomplete`], and its usage is the provider's only if the last usage object and the
 //! terminal event were both seen behind the gap.
+//!
+//! Over a WebSocket responses are counted, not requests: a response may go on in another one without
+//! being asked, and what only warms the connection up is no call.
 
 mod call;
 mod json;
@@ -43,8 +46,10 @@ pub enum Endpoint {
     AnthropicMessages,
     /// OpenAI chat completions.
     OpenAiChat,
-    /// OpenAI responses.
+    /// OpenAI responses, by requests or over a WebSocket.
     OpenAiResponses,
+    /// OpenAI realtime.
+    OpenAiRealtime,
 }
 
 impl Endpoint {
@@ -54,6 +59,7 @@ impl Endpoint {
             Self::AnthropicMessages => "anthropic_messages",
             Self::OpenAiChat => "openai_chat",
             Self::OpenAiResponses => "openai_responses",
+            Self::OpenAiRealtime => "openai_realtime",
         }
     }
 }
@@ -76,6 +82,22 @@ pub struct Usage {
     pub output: Option<u64>,
     /// The part of `output` that is reasoning.
     pub reasoning: Option<u64>,
+}
+
+impl Usage {
+    /// True if no class is known to have any tokens.
+    fn is_zero(&self) -> bool {
+        [
+            self.input_uncached,
+            self.cache_read,
+            self.cache_write_5m,
+            self.cache_write_1h,
+            self.cache_write_other,
+            self.output,
+        ]
+        .iter()
+        .all(|class| class.unwrap_or(0) == 0)
+    }
 }
 
 /// Where the token numbers of a call come from.
@@ -229,9 +251,10 @@ pub struct Countable {
 /// One LLM API call, finished.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LlmCall {
-    /// Exchange that carried it.
+    /// Exchange that carried it. Calls over a WebSocket number on from the exchange that was
+    /// upgraded, after which its connection has no other.
     pub exchange: ExchangeId,
-    /// When its request head was complete.
+    /// When its request head was complete, or the message that asked for it began.
     pub started: Timestamp,
     /// When the first token of output was seen.
     pub first_token: Option<Timestamp>,
@@ -249,7 +272,7 @@ pub struct LlmCall {
     pub model_served: Option<String>,
     /// Whether a stream was asked for.
     pub is_stream: bool,
-    /// HTTP status.
+    /// HTTP status: over a WebSocket 101, or what the message of an error says.
     pub http_status: Option<u16>,
     /// How it ended.
     pub outcome: Outcome,
@@ -283,14 +306,14 @@ pub enum LlmEvent {
         /// Connection.
         conn: ConnId,
     },
-    /// This connection, by its handshake to a provider, carries what cannot be read. Sent at most
-    /// once.
+    /// This connection, by its handshake to a provider or by the path of its WebSocket, carries calls
+    /// that cannot be read. Sent at most once.
     Undecodable {
         /// When that was clear.
         at: Timestamp,
         /// Connection.
         conn: ConnId,
-        /// The provider's host.
+        /// The provider's host; empty if nothing tells it.
         host: String,
     },
 }

@@ -6,7 +6,7 @@
 //! alone, and has to be the whole one.
 
 use super::Provider;
-use super::provider::{APIS, Api, printable, shape};
+use super::provider::{APIS, Api, SOCKETS, Target, printable, shape};
 use crate::http::{Headers, RequestHead};
 
 /// The provider of a host that is on no list.
@@ -75,23 +75,30 @@ const HOSTS: [(&str, &str); 58] = [
     ("api.siliconflow.cn", "siliconflow"),
 ];
 
-/// The API that a request calls; `None` for everything else on those hosts: counts, batches,
-/// polls, model lists and telemetry.
-pub(super) fn api(head: &RequestHead) -> Option<&'static Api> {
+/// The API that a request calls, and what its path says; `None` for everything else on those
+/// hosts: counts, batches, polls, model lists and telemetry.
+pub(super) fn api(head: &RequestHead) -> Option<(&'static Api, Target)> {
     if head.is_headless() && matches!(head.method.as_str(), "POST" | "") {
-        return Some(&shape::API);
+        return Some((&shape::API, Target::default()));
     }
-    if head.method != "POST" {
-        return None;
-    }
-    let path = head.path.strip_suffix('/').unwrap_or(&head.path);
-    APIS.into_iter().find(|api| path.ends_with(api.path))
+    (head.method == "POST").then_some(())?;
+    of_path(&APIS, head)
 }
 
-/// The deployment that an Azure path names; it stands for the model where the body names none.
-pub(super) fn deployment(path: &str) -> Option<String> {
-    let (_, rest) = path.split_once("/openai/deployments/")?;
-    printable(rest.split('/').next()?, 256)
+/// The API that a request wants to call over a WebSocket.
+pub(super) fn socket(head: &RequestHead) -> Option<(&'static Api, Target)> {
+    let mut protocols = head.headers.first("upgrade")?.split(',');
+    let is_socket = protocols.any(|protocol| protocol.trim().eq_ignore_ascii_case("websocket"));
+    (head.method == "GET" && is_socket).then_some(())?;
+    let (api, target) = of_path(&SOCKETS, head)?;
+    let model = head.model.clone().or(target.model);
+    Some((api, Target { model, ..target }))
+}
+
+fn of_path(apis: &[&'static Api], head: &RequestHead) -> Option<(&'static Api, Target)> {
+    let path = head.path.strip_suffix('/').unwrap_or(&head.path);
+    apis.iter()
+        .find_map(|api| Some((*api, (api.target)(path)?)))
 }
 
 /// The provider of a host name; [`OTHER`] if it is on no list.
@@ -194,7 +201,7 @@ mod tests {
             model: None,
             headers: Headers::default(),
         };
-        api(&head).map(|api| api.endpoint)
+        api(&head).map(|(api, _)| api.endpoint)
     }
 
     #[test]

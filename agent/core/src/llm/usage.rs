@@ -35,7 +35,8 @@ pub(crate) struct Counts {
     ephemeral_5m: Option<u64>,
     /// `cache_creation.ephemeral_1h_input_tokens`, likewise.
     ephemeral_1h: Option<u64>,
-    /// `prompt_tokens_details.cached_tokens`, `input_tokens_details.cached_tokens`.
+    /// `cached_tokens` of `prompt_tokens_details`, `input_tokens_details` or, in realtime events,
+    /// `input_token_details`.
     cached: Option<u64>,
     /// `prompt_cache_hit_tokens`, DeepSeek's name.
     cache_hit: Option<u64>,
@@ -60,7 +61,7 @@ impl Counts {
             [Key::CacheCreation, Key::Ephemeral5m] => (&mut self.ephemeral_5m, MAX_INPUT),
             [Key::CacheCreation, Key::Ephemeral1h] => (&mut self.ephemeral_1h, MAX_INPUT),
             [
-                Key::PromptTokensDetails | Key::InputTokensDetails,
+                Key::PromptTokensDetails | Key::InputTokensDetails | Key::InputTokenDetails,
                 Key::CachedTokens,
             ] => (&mut self.cached, MAX_INPUT),
             [Key::PromptCacheHitTokens] => (&mut self.cache_hit, MAX_INPUT),

@@ -1,19 +1,20 @@
 //! Anthropic Messages: <https://docs.anthropic.com/en/api/messages> and, for the order and merging
 //! of events, <https://docs.anthropic.com/en/api/messages-streaming>.
 
-use super::{Api, Form, Reply, Terminal};
+use super::{Api, Form, Reply, Target, Terminal};
 use crate::llm::Endpoint;
 use crate::llm::json::{Key, Value};
 use crate::llm::usage::Counts;
 
 pub(super) const API: Api = Api {
     endpoint: Endpoint::AnthropicMessages,
-    path: "/v1/messages",
+    target: |path| Target::ends_with(path, "/v1/messages"),
     prompt: &[Key::Messages, Key::System, Key::Tools],
     ends_with_usage: false,
     value,
     settle,
     usage: Counts::anthropic,
+    create: None,
 };
 
 fn value(reply: &mut Reply, path: &[Key], value: Value<'_>) {

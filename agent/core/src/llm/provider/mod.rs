@@ -4,13 +4,17 @@
 
 mod anthropic;
 mod openai_chat;
+mod openai_realtime;
 mod openai_responses;
 mod reply;
 mod request;
 pub(super) mod shape;
+mod target;
 
+pub(super) use openai_realtime::TRANSCRIBED;
 pub(super) use reply::{Form, Reply, Terminal};
 pub(super) use request::{Request, printable};
+pub(super) use target::Target;
 
 use super::json::{Key, Prefix, Value};
 use super::usage::Counts;
@@ -20,8 +24,8 @@ use super::{Endpoint, Usage};
 pub(super) struct Api {
     /// Its name.
     pub(super) endpoint: Endpoint,
-    /// How its path ends.
-    pub(super) path: &'static str,
+    /// What a path without a slash at its end says, if it is the path of a call.
+    pub(super) target: fn(&str) -> Option<Target>,
     /// Members of the request that are prompt: their text is what a count is made of.
     prompt: &'static [Key],
     /// True if its usage comes after the reason to stop, so that a stream which has both is whole.
@@ -32,10 +36,16 @@ pub(super) struct Api {
     pub(super) settle: fn(&mut Reply, Form) -> Option<Terminal>,
     /// Turns its counters into token classes.
     pub(super) usage: fn(&Counts) -> Usage,
+    /// Type of the message that asks for a response over a WebSocket; `None` where responses come
+    /// without being asked for one by one, or there is no WebSocket.
+    pub(super) create: Option<&'static str>,
 }
 
-/// All of them.
+/// Those that are called by a POST each.
 pub(super) const APIS: [&Api; 3] = [&anthropic::API, &openai_chat::API, &openai_responses::API];
+
+/// Those that run over a WebSocket, many calls over one.
+pub(super) const SOCKETS: [&Api; 2] = [&openai_responses::API, &openai_realtime::API];
 
 /// A short word of a body (a model, an id), without control characters and cut at `CAP` bytes.
 #[derive(Default)]

@@ -3,19 +3,20 @@
 //! it; Mistral writes it beside choices; several write it cumulatively on more than one chunk. So
 //! the last usage that is an object with counters wins, wherever it stands, and nothing is added.
 
-use super::{Api, Form, Reply, Terminal};
+use super::{Api, Form, Reply, Target, Terminal};
 use crate::llm::Endpoint;
 use crate::llm::json::{Key, Value};
 use crate::llm::usage::Counts;
 
 pub(super) const API: Api = Api {
     endpoint: Endpoint::OpenAiChat,
-    path: "/chat/completions",
+    target: |path| Target::ends_with(path, "/chat/completions"),
     prompt: &[Key::Messages, Key::Tools, Key::Functions],
     ends_with_usage: true,
     value,
     settle,
     usage: Counts::openai,
+    create: None,
 };
 
 fn value(reply: &mut Reply, path: &[Key], value: Value<'_>) {

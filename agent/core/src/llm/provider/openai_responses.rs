@@ -1,19 +1,21 @@
 //! OpenAI responses: <https://platform.openai.com/docs/api-reference/responses> and, for its
-//! events, <https://platform.openai.com/docs/api-reference/responses-streaming>.
+//! events, <https://platform.openai.com/docs/api-reference/responses-streaming>. Over a WebSocket
+//! (<https://platform.openai.com/docs/guides/websocket-mode>) each event is a message.
 
-use super::{Api, Form, Reply, Terminal};
+use super::{Api, Form, Reply, Target, Terminal};
 use crate::llm::Endpoint;
 use crate::llm::json::{Key, Value};
 use crate::llm::usage::Counts;
 
 pub(super) const API: Api = Api {
     endpoint: Endpoint::OpenAiResponses,
-    path: "/responses",
+    target: |path| Target::ends_with(path, "/responses"),
     prompt: &[Key::Input, Key::Instructions, Key::Tools],
     ends_with_usage: false,
     value,
     settle,
     usage: Counts::openai,
+    create: Some("response.create"),
 };
 
 fn value(reply: &mut Reply, path: &[Key], value: Value<'_>) {

@@ -1,4 +1,5 @@
-//! What is read from a request body. The three APIs differ only in where the prompt stands.
+//! What is read from a request: a body, or the message of a WebSocket that asks for a response. The
+//! APIs differ only in where the prompt stands.
 
 use super::{Api, Word};
 use crate::llm::CountedText;
@@ -26,6 +27,12 @@ pub(in crate::llm) struct Request {
     pub(in crate::llm) has_shape: bool,
     /// True if it has a prompt where these APIs have it.
     pub(in crate::llm) has_prompt: bool,
+    /// What a message asks for.
+    pub(in crate::llm) kind: Word<64>,
+    /// The lane of a connection that it belongs to.
+    pub(in crate::llm) lane: Word<SESSION_ID_BYTES>,
+    /// False if no output is asked for, but only that the input be made ready.
+    pub(in crate::llm) generates: Option<bool>,
     user_id: Word<512>,
     conversation: Word<SESSION_ID_BYTES>,
     metadata_session: Word<SESSION_ID_BYTES>,
@@ -55,6 +62,13 @@ impl Request {
                     self.stream = Some(stream);
                 }
             }
+            [Key::Type] => self.kind.last(value),
+            [Key::StreamId] => self.lane.last(value),
+            [Key::Generate] => {
+                if let Value::Bool(generates) = value {
+                    self.generates = Some(generates);
+                }
+            }
             [Key::PreviousResponseId] | [Key::Thread, Key::PreviousMessageId] => {
                 self.is_continued |= matches!(value, Value::Piece(_));
                 self.previous.last(value);
@@ -66,8 +80,12 @@ impl Request {
                 self.conversation.last(value);
             }
             [Key::Metadata, Key::UserId] => self.user_id.last(value),
-            [Key::Metadata, Key::SessionId] => self.metadata_session.last(value),
-            [Key::Metadata, Key::ThreadId] => self.metadata_thread.last(value),
+            [Key::Metadata | Key::ClientMetadata, Key::SessionId] => {
+                self.metadata_session.last(value);
+            }
+            [Key::Metadata | Key::ClientMetadata, Key::ThreadId] => {
+                self.metadata_thread.last(value);
+            }
             [Key::Metadata, Key::ConversationId] => self.metadata_conversation.last(value),
             [Key::Metadata, Key::TraceId] => self.trace.last(value),
             [Key::SessionId] => self.session.last(value),
@@ -77,6 +95,14 @@ impl Request {
             }
             _ => {}
         }
+    }
+
+    /// Takes over what a response that goes on by itself has from the one before it.
+    pub(in crate::llm) fn inherit(&mut self, model: &str, session: &str, previous: &str) {
+        self.model.set(model);
+        self.session.set(session);
+        self.previous.set(previous);
+        self.is_continued = true;
     }
 
     fn prompt(&mut self, root: Key, inner: &[Key], value: Value<'_>, keeps_text: bool) {

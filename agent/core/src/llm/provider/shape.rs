@@ -12,7 +12,7 @@ use crate::llm::usage::Counts;
 pub(in crate::llm) const API: Api = Api {
     // Never seen: without a reply that tells, there is no call.
     endpoint: Endpoint::OpenAiResponses,
-    path: "",
+    target: |_| None,
     prompt: &[
         Key::Functions,
         Key::Input,
@@ -25,6 +25,7 @@ pub(in crate::llm) const API: Api = Api {
     value,
     settle,
     usage: Counts::openai,
+    create: None,
 };
 
 fn value(reply: &mut Reply, path: &[Key], value: Value<'_>) {

@@ -29,7 +29,7 @@ fn total(call: &LlmCall) -> u64 {
 }
 
 /// The event on another connection.
-fn moved(event: HttpEvent, conn: ConnId) -> HttpEvent {
+pub(super) fn moved(event: HttpEvent, conn: ConnId) -> HttpEvent {
     let on = |id: ExchangeId| ExchangeId { conn, ..id };
     match event {
         HttpEvent::ServerName { name, .. } => HttpEvent::ServerName { conn, name },

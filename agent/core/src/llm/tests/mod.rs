@@ -7,6 +7,7 @@ mod ends;
 mod headless;
 mod laws;
 mod responses;
+mod sockets;
 
 use super::*;
 use crate::event::{ConnId, Plaintext};

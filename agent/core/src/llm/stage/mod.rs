@@ -1,15 +1,20 @@
 //! The stage: which exchanges are open as calls, and which connections are worth reading.
 
+mod socket;
+mod turns;
+
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::call::{Ending, OpenCall};
+use super::call::{Caller, Ended, Ending, OpenCall};
 use super::provider::printable;
 use super::{LlmEvent, recognize};
 use crate::event::{ConnId, Timestamp};
-use crate::http::{EXCHANGE_IDLE, ExchangeId, HttpEvent, RequestHead, Role};
+use crate::http::{Dismissal, EXCHANGE_IDLE, ExchangeId, HttpEvent, RequestHead, Role};
 use crate::stats::Stats;
+use socket::Socket;
+use turns::Results;
 
 /// LIMIT: exchanges in a row that are no calls, after which a connection to an unknown host is
 /// ignored. A client of a gateway may look up models and settings first; eight are more than any
@@ -58,8 +63,10 @@ impl Default for Limits {
 pub struct Llm {
     limits: Limits,
     calls: BTreeMap<ExchangeId, OpenCall>,
+    /// WebSockets that carry calls, under the exchange that became one.
+    sockets: BTreeMap<ExchangeId, Box<Socket>>,
     connections: BTreeMap<ConnId, Connection>,
-    /// Bytes that the open calls hold.
+    /// Bytes that the open calls and the WebSockets hold.
     held_bytes: usize,
     /// No call can be idle before this moment.
     next_idle: Option<Timestamp>,
@@ -73,6 +80,8 @@ struct Connection {
     /// True once its host turned out to be a provider's.
     is_provider: bool,
     is_ignored: bool,
+    /// True once it was said that it cannot be read.
+    is_undecodable: bool,
     /// Exchanges in a row that were no calls.
     foreign: u32,
     /// Exchanges without a call that are open.
@@ -96,6 +105,7 @@ impl Llm {
         Self {
             limits,
             calls: BTreeMap::new(),
+            sockets: BTreeMap::new(),
             connections: BTreeMap::new(),
             held_bytes: 0,
             next_idle: None,
@@ -139,7 +149,11 @@ impl Llm {
                 self.with_call(id, |call| call.request_end(at, end));
             }
             HttpEvent::Response { at, id, head } => {
-                self.with_call(id, |call| call.response(at, &head));
+                if head.status == 101 {
+                    self.switched(at, id, stats, out);
+                } else {
+                    self.with_call(id, |call| call.response(at, &head));
+                }
             }
             HttpEvent::ResponseBody { at, id, bytes } => {
                 let keeps_text = self.held_bytes < self.limits.held_bytes;
@@ -160,24 +174,28 @@ impl Llm {
             HttpEvent::ResponseGap { id, .. } => {
                 self.with_call(id, OpenCall::response_gap);
             }
-            HttpEvent::Message { .. }
-            | HttpEvent::MessageEnd { .. }
-            | HttpEvent::MessagesLost { .. } => {}
+            HttpEvent::Message {
+                at,
+                id,
+                from,
+                bytes,
+            } => self.message(at, id, from, &bytes, &mut Results { stats, out }),
+            HttpEvent::MessageEnd { at, id, from, end } => {
+                self.message_end(at, id, from, end, &mut Results { stats, out });
+            }
+            HttpEvent::MessagesLost { at, id, from } => {
+                self.messages_lost(at, id, from, &mut Results { stats, out });
+            }
             HttpEvent::ResponseEnd { at, id, end } => {
+                self.end_socket(at, id, Ending::Body(end), &mut Results { stats, out });
                 self.finish(at, id, Ending::Body(end), stats, out);
                 self.foreign_end(id, stats, out);
             }
-            HttpEvent::Dismissed { at, conn, .. } => {
+            HttpEvent::Dismissed { at, conn, why } => {
                 self.give_up(at, conn, stats, out);
-                let name = self
-                    .connections
-                    .get(&conn)
-                    .and_then(|connection| connection.server_name.as_deref());
-                if let Some(host) = name
-                    && recognize::provider(host) != recognize::OTHER
-                {
-                    let host = host.to_owned();
-                    out.push(LlmEvent::Undecodable { at, conn, host });
+                // What a tunnel carries is a connection of its own.
+                if why != Dismissal::Tunnel {
+                    self.unreadable(at, conn, out);
                 }
                 self.ignore(conn, stats, out);
             }
@@ -280,7 +298,9 @@ impl Llm {
         if connection.is_ignored {
             return;
         }
-        let Some(api) = recognize::api(head) else {
+        let socket = recognize::socket(head);
+        let is_socket = socket.is_some();
+        let Some((api, target)) = socket.or_else(|| recognize::api(head)) else {
             connection.foreign_bytes = 0;
             if connection.foreign_open.len() < FOREIGN_OPEN {
                 connection.foreign_open.push(id.number);
@@ -293,16 +313,80 @@ impl Llm {
             .or(host)
             .or_else(|| connection.peer.map(|address| address.to_string()))
             .and_then(|name| printable(&name, 255));
+        let provider = provider.unwrap_or(recognize::OTHER);
+        let caller = Caller::new(provider, server_name, head, target);
+        if is_socket {
+            // It is foreign for as long as it is not agreed to.
+            connection.foreign_bytes = 0;
+            connection.foreign_open.push(id.number);
+            self.begin_socket(at, id, api, caller, &mut Results { stats, out });
+        } else {
+            self.insert(at, id, OpenCall::new(api, id, at, caller), stats, out);
+        }
+    }
+
+    /// Opens a call.
+    fn insert(
+        &mut self,
+        at: Timestamp,
+        id: ExchangeId,
+        call: OpenCall,
+        stats: &mut Stats,
+        out: &mut Vec<LlmEvent>,
+    ) {
         if self.calls.len() >= self.limits.open_calls {
             self.evict(at, stats, out);
         }
-        let provider = provider.unwrap_or(recognize::OTHER);
         // A number that comes twice would be nonsense of the stage before; the first is given up.
         self.finish(at, id, Ending::GivenUp, stats, out);
-        self.calls
-            .insert(id, OpenCall::new(api, id, at, provider, server_name, head));
+        self.held_bytes = self.held_bytes.saturating_add(call.held_bytes());
+        self.calls.insert(id, call);
         let idle = at + CALL_IDLE;
         self.next_idle = Some(self.next_idle.map_or(idle, |next| next.min(idle)));
+    }
+
+    /// An exchange turned its connection into something else, after which no other exchange comes:
+    /// into a WebSocket that carries calls, or into what is not read.
+    fn switched(
+        &mut self,
+        at: Timestamp,
+        id: ExchangeId,
+        stats: &mut Stats,
+        out: &mut Vec<LlmEvent>,
+    ) {
+        if self.sockets.contains_key(&id) {
+            if let Some(connection) = self.connections.get_mut(&id.conn) {
+                connection.foreign = 0;
+                connection.foreign_open = Vec::new();
+            }
+            return;
+        }
+        self.give_up(at, id.conn, stats, out);
+        self.unreadable(at, id.conn, out);
+        self.ignore(id.conn, stats, out);
+    }
+
+    /// Of this connection nothing more can be read; that is said if it is to a provider.
+    fn unreadable(&mut self, at: Timestamp, conn: ConnId, out: &mut Vec<LlmEvent>) {
+        let name = self
+            .connections
+            .get(&conn)
+            .and_then(|connection| connection.server_name.as_deref());
+        if let Some(host) = name
+            && recognize::provider(host) != recognize::OTHER
+        {
+            let host = host.to_owned();
+            self.undecodable(at, conn, host, out);
+        }
+    }
+
+    /// Says once that a connection carries calls that cannot be read.
+    fn undecodable(&mut self, at: Timestamp, conn: ConnId, host: String, out: &mut Vec<LlmEvent>) {
+        let connection = self.connection(conn);
+        if !connection.is_undecodable {
+            connection.is_undecodable = true;
+            out.push(LlmEvent::Undecodable { at, conn, host });
+        }
     }
 
     /// Gives up the oldest call.
@@ -333,26 +417,30 @@ impl Llm {
         self.held_bytes = self.held_bytes.saturating_sub(call.held_bytes());
         let is_headless = call.is_headless();
         let connection = self.connections.get_mut(&id.conn);
-        if let Some(mut call) = call.finish(at, ending, stats) {
-            stats.calls += 1;
-            // The socket of a connection, and with it the name of its handshake, may be known only
-            // after the request.
-            if let Some(name) = connection.as_deref().and_then(Connection::late_name) {
-                if call.provider == recognize::OTHER {
-                    call.provider = recognize::provider(&name);
+        match call.finish(at, ending, stats) {
+            Ended::Call(mut call) => {
+                stats.calls += 1;
+                // The socket of a connection, and with it the name of its handshake, may be known
+                // only after the request.
+                if let Some(name) = connection.as_deref().and_then(Connection::late_name) {
+                    if call.provider == recognize::OTHER {
+                        call.provider = recognize::provider(&name);
+                    }
+                    call.server_name = Some(name);
                 }
-                call.server_name = Some(name);
+                out.push(LlmEvent::Call(call));
+                if let Some(connection) = connection {
+                    connection.foreign = 0;
+                }
             }
-            out.push(LlmEvent::Call(Box::new(call)));
-            if let Some(connection) = connection {
-                connection.foreign = 0;
+            Ended::WarmUp => stats.warm_ups += 1,
+            Ended::Foreign => {
+                stats.not_a_call += u64::from(!is_headless);
+                if let Some(connection) = connection {
+                    connection.foreign += 1;
+                }
+                self.judge(id.conn, stats, out);
             }
-        } else {
-            stats.not_a_call += u64::from(!is_headless);
-            if let Some(connection) = connection {
-                connection.foreign += 1;
-            }
-            self.judge(id.conn, stats, out);
         }
     }
 
@@ -432,6 +520,9 @@ impl Llm {
 
     /// Ends the calls of a connection of which nothing more comes.
     fn give_up(&mut self, at: Timestamp, conn: ConnId, stats: &mut Stats, out: &mut Vec<LlmEvent>) {
+        while let Some(id) = self.socket_of(conn) {
+            self.end_socket(at, id, Ending::GivenUp, &mut Results { stats, out });
+        }
         let open: Vec<ExchangeId> = self
             .calls
             .range(exchanges_of(conn))

@@ -1,0 +1,278 @@
+//! What is known of a WebSocket that carries calls: which are asked for, which are being answered.
+
+use std::collections::VecDeque;
+
+use crate::http::ExchangeId;
+use crate::llm::call::{Caller, OpenCall};
+use crate::llm::json::{Key, Scanner, Value};
+use crate::llm::provider::{Api, TRANSCRIBED, Word};
+
+/// LIMIT: 1 MiB of one event, as of an event of a stream; a larger one is missing like lost bytes.
+const EVENT_BYTES: usize = crate::http::sse::EVENT_BYTES;
+
+/// LIMIT: 32 requests of one connection that wait for their response, and as many responses at
+/// once. Lanes may run in parallel; beyond, the oldest is given up.
+pub(super) const TURNS: usize = 32;
+
+/// LIMIT: 64 responses that ended are remembered, so that nothing that comes late of one begins it
+/// again, and that a response which goes on in another one is known.
+const ENDED: usize = 64;
+
+/// LIMIT: an event is looked through in steps of 1 KiB until it says where it belongs, which it
+/// does in its first members; the rest is read once.
+const LOOK_BYTES: usize = 1 << 10;
+
+/// A request that waits for its response.
+pub(super) struct Waiting {
+    pub(super) call: ExchangeId,
+    pub(super) lane: String,
+    /// Whether its response may have been among events that were lost.
+    pub(super) is_uncertain: bool,
+}
+
+/// A response that is being read.
+pub(super) struct Open {
+    pub(super) call: ExchangeId,
+    pub(super) lane: String,
+    /// Its id; empty as long as no event named it.
+    pub(super) response: String,
+    /// Whether events of it may be lost.
+    pub(super) has_gap: bool,
+    /// An error with this status came while it was read, and nothing of it since.
+    pub(super) failed: Option<Option<u16>>,
+}
+
+/// A response that ended.
+pub(super) struct Past {
+    pub(super) lane: String,
+    pub(super) response: String,
+    pub(super) model: String,
+    pub(super) session: String,
+}
+
+/// One WebSocket.
+pub(super) struct Socket {
+    pub(super) api: &'static Api,
+    pub(super) caller: Caller,
+    /// Number of the next call.
+    pub(super) next: u64,
+    /// The client's message that is being read, as the call that it may ask for.
+    pub(super) asking: Option<OpenCall>,
+    /// The server's event that is being read; `None` once it is over the limit.
+    event: Option<Vec<u8>>,
+    pub(super) waiting: VecDeque<Waiting>,
+    pub(super) open: Vec<Open>,
+    ended: VecDeque<Past>,
+    /// Model of the session, and the one that transcribes what a user says.
+    pub(super) model: Option<String>,
+    pub(super) transcriber: Option<String>,
+    /// Whether the last message of each side could not be read.
+    pub(super) is_client_lost: bool,
+    pub(super) is_server_lost: bool,
+    /// Whether a request may be among the client's messages that could not be read.
+    pub(super) is_request_lost: bool,
+}
+
+impl Socket {
+    pub(super) const fn new(api: &'static Api, caller: Caller, next: u64) -> Self {
+        Self {
+            api,
+            caller,
+            next,
+            asking: None,
+            event: Some(Vec::new()),
+            waiting: VecDeque::new(),
+            open: Vec::new(),
+            ended: VecDeque::new(),
+            model: None,
+            transcriber: None,
+            is_client_lost: false,
+            is_server_lost: false,
+            is_request_lost: false,
+        }
+    }
+
+    /// Bytes held back: an event that is not complete, and the text of a request that is not.
+    pub(super) fn held_bytes(&self) -> usize {
+        let event = self.event.as_ref().map_or(0, Vec::len);
+        event + self.asking.as_ref().map_or(0, OpenCall::held_bytes)
+    }
+
+    /// Takes bytes of an event.
+    pub(super) fn gather(&mut self, bytes: &[u8]) {
+        if let Some(event) = &mut self.event {
+            if event.len() + bytes.len() > EVENT_BYTES {
+                self.event = None;
+            } else {
+                event.extend_from_slice(bytes);
+            }
+        }
+    }
+
+    /// Gives the event up.
+    pub(super) fn drop_event(&mut self) {
+        self.event = None;
+    }
+
+    /// The event, if it is over and was not given up.
+    pub(super) fn take_event(&mut self) -> Option<Vec<u8>> {
+        self.event.replace(Vec::new())
+    }
+
+    /// Events are missing here: what is being read, and what is waited for, may be among them.
+    pub(super) fn lose_events(&mut self) {
+        self.is_server_lost = true;
+        for waiting in &mut self.waiting {
+            waiting.is_uncertain = true;
+        }
+        for open in &mut self.open {
+            open.has_gap = true;
+        }
+    }
+
+    /// Remembers a response that ended.
+    pub(super) fn remember(&mut self, past: Past) {
+        if self.ended.len() >= ENDED {
+            self.ended.pop_front();
+        }
+        self.ended.push_back(past);
+    }
+
+    /// Whether a request of that lane waits.
+    pub(super) fn is_waiting(&self, lane: &str) -> bool {
+        self.waiting.iter().any(|waiting| waiting.lane == lane)
+    }
+
+    /// Whether that response has ended.
+    pub(super) fn has_ended(&self, response: &str) -> bool {
+        self.ended.iter().any(|past| past.response == response)
+    }
+
+    /// The response of a lane that ended last.
+    pub(super) fn last_of(&self, lane: &str) -> Option<&Past> {
+        self.ended.iter().rev().find(|past| past.lane == lane)
+    }
+
+    /// The response that an event belongs to, if it is being read.
+    pub(super) fn place(&self, envelope: &Envelope) -> Option<usize> {
+        let lane = envelope.lane.as_str();
+        let of_lane = |open: &Open| open.lane == lane;
+        match envelope.response.as_str() {
+            "" => self.open.iter().rposition(of_lane),
+            id => self
+                .open
+                .iter()
+                .position(|open| open.response == id)
+                .or_else(|| {
+                    let is_unnamed = |open: &Open| open.response.is_empty();
+                    self.open
+                        .iter()
+                        .position(|open| of_lane(open) && is_unnamed(open))
+                }),
+        }
+    }
+}
+
+/// What an event says first: what it is, and where it belongs.
+#[derive(Default)]
+pub(super) struct Envelope {
+    kind: Word<64>,
+    /// Id of the response, or of the item that was transcribed.
+    pub(super) response: Word<256>,
+    pub(super) lane: Word<128>,
+    /// Status of an error.
+    pub(super) status: Option<u16>,
+    model: Word<256>,
+    transcriber: Word<256>,
+    /// Whether it counts tokens outside of a response.
+    has_usage: bool,
+}
+
+/// What an event is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// The first of a response.
+    Created,
+    /// A later one of a response.
+    Response,
+    /// A transcription, which is a call by itself.
+    Transcription,
+    /// An error.
+    Error,
+    /// Of something else: limits, the session, what a user says.
+    Other,
+}
+
+impl Envelope {
+    /// Reads the envelope of an event.
+    pub(super) fn of(event: &[u8]) -> Self {
+        let mut envelope = Self::default();
+        let mut scanner = Scanner::default();
+        for step in event.chunks(LOOK_BYTES) {
+            scanner.push(step, &mut |path, value| envelope.value(path, value));
+            if envelope.is_enough() {
+                break;
+            }
+        }
+        envelope
+    }
+
+    /// What it is.
+    pub(super) fn kind(&self) -> Kind {
+        match self.kind.as_str() {
+            "response.created" => Kind::Created,
+            // Some models bill the seconds instead, which no column holds.
+            TRANSCRIBED if self.has_usage => Kind::Transcription,
+            "error" => Kind::Error,
+            kind if kind.starts_with("response.steer.") => Kind::Other,
+            kind if kind.starts_with("response.inject.") => Kind::Other,
+            kind if kind.starts_with("response.") => Kind::Response,
+            _ => Kind::Other,
+        }
+    }
+
+    /// What an event of the session says of its models.
+    pub(super) fn models(&self) -> [Option<String>; 2] {
+        [self.model.some(), self.transcriber.some()]
+    }
+
+    /// Snapshots of a response repeat all that was asked for, and its id stands before that. The
+    /// first one must be known whole: its lane may stand behind.
+    fn is_enough(&self) -> bool {
+        let is_snapshot = matches!(
+            self.kind.as_str(),
+            "response.in_progress"
+                | "response.completed"
+                | "response.incomplete"
+                | "response.failed"
+                | "response.done"
+        );
+        is_snapshot && !self.response.as_str().is_empty()
+    }
+
+    fn value(&mut self, path: &[Key], value: Value<'_>) {
+        match path {
+            [Key::Type] => self.kind.last(value),
+            [Key::Response, Key::Id] | [Key::ResponseId] => self.response.last(value),
+            [Key::ItemId] if self.kind.as_str() == TRANSCRIBED => self.response.last(value),
+            [Key::StreamId] => self.lane.last(value),
+            [Key::Status] => {
+                if let Value::Number(status) = value {
+                    let status = status.parse().ok();
+                    self.status = status.filter(|status| (400..600).contains(status));
+                }
+            }
+            [Key::Usage, Key::InputTokens] => self.has_usage |= matches!(value, Value::Number(_)),
+            [Key::Session, Key::Model] => self.model.last(value),
+            [Key::Session, Key::InputAudioTranscription, Key::Model]
+            | [
+                Key::Session,
+                Key::Audio,
+                Key::Input,
+                Key::Transcription,
+                Key::Model,
+            ] => self.transcriber.last(value),
+            _ => {}
+        }
+    }
+}
