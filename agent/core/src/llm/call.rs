@@ -394,7 +394,9 @@ impl OpenCall {
         if usage.is_zero() && (self.request.generates == Some(false) || is_idle) {
             return Ended::WarmUp;
         }
-        let usage_source = source(&usage, reply.is_final && has_result(outcome, ending));
+        let has_last = self.api.ends_with_usage && !reply.stop.as_str().is_empty();
+        let is_final = reply.is_final && has_result(outcome, ending, has_last);
+        let usage_source = source(&usage, is_final);
         let has_text = reply.output.seen_bytes() > 0;
         let is_unknown = usage_source == UsageSource::None || usage.output.is_none();
         let is_countable = is_answered
@@ -466,15 +468,13 @@ impl OpenCall {
             Ending::GivenUp | Ending::Body(BodyEnd::Lost | BodyEnd::Refused) => Outcome::Incomplete,
             Ending::Body(end @ (BodyEnd::Complete | BodyEnd::Cut)) => {
                 let is_whole = end == BodyEnd::Complete;
+                // Without its terminal event a stream is whole if the model said why it stopped,
+                // and either the framing or the usage that comes last agrees.
+                let has_reason = !response.reader.reply.stop.as_str().is_empty();
+                let has_usage = response.reader.reply.is_final && self.api.ends_with_usage;
                 let is_done = match response.form {
-                    // Without its terminal event a stream is whole if the model said why it
-                    // stopped, and either the framing or the usage that comes last agrees.
-                    Some(ResponseForm::Events(_)) => {
-                        let has_reason = !response.reader.reply.stop.as_str().is_empty();
-                        let has_usage = response.reader.reply.is_final && self.api.ends_with_usage;
-                        has_reason && (is_whole || has_usage)
-                    }
-                    Some(ResponseForm::Body) | None => is_whole,
+                    Some(ResponseForm::Events(_)) => has_reason && (is_whole || has_usage),
+                    Some(ResponseForm::Body) | None => is_whole || (has_reason && has_usage),
                     // A WebSocket outlives its responses, and ends none of them.
                     Some(ResponseForm::Messages) => false,
                 };
@@ -542,7 +542,7 @@ impl Response {
             }
             // What comes after a gap has no known place in the JSON.
             Some(ResponseForm::Body) if !self.has_gap => {
-                let terminal = self.reader.body(api, bytes);
+                let terminal = self.reader.body(api, at, bytes);
                 let end = if terminal.is_some() {
                     bytes.trim_ascii_end()
                 } else {
@@ -586,7 +586,7 @@ impl Reader {
         (api.settle)(&mut self.reply, Form::Event)
     }
 
-    fn body(&mut self, api: &Api, bytes: &[u8]) -> Option<Terminal> {
+    fn body(&mut self, api: &Api, at: Timestamp, bytes: &[u8]) -> Option<Terminal> {
         if self.json.is_malformed() {
             return None;
         }
@@ -597,6 +597,9 @@ impl Reader {
         self.json.push(bytes, &mut |path, value| {
             (api.value)(reply, path, value);
         });
+        if self.reply.part.is_element && self.reply.part.has_output {
+            self.first_token.get_or_insert(at);
+        }
         self.malformed += u64::from(self.json.is_malformed());
         self.json
             .is_whole()
@@ -606,9 +609,14 @@ impl Reader {
 }
 
 /// True if the reply was read to its end, so that counters which were final when they came are the
-/// call's. That is so after a gap, too, if they and the terminal event came after it.
-fn has_result(outcome: Outcome, ending: Ending) -> bool {
-    outcome == Outcome::Complete || matches!(ending, Ending::Terminal(_))
+/// call's. That is so after a gap, too, if they and the terminal event came after it, or, where
+/// `has_last` says that no more was to come, the end of the body.
+fn has_result(outcome: Outcome, ending: Ending, has_last: bool) -> bool {
+    match ending {
+        Ending::Terminal(_) => true,
+        Ending::Body(BodyEnd::Complete) if has_last => true,
+        Ending::Body(_) | Ending::GivenUp => outcome == Outcome::Complete,
+    }
 }
 
 fn source(usage: &Usage, is_final: bool) -> UsageSource {

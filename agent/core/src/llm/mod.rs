@@ -50,6 +50,8 @@ pub enum Endpoint {
     OpenAiResponses,
     /// OpenAI realtime.
     OpenAiRealtime,
+    /// Gemini's `generateContent` and `streamGenerateContent`.
+    GeminiGenerate,
 }
 
 impl Endpoint {
@@ -60,6 +62,7 @@ impl Endpoint {
             Self::OpenAiChat => "openai_chat",
             Self::OpenAiResponses => "openai_responses",
             Self::OpenAiRealtime => "openai_realtime",
+            Self::GeminiGenerate => "gemini_generate",
         }
     }
 }

@@ -219,6 +219,26 @@ mod tests {
             ("/compatible-mode/v1/chat/completions", Endpoint::OpenAiChat),
             ("/v1/responses", Endpoint::OpenAiResponses),
             ("/backend-api/codex/responses", Endpoint::OpenAiResponses),
+            (
+                "/v1beta/models/gemini-3-pro:generateContent",
+                Endpoint::GeminiGenerate,
+            ),
+            (
+                "/v1/projects/p/locations/us/publishers/google/models/gemini-3:streamGenerateContent",
+                Endpoint::GeminiGenerate,
+            ),
+            (
+                "/v1/projects/p/locations/us/endpoints/1234:generateContent",
+                Endpoint::GeminiGenerate,
+            ),
+            (
+                "/gateway/v1beta/tunedModels/mine:generateContent",
+                Endpoint::GeminiGenerate,
+            ),
+            (
+                "/v1internal:streamGenerateContent",
+                Endpoint::GeminiGenerate,
+            ),
         ] {
             assert_eq!(endpoint("POST", path), Some(expected), "{path}");
             assert_eq!(endpoint("GET", path), None, "{path}");
@@ -235,6 +255,14 @@ mod tests {
             "/v1/responses/compact",
             "/v1/responses/resp_1/cancel",
             "/v1/my-responses",
+            "/v1beta/models/gemini-3-pro:countTokens",
+            "/v1beta/models/gemini-3-pro:embedContent",
+            "/v1beta/models/gemini-3-pro",
+            "/v1beta/models/:generateContent",
+            "/v1beta/files/a:generateContent",
+            "/v1internal:loadCodeAssist",
+            "/v1internal:countTokens",
+            "/v1/projects/p/publishers/anthropic/models/claude:rawPredict",
             "/v1/embeddings",
             "/api/event_logging/v2/batch",
             "/",

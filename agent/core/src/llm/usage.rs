@@ -21,11 +21,11 @@ pub(crate) struct Counts {
     pub(crate) input: Option<u64>,
     /// `output_tokens`.
     pub(crate) output: Option<u64>,
-    /// `prompt_tokens`.
+    /// `prompt_tokens`, `promptTokenCount`.
     prompt: Option<u64>,
-    /// `completion_tokens`.
+    /// `completion_tokens`, `candidatesTokenCount`.
     completion: Option<u64>,
-    /// `total_tokens`: a check, never a source.
+    /// `total_tokens`, `totalTokenCount`: a check, never a source.
     total: Option<u64>,
     /// `cache_read_input_tokens`.
     cache_read: Option<u64>,
@@ -35,15 +35,17 @@ pub(crate) struct Counts {
     ephemeral_5m: Option<u64>,
     /// `cache_creation.ephemeral_1h_input_tokens`, likewise.
     ephemeral_1h: Option<u64>,
-    /// `cached_tokens` of `prompt_tokens_details`, `input_tokens_details` or, in realtime events,
+    /// `cachedContentTokenCount`, and `cached_tokens` of `prompt_tokens_details`, `input_tokens_details` or, in realtime events,
     /// `input_token_details`.
     cached: Option<u64>,
     /// `prompt_cache_hit_tokens`, DeepSeek's name.
     cache_hit: Option<u64>,
     /// `cache_write_tokens` of the same details.
     cache_write: Option<u64>,
-    /// Reasoning or thinking tokens of the output's details, or beside them (Perplexity).
+    /// Reasoning or thinking tokens of the output's details, or beside them (Perplexity, Gemini).
     reasoning: Option<u64>,
+    /// `toolUsePromptTokenCount`: what tools of the provider added to the input.
+    tool_use: Option<u64>,
 }
 
 impl Counts {
@@ -53,9 +55,11 @@ impl Counts {
         let (slot, limit) = match path {
             [Key::InputTokens] => (&mut self.input, MAX_INPUT),
             [Key::OutputTokens] => (&mut self.output, MAX_OUTPUT),
-            [Key::PromptTokens] => (&mut self.prompt, MAX_INPUT),
-            [Key::CompletionTokens] => (&mut self.completion, MAX_OUTPUT),
-            [Key::TotalTokens] => (&mut self.total, MAX_INPUT + MAX_OUTPUT),
+            [Key::PromptTokens | Key::PromptTokenCount] => (&mut self.prompt, MAX_INPUT),
+            [Key::CompletionTokens | Key::CandidatesTokenCount] => {
+                (&mut self.completion, MAX_OUTPUT)
+            }
+            [Key::TotalTokens | Key::TotalTokenCount] => (&mut self.total, MAX_INPUT + MAX_OUTPUT),
             [Key::CacheReadInputTokens] => (&mut self.cache_read, MAX_INPUT),
             [Key::CacheCreationInputTokens] => (&mut self.cache_creation, MAX_INPUT),
             [Key::CacheCreation, Key::Ephemeral5m] => (&mut self.ephemeral_5m, MAX_INPUT),
@@ -63,13 +67,15 @@ impl Counts {
             [
                 Key::PromptTokensDetails | Key::InputTokensDetails | Key::InputTokenDetails,
                 Key::CachedTokens,
-            ] => (&mut self.cached, MAX_INPUT),
+            ]
+            | [Key::CachedContentTokenCount] => (&mut self.cached, MAX_INPUT),
+            [Key::ToolUsePromptTokenCount] => (&mut self.tool_use, MAX_INPUT),
             [Key::PromptCacheHitTokens] => (&mut self.cache_hit, MAX_INPUT),
             [
                 Key::PromptTokensDetails | Key::InputTokensDetails,
                 Key::CacheWriteTokens,
             ] => (&mut self.cache_write, MAX_INPUT),
-            [Key::ReasoningTokens]
+            [Key::ReasoningTokens | Key::ThoughtsTokenCount]
             | [
                 Key::CompletionTokensDetails | Key::OutputTokensDetails,
                 Key::ReasoningTokens | Key::ThinkingTokens,
@@ -123,7 +129,39 @@ impl Counts {
             cache_hit: join(self.cache_hit, other.cache_hit),
             cache_write: join(self.cache_write, other.cache_write),
             reasoning: join(self.reasoning, other.reasoning),
+            tool_use: join(self.tool_use, other.tool_use),
         }
+    }
+
+    /// Gemini's contract: cached content is inside the prompt, what tools added is beside it, and
+    /// thoughts are beside what the candidates say.
+    pub(crate) fn gemini(&self) -> Usage {
+        let input = self.gemini_input();
+        let output = match (self.completion, self.reasoning) {
+            (None, None) => None,
+            (said, thought) => Some(said.unwrap_or(0).saturating_add(thought.unwrap_or(0))),
+        };
+        Usage {
+            input_uncached: input.map(|all| all.saturating_sub(self.cached.unwrap_or(0))),
+            cache_read: self.cached,
+            output,
+            reasoning: self.reasoning,
+            ..Usage::default()
+        }
+    }
+
+    /// Says that nothing was generated if Gemini's total is the input alone.
+    pub(crate) fn conclude_no_output(&mut self) {
+        let input = self.gemini_input();
+        let is_empty = self.completion.is_none() && self.reasoning.is_none();
+        if is_empty && input.is_some() && input == self.total {
+            self.completion = Some(0);
+        }
+    }
+
+    fn gemini_input(&self) -> Option<u64> {
+        self.prompt
+            .map(|prompt| prompt.saturating_add(self.tool_use.unwrap_or(0)))
     }
 
     /// Anthropic's contract: `input_tokens` excludes the caches, the lifetimes split

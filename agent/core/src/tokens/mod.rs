@@ -127,7 +127,7 @@ fn frame(endpoint: Endpoint, messages: u32) -> u64 {
         // Measured on single messages.
         Endpoint::AnthropicMessages => 7,
         // Not documented.
-        Endpoint::OpenAiResponses | Endpoint::OpenAiRealtime => 0,
+        Endpoint::OpenAiResponses | Endpoint::OpenAiRealtime | Endpoint::GeminiGenerate => 0,
     }
 }
 

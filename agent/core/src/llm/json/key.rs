@@ -1,7 +1,7 @@
 //! The member names that some reader asks for.
 
 macro_rules! vocabulary {
-    ($($variant:ident = $name:literal),+ $(,)?) => {
+    ($($variant:ident = $name:literal $(| $alias:literal)*),+ $(,)?) => {
         /// One step of a path in a JSON text: a member name that matters, or none of them.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub(crate) enum Key {
@@ -9,14 +9,14 @@ macro_rules! vocabulary {
             Item,
             /// A member that no reader asks for by name.
             Other,
-            $(#[doc = $name] $variant,)+
+            $(#[doc = $name] $(#[doc = $alias])* $variant,)+
         }
 
         impl Key {
             /// The step for a member name.
             pub(crate) fn of(name: &str) -> Self {
                 match name {
-                    $($name => Self::$variant,)+
+                    $($name $(| $alias)* => Self::$variant,)+
                     _ => Self::Other,
                 }
             }
@@ -25,21 +25,28 @@ macro_rules! vocabulary {
 }
 
 vocabulary! {
+    Args = "args",
     Arguments = "arguments",
     Audio = "audio",
+    BlockReason = "blockReason",
     CacheControl = "cache_control",
     CacheCreation = "cache_creation",
     CacheCreationInputTokens = "cache_creation_input_tokens",
+    CachedContentTokenCount = "cachedContentTokenCount",
     CacheReadInputTokens = "cache_read_input_tokens",
     CacheWriteTokens = "cache_write_tokens",
     CachedTokens = "cached_tokens",
     CallId = "call_id",
+    Candidates = "candidates",
+    CandidatesTokenCount = "candidatesTokenCount",
     Choices = "choices",
     ClientMetadata = "client_metadata",
+    Code = "code",
     CompletionTokens = "completion_tokens",
     CompletionTokensDetails = "completion_tokens_details",
     Content = "content",
     ContentBlock = "content_block",
+    Contents = "contents",
     Conversation = "conversation",
     ConversationId = "conversation_id",
     Data = "data",
@@ -50,18 +57,22 @@ vocabulary! {
     Ephemeral1h = "ephemeral_1h_input_tokens",
     Ephemeral5m = "ephemeral_5m_input_tokens",
     Error = "error",
+    ExecutableCode = "executableCode" | "executable_code",
     File = "file",
-    FileData = "file_data",
+    FileData = "file_data" | "fileData",
     FileId = "file_id",
     Filename = "filename",
-    FinishReason = "finish_reason",
+    FileUri = "fileUri" | "file_uri",
+    FinishReason = "finish_reason" | "finishReason",
     Function = "function",
-    FunctionCall = "function_call",
+    FunctionCall = "function_call" | "functionCall",
+    FunctionResponse = "functionResponse" | "function_response",
     Functions = "functions",
     Generate = "generate",
     Id = "id",
     ImageUrl = "image_url",
     IncompleteDetails = "incomplete_details",
+    InlineData = "inlineData" | "inline_data",
     Input = "input",
     InputAudio = "input_audio",
     InputAudioTranscription = "input_audio_transcription",
@@ -71,20 +82,24 @@ vocabulary! {
     Instructions = "instructions",
     ItemId = "item_id",
     Iterations = "iterations",
-    MediaType = "media_type",
+    MediaType = "media_type" | "mimeType" | "mime_type",
     Message = "message",
     Messages = "messages",
     Metadata = "metadata",
     Model = "model",
+    ModelVersion = "modelVersion",
     Name = "name",
     Output = "output",
     OutputTokens = "output_tokens",
     OutputTokensDetails = "output_tokens_details",
     PartialJson = "partial_json",
+    Parts = "parts",
     PreviousMessageId = "previous_message_id",
     PreviousResponseId = "previous_response_id",
     PromptCacheHitTokens = "prompt_cache_hit_tokens",
     PromptCache = "prompt_cache_key",
+    PromptFeedback = "promptFeedback",
+    PromptTokenCount = "promptTokenCount",
     PromptTokens = "prompt_tokens",
     PromptTokensDetails = "prompt_tokens_details",
     Reason = "reason",
@@ -92,12 +107,13 @@ vocabulary! {
     ReasoningContent = "reasoning_content",
     ReasoningTokens = "reasoning_tokens",
     Refusal = "refusal",
+    Request = "request",
     Response = "response",
-    ResponseId = "response_id",
+    ResponseId = "response_id" | "responseId",
     Role = "role",
     Session = "session",
     SessionId = "session_id",
-    Signature = "signature",
+    Signature = "signature" | "thoughtSignature" | "thought_signature",
     Source = "source",
     Status = "status",
     StatusDetails = "status_details",
@@ -106,21 +122,26 @@ vocabulary! {
     StreamId = "stream_id",
     Summary = "summary",
     System = "system",
+    SystemInstruction = "systemInstruction" | "system_instruction",
     Text = "text",
     Thinking = "thinking",
     ThinkingTokens = "thinking_tokens",
+    ThoughtsTokenCount = "thoughtsTokenCount",
     Thread = "thread",
     ThreadId = "thread_id",
     ToolCallId = "tool_call_id",
     ToolCalls = "tool_calls",
     ToolUseId = "tool_use_id",
     Tools = "tools",
+    ToolUsePromptTokenCount = "toolUsePromptTokenCount",
+    TotalTokenCount = "totalTokenCount",
     TotalTokens = "total_tokens",
     TraceId = "trace_id",
     Transcription = "transcription",
     Type = "type",
     Url = "url",
     Usage = "usage",
+    UsageMetadata = "usageMetadata",
     UserId = "user_id",
     XGroq = "x_groq",
 }

@@ -10,6 +10,7 @@ pub(super) const API: Api = Api {
     endpoint: Endpoint::AnthropicMessages,
     target: |path| Target::ends_with(path, "/v1/messages"),
     prompt: &[Key::Messages, Key::System, Key::Tools],
+    envelope: None,
     ends_with_usage: false,
     value,
     settle,

@@ -3,6 +3,7 @@
 //! Each API is one [`Api`] in a file of its own, reached by `recognize` alone.
 
 mod anthropic;
+mod gemini;
 mod openai_chat;
 mod openai_realtime;
 mod openai_responses;
@@ -28,6 +29,8 @@ pub(super) struct Api {
     pub(super) target: fn(&str) -> Option<Target>,
     /// Members of the request that are prompt: their text is what a count is made of.
     prompt: &'static [Key],
+    /// Member of the request that holds the others where a gateway of the provider stands between.
+    envelope: Option<Key>,
     /// True if its usage comes after the reason to stop, so that a stream which has both is whole.
     pub(super) ends_with_usage: bool,
     /// Takes one value of the reply: of one event of a stream, or of the whole body.
@@ -42,15 +45,22 @@ pub(super) struct Api {
 }
 
 /// Those that are called by a POST each.
-pub(super) const APIS: [&Api; 3] = [&anthropic::API, &openai_chat::API, &openai_responses::API];
+pub(super) const APIS: [&Api; 4] = [
+    &anthropic::API,
+    &gemini::API,
+    &openai_chat::API,
+    &openai_responses::API,
+];
 
 /// Those that run over a WebSocket, many calls over one.
 pub(super) const SOCKETS: [&Api; 2] = [&openai_responses::API, &openai_realtime::API];
 
-/// A short word of a body (a model, an id), without control characters and cut at `CAP` bytes.
+/// A short word of a body (a model, an id), without control characters and cut at `CAP` bytes. One
+/// that breaks off with its body is none.
 #[derive(Default)]
 pub(super) struct Word<const CAP: usize> {
     text: Prefix,
+    is_open: bool,
     is_kept: bool,
 }
 
@@ -58,7 +68,11 @@ impl<const CAP: usize> Word<CAP> {
     /// Takes a value; a later string replaces an earlier one.
     pub(super) fn last(&mut self, value: Value<'_>) {
         match value {
-            Value::Begin => self.text.clear(),
+            Value::Begin => {
+                self.text.clear();
+                self.is_open = true;
+            }
+            Value::End => self.is_open = false,
             Value::Piece(piece) => {
                 // Character by character: what is dropped must not depend on how it was split.
                 let mut buffer = [0; 4];
@@ -70,7 +84,6 @@ impl<const CAP: usize> Word<CAP> {
             | Value::Array
             | Value::Close
             | Value::Name(_)
-            | Value::End
             | Value::Number(_)
             | Value::Bool(_)
             | Value::Null => {}
@@ -90,11 +103,12 @@ impl<const CAP: usize> Word<CAP> {
     pub(super) fn set(&mut self, text: &str) {
         self.last(Value::Begin);
         self.last(Value::Piece(text));
+        self.last(Value::End);
     }
 
     /// What was taken; empty if nothing was.
     pub(super) fn as_str(&self) -> &str {
-        self.text.as_str()
+        if self.is_open { "" } else { self.text.as_str() }
     }
 
     /// What was taken, if anything.

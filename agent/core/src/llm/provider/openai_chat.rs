@@ -12,6 +12,7 @@ pub(super) const API: Api = Api {
     endpoint: Endpoint::OpenAiChat,
     target: |path| Target::ends_with(path, "/chat/completions"),
     prompt: &[Key::Messages, Key::Tools, Key::Functions],
+    envelope: None,
     ends_with_usage: true,
     value,
     settle,

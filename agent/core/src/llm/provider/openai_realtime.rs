@@ -15,6 +15,7 @@ pub(super) const API: Api = Api {
     endpoint: Endpoint::OpenAiRealtime,
     target: |path| Target::ends_with(path, "/realtime"),
     prompt: &[],
+    envelope: None,
     ends_with_usage: false,
     value,
     settle,

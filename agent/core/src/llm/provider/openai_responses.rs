@@ -11,6 +11,7 @@ pub(super) const API: Api = Api {
     endpoint: Endpoint::OpenAiResponses,
     target: |path| Target::ends_with(path, "/responses"),
     prompt: &[Key::Input, Key::Instructions, Key::Tools],
+    envelope: None,
     ends_with_usage: false,
     value,
     settle,

@@ -73,6 +73,8 @@ pub(in crate::llm) struct Part {
     pub(in crate::llm) has_output: bool,
     /// True for a body: its strings are texts by themselves, while those of events go on.
     pub(in crate::llm) is_body: bool,
+    /// True for an element of a body that is a stream.
+    pub(in crate::llm) is_element: bool,
 }
 
 impl Reply {
@@ -85,6 +87,13 @@ impl Reply {
         self.part.kind.set(name);
     }
 
+    /// Begins an element of a body that is a stream: what an event is elsewhere.
+    pub(super) fn begin_element(&mut self) {
+        self.part.counts = Counts::default();
+        self.part.status = Word::default();
+        self.part.is_element = true;
+    }
+
     /// Notes that bytes of the reply are missing here.
     pub(in crate::llm) fn gap(&mut self) {
         self.is_final = false;
@@ -94,7 +103,7 @@ impl Reply {
     pub(super) fn text(&mut self, value: Value<'_>) {
         if let Value::Piece(text) = value {
             self.output(text);
-        } else if matches!(value, Value::End) && self.part.is_body {
+        } else if matches!(value, Value::End) && self.part.is_body && !self.part.is_element {
             // Strings of events go on in the next one.
             self.output.end_part();
         }

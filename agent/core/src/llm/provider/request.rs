@@ -52,6 +52,10 @@ impl Request {
         value: Value<'_>,
         keeps_text: bool,
     ) {
+        let path = match path {
+            [first, inner @ ..] if api.envelope == Some(*first) => inner,
+            _ => path,
+        };
         match path {
             [Key::Model] => {
                 self.has_shape |= matches!(value, Value::Begin);
@@ -106,7 +110,7 @@ impl Request {
     }
 
     fn prompt(&mut self, root: Key, inner: &[Key], value: Value<'_>, keeps_text: bool) {
-        let is_turns = matches!(root, Key::Messages | Key::Input);
+        let is_turns = matches!(root, Key::Contents | Key::Messages | Key::Input);
         if is_turns && inner.is_empty() {
             self.has_prompt |= matches!(value, Value::Array | Value::Begin);
             self.has_shape |= self.has_prompt;
@@ -177,6 +181,7 @@ fn is_text(inner: &[Key]) -> bool {
                 | Key::EncryptedContent
                 | Key::FileData
                 | Key::FileId
+                | Key::FileUri
                 | Key::Id
                 | Key::ImageUrl
                 | Key::MediaType

@@ -21,6 +21,7 @@ pub(in crate::llm) const API: Api = Api {
         Key::System,
         Key::Tools,
     ],
+    envelope: None,
     ends_with_usage: false,
     value,
     settle,

@@ -3,6 +3,13 @@ use proptest::prelude::*;
 use super::*;
 
 fn talks() -> Vec<Talk> {
+    let mut talks = ended_by_an_event();
+    talks.extend([gemini::stream(), gemini::array()]);
+    talks
+}
+
+/// Those that end before their body does.
+fn ended_by_an_event() -> Vec<Talk> {
     vec![anthropic::whole(), chat::whole(), responses::whole()]
 }
 
@@ -142,6 +149,13 @@ fn a_stream_cut_at_any_byte_never_claims_more_than_the_whole() {
                 .end(BodyEnd::Cut)
                 .call();
             assert!(total(&call) <= total(&whole), "cut at {cut}");
+            for (word, of_whole) in [
+                (&call.response_id, &whole.response_id),
+                (&call.model_served, &whole.model_served),
+                (&call.stop_reason, &whole.stop_reason),
+            ] {
+                assert!(word.is_none() || word == of_whole, "cut at {cut}");
+            }
             let is_whole = LlmCall {
                 ended: whole.ended,
                 observed_bytes: whole.observed_bytes,
@@ -158,7 +172,7 @@ fn a_stream_cut_at_any_byte_never_claims_more_than_the_whole() {
 proptest! {
     #[test]
     fn a_gap_never_looks_complete_and_never_adds_tokens(
-        which in 0..3_usize,
+        which in 0..5_usize,
         from in any::<prop::sample::Index>(),
         to in any::<prop::sample::Index>(),
         end in prop::sample::select(vec![BodyEnd::Complete, BodyEnd::Cut, BodyEnd::Lost]),
@@ -190,7 +204,7 @@ proptest! {
             1 => prop::collection::vec(any::<u8>(), 0..6).prop_map(Some),
             1 => Just(None),
         ], 0..40),
-        which in 0..3_usize,
+        which in 0..5_usize,
         status in prop::sample::select(vec![200_u16, 204, 301, 404]),
         kind in prop::sample::select(vec!["", "text/event-stream", "application/json"]),
     ) {
@@ -205,7 +219,7 @@ proptest! {
     }
 
     #[test]
-    fn interleaved_connections_give_the_calls_of_each(order in prop::collection::vec(0..3_usize, 0..30)) {
+    fn interleaved_connections_give_the_calls_of_each(order in prop::collection::vec(0..5_usize, 0..30)) {
         let on = |pid: u32, event: HttpEvent| moved(event, ConnId { pid, ..CONN });
         let alone: Vec<Vec<HttpEvent>> = talks()
             .iter()
@@ -255,7 +269,7 @@ proptest! {
     }
 
     #[test]
-    fn any_order_of_events_is_taken(order in prop::collection::vec((0..3_usize, 0..8_usize, 0..3_u64), 0..40)) {
+    fn any_order_of_events_is_taken(order in prop::collection::vec((0..5_usize, 0..8_usize, 0..3_u64), 0..40)) {
         let talks = talks();
         let events: Vec<HttpEvent> = order
             .into_iter()
@@ -273,7 +287,7 @@ proptest! {
 
 #[test]
 fn bytes_behind_the_end_of_a_reply_are_not_the_calls() {
-    for talk in talks() {
+    for talk in ended_by_an_event() {
         let whole = talk.call();
         assert_eq!(whole.observed_bytes, talk.bytes());
         let mut longer = talk.clone();

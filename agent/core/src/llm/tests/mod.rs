@@ -4,6 +4,7 @@ mod anthropic;
 mod chat;
 mod connections;
 mod ends;
+mod gemini;
 mod headless;
 mod laws;
 mod responses;
