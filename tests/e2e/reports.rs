@@ -3,10 +3,10 @@
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::process::{Command, Stdio};
 
-use agent_core::pipeline::{CoverageOutcome, Output};
+use agent_core::pipeline::{CoverageMinute, CoverageOutcome, Output};
 use serde_json::{Value, json};
 
-use crate::world::{BPFTOK, Home, Ran, assert_golden, coverage, mixed, record, usage};
+use crate::world::{BPFTOK, Home, Ran, assert_golden, coverage, mixed, ms, process, record, usage};
 
 const NOVEMBER: [&str; 4] = ["--since", "2026-11-01", "--until", "2026-11-03"];
 
@@ -69,6 +69,73 @@ fn coverage_is_a_share_of_calls() {
             "{line}"
         );
     }
+}
+
+/// One connection that was not decoded, of this program.
+fn unprobed(pid: u32, comm: &str) -> Output {
+    Output::Coverage(CoverageMinute {
+        minute_unix_ms: ms("2026-11-01T15:04:00Z"),
+        process: Some(process(pid, comm, "/opt/app", "dana")),
+        outcome: CoverageOutcome::Unprobed,
+        events: 1,
+        bytes: 4_711,
+    })
+}
+
+#[test]
+fn connections_that_were_not_decoded_name_their_programs() {
+    let call = usage(record("msg_1", "2026-11-01T15:04:10Z"));
+    let decoded = coverage("2026-11-01T15:04:00Z", CoverageOutcome::Decoded, 1);
+    let said = |outputs: &[Output]| {
+        let text = report(&Home::with(outputs), "UTC", Some(200), &[]);
+        let line = text.lines().find(|line| line.starts_with("coverage"));
+        line.unwrap().to_owned()
+    };
+    assert_eq!(
+        said(&[call.clone(), decoded.clone(), unprobed(1, "codex")]),
+        "coverage 50.0 % of calls · 1 process not decoded: codex (bpftok doctor) · estimated 0.0 % of tokens"
+    );
+    let many = [
+        (1, "codex"),
+        (2, "codex"),
+        (3, "deno"),
+        (4, "e\u{1b}"),
+        (5, "f"),
+    ];
+    let mut outputs = vec![call, decoded];
+    outputs.extend(many.map(|(pid, comm)| unprobed(pid, comm)));
+    assert_eq!(
+        said(&outputs),
+        "coverage 16.6 % of calls · 5 processes not decoded: codex, deno, e\\u{1b}, … (bpftok doctor) · estimated 0.0 % of tokens"
+    );
+}
+
+/// The ledger of a host whose only client can't be decoded says so wherever it says that there is
+/// nothing.
+#[test]
+fn a_client_that_was_not_decoded_is_not_zero_usage() {
+    let home = Home::with(&[unprobed(7, "codex")]);
+    let run = |arguments: &[&str]| {
+        let ran = home.run(arguments.iter().chain(&NOVEMBER));
+        assert_eq!(ran.code, Some(5), "{ran:?}");
+        ran.out
+    };
+    for command in ["report", "sessions"] {
+        let text = run(&[command]);
+        assert!(
+            text.contains("1 process not decoded: codex (bpftok doctor)"),
+            "{text}"
+        );
+    }
+    let process = home.sqlite3(
+        "SELECT comm, request_count, input_uncached_tokens IS NULL, unprobed_connections FROM v_process",
+    );
+    assert_eq!(process.text(), "codex|0|1|1\n");
+    let document: Value = serde_json::from_str(&run(&["report", "-o", "json"])).unwrap();
+    assert_eq!(document["coverage"]["unprobed_connections"], 1);
+    assert_eq!(document["coverage"]["unprobed_processes"], 1);
+    assert_eq!(document["coverage"]["decoded_calls"], 0);
+    assert_eq!(document["coverage"]["total_calls"], 1);
 }
 
 #[test]

@@ -30,4 +30,6 @@ mod run;
 #[cfg(test)]
 mod secrets;
 #[cfg(test)]
+mod sockets;
+#[cfg(test)]
 mod verdict;

@@ -4,7 +4,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::path::Path;
 use std::process::Stdio;
 
 use agent_core::event::{ConnId, Direction, Event};
@@ -16,12 +15,14 @@ use crate::run::{Kept, poll, tls_pair};
 
 /// What one end of a connection says.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-struct End {
-    pid: u32,
-    role: String,
-    ssl: u64,
+pub(crate) struct End {
+    pub(crate) pid: u32,
+    pub(crate) role: String,
+    pub(crate) ssl: u64,
     failed: u64,
     peeked: u64,
+    /// Port that a client of TCP is connected to.
+    pub(crate) port: u16,
     written: Flow,
     read: Flow,
 }
@@ -94,10 +95,9 @@ struct Recorded {
 }
 
 impl Recorded {
-    fn read(path: &Path) -> Self {
-        let bytes = fs::read(path).unwrap();
+    fn read(bytes: &[u8]) -> Self {
         let mut recorded = Self::default();
-        for frame in recording::read(&bytes).unwrap() {
+        for frame in recording::read(bytes).unwrap() {
             if let Frame::Record(_) | Frame::Lost { .. } = frame {
                 recorded.take(frame.event().expect("a record of the kernel programs"));
             }
@@ -137,7 +137,12 @@ impl Recorded {
             | Event::Process(_)
             | Event::Exec { .. }
             | Event::Exit { .. }
-            | Event::Opened { .. } => {}
+            | Event::Opened { .. }
+            | Event::Connected { .. }
+            | Event::Hello { .. }
+            | Event::Bound { .. }
+            | Event::Carried { .. }
+            | Event::SocketClosed { .. } => {}
         }
     }
 
@@ -217,8 +222,12 @@ impl Held {
     }
 }
 
-/// Records one run of the C peer.
-fn record(test: &str, config: &'static str, arguments: &[&str]) -> Option<(Vec<End>, Recorded)> {
+/// Records one run of the C peer; gives what its ends say and the recording.
+pub(crate) fn recording(
+    test: &str,
+    config: &'static str,
+    arguments: &[&str],
+) -> Option<(Vec<End>, Vec<u8>)> {
     let place = Place::with(config);
     let file = place.file("recording");
     // It is there before the recorder is, so that a library already mapped is found too.
@@ -228,7 +237,12 @@ fn record(test: &str, config: &'static str, arguments: &[&str]) -> Option<(Vec<E
     assert!(!ends.is_empty());
     agent.stop();
     assert!(poll(LEDGER_LIMIT, || file.exists()));
-    Some((ends, Recorded::read(&file)))
+    Some((ends, fs::read(&file).unwrap()))
+}
+
+fn record(test: &str, config: &'static str, arguments: &[&str]) -> Option<(Vec<End>, Recorded)> {
+    let (ends, bytes) = recording(test, config, arguments)?;
+    Some((ends, Recorded::read(&bytes)))
 }
 
 /// A ring that holds all that one run writes and reads, twice 32 MiB and the headers, so that an

@@ -8,16 +8,19 @@
  *   nested     a connection inside a connection, on one thread at each end
  *   reuse      ROUNDS connections, one after the other, whose objects get the same address
  *   clear      ROUNDS connections, one after the other, on one object at each end
+ *   parallel   THREADS connections whose clients take turns on one thread
  *   fork       one transfer in the parent, one in a child that does not exec, both at once
  *   bench      times round trips and a bulk transfer over loopback, prints medians
  *
  *   --write plain|ex   --read plain|ex   --size BYTES   --read-size BYTES   --count N
  *   --seed N   --threads N   --rounds N   --sni NAME   --bulk BYTES   --as llm|noise
  *   --partial          SSL_MODE_ENABLE_PARTIAL_WRITE
+ *   --tcp              connections over loopback TCP, each to a port of its own
+ *   --memory           clients keep TLS in memory and move its bytes themselves
  *   --hold             prints "holding" and waits for a line on stdin before it starts
  *
  * For each end of each connection one JSON line says how many plaintext bytes went each way, and
- * their FNV-1a hash. The bytes follow from --seed, so that both ends check what they read.
+ * their FNV-1a hash, and over TCP to which port the client connected. The bytes follow from --seed, so that both ends check what they read.
  *
  *   cc -O2 -Wall -Wextra -o tls_pair tls_pair.c -lssl -lcrypto -pthread
  */
@@ -44,7 +47,7 @@
 #include <unistd.h>
 
 static struct {
-    bool write_ex, read_ex, partial, hold, as_llm;
+    bool write_ex, read_ex, partial, hold, as_llm, tcp, memory;
     size_t size, read_size, bulk;
     unsigned long count, seed, threads, rounds;
     const char *sni;
@@ -108,14 +111,36 @@ struct end {
     const char *role;
     SSL *ssl;
     int fd;
+    bool is_in_memory;
     struct flow written, read;
     unsigned long failed, peeked;
 };
+
+/* Sends what TLS has made in memory. */
+static void push(struct end *end) {
+    static _Thread_local char bytes[65536];
+    int length;
+    while (end->is_in_memory &&
+           (length = BIO_read(SSL_get_wbio(end->ssl), bytes, sizeof bytes)) > 0)
+        check(send(end->fd, bytes, (size_t)length, 0) == length, "send");
+}
+
+/* Gives TLS in memory what has come. */
+static void pull(struct end *end) {
+    static _Thread_local char bytes[65536];
+    ssize_t length = recv(end->fd, bytes, sizeof bytes, 0);
+    check(length > 0 && BIO_write(SSL_get_rbio(end->ssl), bytes, (int)length) == length, "recv");
+}
 
 static void wait_for(struct end *end, int result) {
     int error = SSL_get_error(end->ssl, result);
     check(error == SSL_ERROR_WANT_READ || error == SSL_ERROR_WANT_WRITE, end->role);
     end->failed++;
+    if (end->is_in_memory) {
+        push(end);
+        if (error == SSL_ERROR_WANT_READ) pull(end);
+        return;
+    }
     struct pollfd ready = {end->fd, error == SSL_ERROR_WANT_READ ? POLLIN : POLLOUT, 0};
     check(poll(&ready, 1, 30000) == 1, "poll");
 }
@@ -134,6 +159,7 @@ static void end_write(struct end *end, const unsigned char *bytes, size_t length
             wait_for(end, result);
             continue;
         }
+        push(end);
         flow_add(&end->written, bytes, done);
         bytes += done;
         length -= done;
@@ -166,12 +192,22 @@ static void end_peek(struct end *end) {
     end->peeked += 2;
 }
 
+/* Port that a client is connected to; 0 for all others. */
+static int port_of(const struct end *end) {
+    struct sockaddr_in peer;
+    socklen_t length = sizeof peer;
+    bool is_client = strstr(end->role, "client") != NULL;
+    if (!options.tcp || !is_client) return 0;
+    check(getpeername(end->fd, (struct sockaddr *)&peer, &length) == 0, "getpeername");
+    return ntohs(peer.sin_port);
+}
+
 static void end_print(const struct end *end) {
     printf("{\"pid\":%d,\"tid\":%d,\"role\":\"%s\",\"ssl\":%" PRIuPTR ",\"failed\":%lu,"
-           "\"peeked\":%lu,\"written\":{\"bytes\":%" PRIu64 ",\"fnv\":\"%016" PRIx64 "\"},"
+           "\"peeked\":%lu,\"port\":%d,\"written\":{\"bytes\":%" PRIu64 ",\"fnv\":\"%016" PRIx64 "\"},"
            "\"read\":{\"bytes\":%" PRIu64 ",\"fnv\":\"%016" PRIx64 "\"}}\n",
            getpid(), gettid(), end->role, (uintptr_t)end->ssl, end->failed, end->peeked,
-           end->written.bytes, end->written.fnv, end->read.bytes, end->read.fnv);
+           port_of(end), end->written.bytes, end->written.fnv, end->read.bytes, end->read.fnv);
     fflush(stdout);
 }
 
@@ -242,6 +278,7 @@ static void handshake(struct end *end, bool is_client) {
         if (result == 1) break;
         wait_for(end, result);
     }
+    push(end);
     end->failed = 0;
 }
 
@@ -250,19 +287,41 @@ static struct end end_new(bool is_client, int fd) {
         .role = is_client ? "client" : "server",
         .ssl = SSL_new(is_client ? client_context : server_context),
         .fd = fd,
+        .is_in_memory = is_client && options.memory,
         .written = NO_FLOW,
         .read = NO_FLOW,
     };
     check(end.ssl, "SSL_new");
-    check(SSL_set_fd(end.ssl, fd), "SSL_set_fd");
+    if (end.is_in_memory) {
+        BIO *read = BIO_new(BIO_s_mem()), *written = BIO_new(BIO_s_mem());
+        check(read && written, "BIO_new");
+        SSL_set_bio(end.ssl, read, written);
+    } else {
+        check(SSL_set_fd(end.ssl, fd), "SSL_set_fd");
+    }
     return end;
 }
 
-static void pair_of_sockets(int fds[2]) {
-    check(socketpair(AF_UNIX, SOCK_STREAM, 0, fds) == 0, "socketpair");
-}
-
 enum { CLIENT, SERVER };
+
+static void pair_of_sockets(int fds[2]) {
+    if (!options.tcp) {
+        check(socketpair(AF_UNIX, SOCK_STREAM, 0, fds) == 0, "socketpair");
+        return;
+    }
+    struct sockaddr_in address = {.sin_family = AF_INET,
+                                  .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t length = sizeof address;
+    int listener = socket(AF_INET, SOCK_STREAM, 0);
+    check(bind(listener, (struct sockaddr *)&address, length) == 0, "bind");
+    check(getsockname(listener, (struct sockaddr *)&address, &length) == 0, "getsockname");
+    check(listen(listener, 1) == 0, "listen");
+    fds[CLIENT] = socket(AF_INET, SOCK_STREAM, 0);
+    check(connect(fds[CLIENT], (struct sockaddr *)&address, length) == 0, "connect");
+    fds[SERVER] = accept(listener, NULL, NULL);
+    check(fds[SERVER] >= 0, "accept");
+    close(listener);
+}
 
 static uint64_t seed_of(int side, uint64_t connection) {
     return (options.seed * 1000 + connection) * 2 + (uint64_t)side;
@@ -321,6 +380,51 @@ static void transfer_on_threads(void) {
         check(pthread_create(&threads[i], NULL, transfer_on_thread, (void *)i) == 0, "thread");
     for (uintptr_t i = 0; i < options.threads; i++) pthread_join(threads[i], NULL);
     free(threads);
+}
+
+/* parallel: all clients on this thread; each sends, in turn, then each reads, in turn. */
+
+static void parallel(void) {
+    size_t count = options.threads;
+    struct connection *connections = allocate(count * sizeof *connections);
+    struct end *clients = allocate(count * sizeof *clients);
+    pthread_t *threads = allocate(count * sizeof *threads);
+    unsigned char *message = allocate(options.size), *buffer = allocate(options.read_size);
+    for (size_t i = 0; i < count; i++) {
+        connections[i].number = i;
+        pair_of_sockets(connections[i].fds);
+        check(pthread_create(&threads[i], NULL, serve, &connections[i]) == 0, "pthread_create");
+        clients[i] = end_new(true, connections[i].fds[CLIENT]);
+    }
+    for (size_t i = 0; i < count; i++) handshake(&clients[i], true);
+    for (unsigned long round = 0; round < options.count; round++) {
+        for (size_t i = 0; i < count; i++) {
+            fill(message, options.size, seed_of(CLIENT, i), clients[i].written.bytes);
+            end_write(&clients[i], message, options.size);
+        }
+    }
+    uint64_t total = (uint64_t)options.size * options.count;
+    for (bool is_over = false; !is_over;) {
+        is_over = true;
+        for (size_t i = 0; i < count; i++) {
+            uint64_t left = total - clients[i].read.bytes;
+            if (left == 0) continue;
+            end_read(&clients[i], buffer, left < options.read_size ? left : options.read_size);
+            is_over = false;
+        }
+    }
+    for (size_t i = 0; i < count; i++) {
+        pthread_join(threads[i], NULL);
+        end_print(&clients[i]);
+        SSL_free(clients[i].ssl);
+        close(connections[i].fds[CLIENT]);
+        close(connections[i].fds[SERVER]);
+    }
+    free(connections);
+    free(clients);
+    free(threads);
+    free(message);
+    free(buffer);
 }
 
 /* nested: the BIO of the inner connection is a call on the outer one. */
@@ -634,6 +738,14 @@ static void parse(int count, char **words) {
             options.hold = true;
             continue;
         }
+        if (strcmp(name, "--tcp") == 0) {
+            options.tcp = true;
+            continue;
+        }
+        if (strcmp(name, "--memory") == 0) {
+            options.memory = true;
+            continue;
+        }
         errno = EINVAL;
         check(i + 1 < count, name);
         const char *value = words[++i];
@@ -674,6 +786,7 @@ int main(int count, char **words) {
     else if (strcmp(verb, "retry") == 0) transfer(0, false, false);
     else if (strcmp(verb, "nested") == 0) nested();
     else if (strcmp(verb, "clear") == 0) clear();
+    else if (strcmp(verb, "parallel") == 0) parallel();
     else if (strcmp(verb, "fork") == 0) in_parent_and_child();
     else if (strcmp(verb, "bench") == 0) bench();
     else if (strcmp(verb, "reuse") == 0)

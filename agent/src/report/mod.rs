@@ -21,7 +21,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde_json::{Map, Value, json};
 
-use crate::store::{self, CoverageSum, Reader, UsageSum, Window};
+use crate::store::{self, CoverageSum, Reader, UNPROBED_NAMES, UsageSum, Window};
 use table::{Table, utc};
 
 pub use call_line::CallLine;
@@ -184,6 +184,15 @@ impl Page<'_> {
         Ok(())
     }
 
+    /// The same, and whose calls were made in this time but not decoded: that is not nothing.
+    fn nothing_decoded(&mut self, reader: &Reader, coverage: &CoverageSum) -> Result<(), Error> {
+        self.nothing(reader)?;
+        if let Some(part) = unprobed_part(coverage) {
+            writeln!(self.out, "{part}")?;
+        }
+        Ok(())
+    }
+
     /// Writes a table of a window in the format that was asked for, with what it covers.
     fn window_report(
         &mut self,
@@ -238,6 +247,7 @@ fn coverage_parts(totals: &UsageSum, coverage: &CoverageSum) -> Vec<String> {
             text::grouped(many)
         )),
     }
+    parts.extend(unprobed_part(coverage));
     match coverage.undecoded_processes {
         0 => {}
         1 => parts.push("1 process not fully decoded (view v_coverage)".to_owned()),
@@ -265,12 +275,39 @@ fn coverage_parts(totals: &UsageSum, coverage: &CoverageSum) -> Vec<String> {
     parts
 }
 
+/// Says whose connections were not decoded at all.
+fn unprobed_part(coverage: &CoverageSum) -> Option<String> {
+    let processes = match coverage.unprobed_processes {
+        0 => return None,
+        1 => "1 process".to_owned(),
+        many => format!("{} processes", text::grouped(many)),
+    };
+    let mut names: Vec<_> = coverage
+        .unprobed_names
+        .iter()
+        .map(|name| visible(name))
+        .collect();
+    if coverage.unprobed_processes > u64::try_from(names.len()).unwrap_or(u64::MAX)
+        && names.len() == UNPROBED_NAMES
+    {
+        names.push("…".into());
+    }
+    let names = if names.is_empty() {
+        String::new()
+    } else {
+        format!(": {}", names.join(", "))
+    };
+    Some(format!("{processes} not decoded{names} (bpftok doctor)"))
+}
+
 fn coverage_json(coverage: &CoverageSum) -> Value {
     json!({
         "decoded_calls": coverage.decoded_calls,
         "total_calls": coverage.total_calls,
         "lost_records": coverage.lost_records,
         "undecoded_processes": coverage.undecoded_processes,
+        "unprobed_connections": coverage.unprobed_connections,
+        "unprobed_processes": coverage.unprobed_processes,
     })
 }
 

@@ -28,7 +28,7 @@ pub fn sessions(
     let coverage = reader.coverage(window)?;
     let is_empty = sessions.is_empty();
     if is_empty && page.is_for_people() {
-        page.nothing(reader)?;
+        page.nothing_decoded(reader, &coverage)?;
         return Ok(Found::Nothing);
     }
     let mut columns = vec![

@@ -7,7 +7,10 @@ use rusqlite::{Connection, TransactionBehavior};
 use super::Error;
 
 /// One step per version, in order; a step that was released never changes.
-const STEPS: [&str; 1] = [include_str!("schema/0001_ledger.sql")];
+const STEPS: [&str; 2] = [
+    include_str!("schema/0001_ledger.sql"),
+    include_str!("schema/0002_unprobed.sql"),
+];
 
 /// Version of the schema that this program writes.
 #[expect(

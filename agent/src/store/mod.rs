@@ -29,7 +29,8 @@ use rusqlite::ErrorCode;
 pub use host::HostFacts;
 pub use migrate::SCHEMA_VERSION;
 pub use reader::{
-    Call, CoverageSum, Grouping, Query, QueryRow, Reader, Session, Sum, UsageSum, Value, Window,
+    Call, CoverageSum, Grouping, Query, QueryRow, Reader, Session, Sum, UNPROBED_NAMES, UsageSum,
+    Value, Window,
 };
 pub use status::{AgentStatus, FailedFile, HookedFile};
 pub use writer::{Applied, Keep, Writer};

@@ -136,7 +136,7 @@ pub struct UsageSum {
 }
 
 /// What was and was not understood in a window.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CoverageSum {
     /// Calls that were seen whole.
     pub decoded_calls: u64,
@@ -146,7 +146,17 @@ pub struct CoverageSum {
     pub lost_records: u64,
     /// Processes with calls or records that were not read whole.
     pub undecoded_processes: u64,
+    /// Connections to providers whose plaintext was not seen. They count as calls that were not
+    /// seen whole: each carried one at least.
+    pub unprobed_connections: u64,
+    /// Processes with such connections.
+    pub unprobed_processes: u64,
+    /// Names of those processes, those with the most connections first; at most [`UNPROBED_NAMES`].
+    pub unprobed_names: Vec<String>,
 }
+
+/// LIMIT: names of unprobed processes in a report; `v_coverage` has all of them.
+pub const UNPROBED_NAMES: usize = 3;
 
 /// A session, with the calls of it that lie in a window.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -378,7 +388,9 @@ impl Reader {
                     ifnull(sum(events) FILTER (WHERE outcome <> 'lost_event'), 0),
                     ifnull(sum(events) FILTER (WHERE outcome = 'lost_event'), 0),
                     count(DISTINCT ifnull(process_id, 0))
-                        FILTER (WHERE outcome NOT IN ('decoded', 'no_usage'))
+                        FILTER (WHERE outcome NOT IN ('decoded', 'no_usage', 'unprobed')),
+                    ifnull(sum(events) FILTER (WHERE outcome = 'unprobed'), 0),
+                    count(DISTINCT ifnull(process_id, 0)) FILTER (WHERE outcome = 'unprobed')
              FROM v_coverage WHERE minute_ms >= ?1 AND minute_ms < ?2",
             window,
             |row| {
@@ -387,10 +399,23 @@ impl Reader {
                     total_calls: from_db(row.get(1)?),
                     lost_records: from_db(row.get(2)?),
                     undecoded_processes: from_db(row.get(3)?),
+                    unprobed_connections: from_db(row.get(4)?),
+                    unprobed_processes: from_db(row.get(5)?),
+                    unprobed_names: Vec::new(),
                 })
             },
         )?;
-        Ok(sums.first().copied().unwrap_or_default())
+        let mut sum = sums.into_iter().next().unwrap_or_default();
+        if sum.unprobed_processes > 0 {
+            let sql = format!(
+                "SELECT comm FROM v_coverage
+                 WHERE minute_ms >= ?1 AND minute_ms < ?2 AND outcome = 'unprobed'
+                   AND comm IS NOT NULL
+                 GROUP BY comm ORDER BY sum(events) DESC, comm LIMIT {UNPROBED_NAMES}"
+            );
+            sum.unprobed_names = self.rows(&sql, window, |row| row.get(0))?;
+        }
+        Ok(sum)
     }
 
     /// The last `count` calls, in the order in which they were stored.

@@ -10,6 +10,7 @@
 //! | [`reply`] | the bodies of the APIs, made from chosen numbers |
 //! | [`script`] | a reply turned into the writes of a connection |
 //! | [`proxy`] | a proxy for tunnels |
+//! | [`stranger`] | a client whose TLS library no probe knows |
 //! | [`overhead`] | the experiment behind `cargo xtask bench overhead` |
 //! | [`traffic`] | ring records and events of made-up conversations |
 #![forbid(unsafe_code)]
@@ -27,6 +28,7 @@ pub mod request;
 pub mod schema;
 pub mod script;
 pub mod served;
+pub mod stranger;
 pub mod traffic;
 
 pub use endpoint::{Endpoint, Options};

@@ -1,0 +1,334 @@
+//! Which socket a connection uses, whom it asks for, and TLS that nobody reads.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::process::Command;
+use std::time::Duration;
+
+use agent_core::event::{ConnId, Event, Timestamp};
+use agent_core::recording::{self, Frame};
+use agent_core::socket::{Binding, Finding, Limits, Sockets};
+use agent_core::stats::Stats;
+use test_support::proxy::Transport;
+use test_support::stranger::Stranger;
+use test_support::{Endpoint, Plan};
+
+use crate::agent::{Place, skip};
+use crate::probe::{End, recording};
+use crate::run::{Client, curl, node, poll, python};
+
+/// How far the kernels of the matrix let sockets be followed (`docs/kernels.md`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Support {
+    None,
+    Connects,
+    Traffic,
+}
+
+fn support() -> Support {
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+    let mut parts = release.split(|c: char| !c.is_ascii_digit());
+    let mut number = || -> u32 { parts.next().unwrap().parse().unwrap() };
+    match (number(), number()) {
+        version if version >= (6, 3) => Support::Traffic,
+        version if version >= (5, 15) => Support::Connects,
+        _ => Support::None,
+    }
+}
+
+/// What the stage of the core makes of a recording.
+struct Found {
+    findings: Vec<Finding>,
+    /// Connections, oldest first within one process and object.
+    connections: BTreeSet<ConnId>,
+    /// Connections that carried something.
+    used: BTreeSet<ConnId>,
+}
+
+impl Found {
+    fn read(bytes: &[u8]) -> Self {
+        let mut sockets = Sockets::new(Limits::default());
+        let (mut stats, mut findings) = (Stats::default(), Vec::new());
+        let (mut connections, mut used) = (BTreeSet::new(), BTreeSet::new());
+        let mut now = Timestamp::default();
+        for frame in recording::read(bytes).unwrap() {
+            if let Frame::Process(_) = frame {
+                continue;
+            }
+            let event = frame.event().expect("a record of the kernel programs");
+            if let Event::Opened { conn, .. } | Event::Chunk { conn, .. } = event {
+                connections.insert(conn);
+            }
+            if let Event::Chunk { conn, .. } = event {
+                used.insert(conn);
+            }
+            now = now.max(event.at().unwrap_or_default());
+            sockets.expire(now, &mut stats, &mut findings);
+            sockets.handle(&event, &mut stats, &mut findings);
+        }
+        let end = now + Duration::from_secs(60);
+        sockets.finish(end, &mut stats, &mut findings);
+        Self {
+            findings,
+            connections,
+            used,
+        }
+    }
+
+    fn peers(&self) -> BTreeMap<ConnId, (SocketAddr, Binding)> {
+        let mut peers = BTreeMap::new();
+        for finding in &self.findings {
+            if let Finding::Peer {
+                conn,
+                peer,
+                binding,
+            } = finding
+            {
+                let earlier = peers.insert(*conn, (*peer, *binding));
+                assert_eq!(earlier, None, "{conn:?} has two peers");
+            }
+        }
+        peers
+    }
+
+    fn names(&self, pid: u32) -> BTreeSet<&str> {
+        let names = self.findings.iter().filter_map(|finding| match finding {
+            Finding::Named { conn, name, .. } if conn.pid == pid => Some(name.as_str()),
+            _ => None,
+        });
+        names.collect()
+    }
+}
+
+/// Records one run of the C peer and asserts that each client's connection has the peer that it
+/// has, and no other connection has one.
+fn assert_bound(test: &str, arguments: &[&str]) -> Option<()> {
+    let (ends, bytes) = recording(test, "", arguments)?;
+    let found = Found::read(&bytes);
+    let peers = found.peers();
+    let binding = match support() {
+        Support::Traffic => Some(Binding::Thread),
+        // TLS in memory has no descriptor.
+        Support::Connects if arguments.contains(&"--memory") => None,
+        Support::Connects => Some(Binding::Descriptor),
+        Support::None => None,
+    };
+    let mut used: BTreeMap<(u32, u64), usize> = BTreeMap::new();
+    for end in &ends {
+        let place = used.entry((end.pid, end.ssl)).or_default();
+        let conn = connection(&found, end, *place);
+        *place += 1;
+        let expected = (end.role == "client")
+            .then_some(binding)
+            .flatten()
+            .map(|binding| {
+                let peer = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), end.port);
+                (peer, binding)
+            });
+        assert_eq!(peers.get(&conn), expected.as_ref(), "{arguments:?} {end:?}");
+    }
+    Some(())
+}
+
+/// The connection of an end: an object that served several has them in the order in which the peer
+/// printed them.
+fn connection(found: &Found, end: &End, place: usize) -> ConnId {
+    let mut of_object = found
+        .connections
+        .iter()
+        .filter(|conn| conn.pid == end.pid && conn.ssl == end.ssl);
+    *of_object
+        .nth(place)
+        .unwrap_or_else(|| panic!("connection {place} of {end:?} was not seen"))
+}
+
+#[test]
+fn probe_binds_each_connection_to_its_socket() {
+    for arguments in [
+        &["transfer", "--tcp", "--threads", "8", "--count", "3"][..],
+        &["transfer", "--tcp", "--memory", "--threads", "8"],
+        &["parallel", "--tcp", "--threads", "5", "--count", "3"],
+        &[
+            "parallel",
+            "--tcp",
+            "--memory",
+            "--threads",
+            "5",
+            "--count",
+            "3",
+        ],
+        &["transfer", "--tcp", "--memory", "--size", "100000"],
+        &["retry", "--tcp", "--size", "400000"],
+        &["fork", "--tcp"],
+    ] {
+        if assert_bound("probe_sockets", arguments).is_none() {
+            return;
+        }
+    }
+}
+
+#[test]
+fn probe_follows_objects_and_descriptors_that_are_used_again() {
+    for arguments in [
+        &["reuse", "--tcp", "--rounds", "20"][..],
+        &["reuse", "--tcp", "--memory", "--rounds", "20"],
+        &["clear", "--tcp", "--rounds", "4"],
+    ] {
+        if assert_bound("probe_sockets_reuse", arguments).is_none() {
+            return;
+        }
+    }
+}
+
+#[test]
+fn probe_gives_the_socket_to_the_outer_of_two_connections() {
+    assert_bound("probe_sockets_nested", &["nested", "--tcp", "--count", "3"]);
+}
+
+/// Runs clients under a recorder and gives what was found, with the process of each client.
+fn recorded(test: &str, endpoint: &Endpoint, commands: Vec<Command>) -> Option<(Found, Vec<u32>)> {
+    let place = Place::of(endpoint);
+    let file = place.file("recording");
+    let agent = place.record(test, &file)?;
+    let mut pids = Vec::new();
+    for command in commands {
+        pids.push(Client::start(command, test)?.succeed().who.pid);
+    }
+    agent.stop();
+    Some((Found::read(&fs::read(&file).unwrap()), pids))
+}
+
+const BODY: &str = r#"{"model":"m","messages":[{"role":"user","content":"How many?"}]}"#;
+
+#[test]
+fn clients_are_bound_to_the_endpoint_and_named_by_their_handshake() {
+    let test = "sockets_clients";
+    if support() != Support::Traffic {
+        return skip(test, "this kernel does not show sends");
+    }
+    let endpoint = Endpoint::start().unwrap();
+    let plan: Plan = "gzip".parse().unwrap();
+    let with = |command: Option<Command>, arguments: &str| {
+        let mut command = command?;
+        command.args(arguments.split_whitespace());
+        Some(command)
+    };
+    let python = |arguments| with(python("calls.py", &endpoint, test), arguments);
+    let node = || with(node(&endpoint, test), "openai chat --stream --model m");
+    let commands: Option<Vec<_>> = [
+        Some(curl(&endpoint, &plan, "/v1/chat/completions", BODY)),
+        python("openai chat --stream --model m"),
+        python("anthropic-async messages --stream --connections 3 --calls 2 --model m"),
+        node(),
+        node(),
+    ]
+    .into_iter()
+    .collect();
+    let Some((found, pids)) = commands.and_then(|commands| recorded(test, &endpoint, commands))
+    else {
+        return;
+    };
+    let peers = found.peers();
+    let expected = (endpoint.addr(), Binding::Thread);
+    for (at, pid) in pids.iter().enumerate() {
+        let used: Vec<_> = found.used.iter().filter(|conn| conn.pid == *pid).collect();
+        assert!(
+            !used.is_empty() || at == 3,
+            "nothing of client {at} was seen"
+        );
+        for conn in used {
+            assert_eq!(peers.get(conn), Some(&expected), "client {at}");
+        }
+        // Each of them sets the name itself; it is taken from the handshake where that was missed.
+        assert!(found.names(*pid).is_subset(&BTreeSet::from(["localhost"])));
+    }
+}
+
+/// Connections of a process in the ledger whose plaintext was not seen.
+fn unprobed(place: &Place, pid: u32) -> i64 {
+    place.number(&format!(
+        "SELECT ifnull(sum(events), 0) FROM v_coverage WHERE outcome = 'unprobed' AND pid = {pid}"
+    ))
+}
+
+/// How soon a connection that nobody reads must be in the ledger.
+const GAP_LIMIT: Duration = Duration::from_secs(60);
+
+#[test]
+fn a_client_with_a_tls_library_of_its_own_is_a_gap_and_not_zero_usage() {
+    let test = "sockets_stranger";
+    if support() != Support::Traffic {
+        return skip(test, "this kernel does not show sends");
+    }
+    let endpoint = Endpoint::start().unwrap();
+    let place = Place::of(&endpoint);
+    let Some(agent) = place.run(test) else { return };
+    let connect = |host| Stranger::connect(endpoint.addr(), host, &endpoint.ca_path()).unwrap();
+    let path = "/v1/chat/completions";
+    // This process is the client. Other hosts are nobody's business.
+    for host in ["localhost", "api.github.com"] {
+        let reply = connect(host).post(path, BODY).unwrap();
+        assert!(reply.starts_with(b"HTTP/1.1 200"));
+    }
+    connect("api.openai.com").post(path, BODY).unwrap();
+    let pid = std::process::id();
+    assert!(
+        poll(GAP_LIMIT, || place.db().exists()
+            && unprobed(&place, pid) > 0),
+        "no gap is told"
+    );
+    let report = place.on_ledger(["report"]).output().unwrap();
+    let report = String::from_utf8(report.stdout).unwrap();
+    agent.stop();
+    assert_eq!(unprobed(&place, pid), 1);
+    assert_eq!(place.rows(), []);
+    let exe = std::env::current_exe().unwrap();
+    let told = place.text("SELECT exe_path FROM v_coverage WHERE outcome = 'unprobed'");
+    assert_eq!(told, exe.display().to_string());
+    assert!(report.contains("not decoded"), "{report}");
+    let bytes = place.number("SELECT sum(bytes) FROM v_coverage WHERE outcome = 'unprobed'");
+    assert!(bytes > 1_000, "{bytes} bytes were carried");
+}
+
+#[test]
+fn tls_through_a_proxy_is_read_and_no_gap() {
+    let test = "sockets_proxy";
+    if support() != Support::Traffic {
+        return skip(test, "this kernel does not show sends");
+    }
+    let endpoint = Endpoint::start().unwrap();
+    let place = Place::of(&endpoint);
+    let Some(agent) = place.run(test) else { return };
+    let mut pids = Vec::new();
+    for transport in [Transport::Plain, Transport::Tls] {
+        let proxy = endpoint.start_proxy(transport).unwrap();
+        let mut command = Command::new("curl");
+        command
+            .args(["--silent", "--show-error", "--max-time", "60"])
+            .args(["--proxy", &proxy.url(), "--proxy-cacert"])
+            .arg(endpoint.ca_path())
+            .args(["--header", "content-type: application/json"])
+            .args(["--data-binary", BODY])
+            .arg("https://api.openai.com/v1/chat/completions")
+            .env("CURL_CA_BUNDLE", endpoint.ca_path());
+        let Some(client) = Client::start(command, test) else {
+            return;
+        };
+        pids.push(client.succeed().who.pid);
+    }
+    let rows = place.rows_when(2);
+    agent.stop();
+    let of_whom: Vec<_> = rows
+        .iter()
+        .map(|row| (row.pid, row.provider.as_str(), row.server_name.as_deref()))
+        .collect();
+    let expected: Vec<_> = pids
+        .iter()
+        .map(|pid| (Some(*pid), "openai", Some("api.openai.com")))
+        .collect();
+    assert_eq!(of_whom, expected);
+    for pid in pids {
+        assert_eq!(unprobed(&place, pid), 0);
+    }
+}
