@@ -4,7 +4,7 @@
 //! takes. Order of the stop: probes, ring, line, ledger; each part ends when its input ends.
 
 use std::fs::{self, OpenOptions};
-use std::io::{IsTerminal as _, Write as _};
+use std::io::{IsTerminal as _, Write};
 use std::os::unix::fs::OpenOptionsExt as _;
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,6 +18,7 @@ use agent_core::{recording, session};
 use anyhow::{Context as _, anyhow, bail};
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::callers::{self, Callers};
 use crate::capture::attach::Attacher;
 use crate::capture::discover::{Discovery, Target};
 use crate::capture::reader::{self, Channels, Executed, SharedLosses};
@@ -25,9 +26,11 @@ use crate::capture::support::SocketSupport;
 use crate::capture::{loader, support};
 use crate::config::{Argv, Config};
 use crate::keeper::{CallLines, Keeper};
-use crate::line::{self, SharedStats};
-use crate::report::{self, CallLine};
-use crate::store::{AgentStatus, FailedFile, HookedFile, HostFacts, Keep, Writer};
+use crate::line::{self, SharedCallers, SharedStats};
+use crate::report::{self, CallLine, Calls};
+use crate::store::{
+    AgentStatus, CallingProcess, FailedFile, HookedFile, HostFacts, Keep, Reader, Writer,
+};
 use crate::{cli, privilege, process};
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -65,6 +68,7 @@ pub fn run(config: &Config, _: &cli::Run) -> anyhow::Result<()> {
     let (stream, stream_in) = mpsc::sync_channel(STREAM_BATCHES);
     let (ignored, ignored_in) = mpsc::channel();
     let stats = SharedStats::default();
+    let callers = SharedCallers::default();
     let watched = Arc::new(Mutex::new(Watched::new()));
 
     let lines = if std::io::stdout().is_terminal() {
@@ -72,7 +76,11 @@ pub fn run(config: &Config, _: &cli::Run) -> anyhow::Result<()> {
     } else {
         CallLines::Off
     };
-    let status = status_of(Arc::clone(&watched), Arc::clone(&stats));
+    let status = status_of(
+        Arc::clone(&watched),
+        Arc::clone(&stats),
+        Arc::clone(&callers),
+    );
     let keeper = Keeper::new(writer, lines, status);
     let keeper = start("store", move || {
         keeper.run(&outputs_in).context("the ledger can't be kept")
@@ -86,6 +94,7 @@ pub fn run(config: &Config, _: &cli::Run) -> anyhow::Result<()> {
                 &outputs,
                 &ignored,
                 &stats,
+                &callers,
                 reader::now,
             );
             Ok(())
@@ -178,16 +187,28 @@ pub fn replay(config: &Config, arguments: &cli::Replay) -> anyhow::Result<()> {
 /// # Errors
 ///
 /// The answer can't be written.
-pub fn doctor(_: &Config, arguments: &cli::Doctor) -> anyhow::Result<()> {
+pub fn doctor(config: &Config, arguments: &cli::Doctor) -> anyhow::Result<()> {
     let mut discovery = Discovery::new(None);
     discovery.scan_host();
-    let targets: Vec<&Target> = discovery.targets().collect();
+    let targets: Vec<Target> = discovery.targets().cloned().collect();
     let lacking = privilege::check().err();
     let findings = support::examine(lacking.map(|lacking| lacking.missing()));
+    let (calling, calls) = match callers_of_agent(config) {
+        Some(counted) => (counted, Calls::Counted),
+        None => (callers::connected_now(&targets), Calls::Unknown),
+    };
     let mut out = std::io::stdout().lock();
     if arguments.is_json() {
-        let document =
-            serde_json::json!({ "schema_version": 1, "findings": findings, "files": targets });
+        let document = serde_json::json!({
+            "schema_version": 1,
+            "findings": findings,
+            "files": targets,
+            "callers_from": match calls {
+                Calls::Counted => "agent",
+                Calls::Unknown => "connections",
+            },
+            "callers": calling,
+        });
         writeln!(out, "{document:#}")?;
         return Ok(());
     }
@@ -201,6 +222,7 @@ pub fn doctor(_: &Config, arguments: &cli::Doctor) -> anyhow::Result<()> {
     let (watched, refused) = targets
         .iter()
         .partition::<Vec<&Target>, _>(|target| target.refusal.is_none());
+    write_callers(&mut out, &calling, calls)?;
     writeln!(
         out,
         "\nTLS libraries and programs that would be watched now; what programs load later is found then:"
@@ -229,6 +251,36 @@ pub fn doctor(_: &Config, arguments: &cli::Doctor) -> anyhow::Result<()> {
         )?;
     } else if !is_lacking {
         writeln!(out, "\nNothing is missing. Start with: bpftok run")?;
+    }
+    Ok(())
+}
+
+/// What a running agent says of the processes that talk to LLM hosts; `None` if none runs, or if its
+/// ledger may not be read.
+fn callers_of_agent(config: &Config) -> Option<Vec<CallingProcess>> {
+    let reader = Reader::open(&config.daemon.db, &config.daemon.timezone.rules()).ok()?;
+    match reader.status().ok()? {
+        (Some(status), true) => Some(status.callers),
+        (None, _) | (_, false) => None,
+    }
+}
+
+fn write_callers(
+    out: &mut impl Write,
+    calling: &[CallingProcess],
+    calls: Calls,
+) -> anyhow::Result<()> {
+    let heading = match calls {
+        Calls::Counted => "Processes that talked to LLM hosts within the last hour:",
+        Calls::Unknown => {
+            "Processes that are connected to port 443 now (no agent runs that would know the hosts and the calls):"
+        }
+    };
+    writeln!(out, "\n{heading}")?;
+    if calling.is_empty() {
+        writeln!(out, "  none")?;
+    } else {
+        report::callers(out, report::terminal_width(), calling, calls)?;
     }
     Ok(())
 }
@@ -266,8 +318,14 @@ impl Watched {
 fn status_of(
     watched: Arc<Mutex<Watched>>,
     stats: SharedStats,
+    callers: SharedCallers,
 ) -> impl FnMut() -> AgentStatus + Send + 'static {
+    let mut examined = Callers::default();
     move || {
+        let callers = callers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
         let watched = watched.lock().unwrap_or_else(PoisonError::into_inner);
         let kernel = support::KernelVersion::running();
         let mut degraded = Vec::new();
@@ -294,6 +352,7 @@ fn status_of(
                 .into_owned(),
             attach_kind: watched.kind.to_owned(),
             degraded,
+            callers: examined.list(&callers, &watched.targets),
             ..AgentStatus::default()
         };
         for target in &watched.targets {

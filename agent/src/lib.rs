@@ -5,6 +5,7 @@
 //! | [`cli`] | the command line, as types |
 //! | [`config`] | defaults, file and flags to one checked configuration |
 //! | [`app`] | builds all, starts all, stops in order |
+//! | [`callers`] | who talks to LLM hosts, and by which TLS library |
 //! | [`capture`] | kernel programs, what to hook, the ring |
 //! | [`causes`] | errors in one line |
 //! | [`process`] | facts from `/proc` |
@@ -15,6 +16,7 @@
 #![deny(unsafe_code)]
 
 pub mod app;
+pub mod callers;
 pub mod capture;
 pub mod causes;
 pub mod cli;

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use agent_core::event::{ConnId, Timestamp};
-use agent_core::pipeline::{Output, Pipeline};
+use agent_core::pipeline::{Callers, Output, Pipeline};
 use agent_core::recording;
 use agent_core::stats::Stats;
 
@@ -16,6 +16,9 @@ const TICK: Duration = Duration::from_secs(1);
 /// Counters of the line, as of its last tick.
 pub type SharedStats = Arc<Mutex<Stats>>;
 
+/// The processes that talk to LLM hosts, as of the line's last tick.
+pub type SharedCallers = Arc<Mutex<Callers>>;
+
 /// Runs until the stream ends, then ends everything that is open.
 pub fn run(
     mut line: Pipeline,
@@ -23,6 +26,7 @@ pub fn run(
     outputs: &SyncSender<Vec<Output>>,
     ignored: &Sender<ConnId>,
     stats: &SharedStats,
+    callers: &SharedCallers,
     now: fn() -> Timestamp,
 ) {
     let mut ticked_at = now();
@@ -46,6 +50,10 @@ pub fn run(
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
                 .clone_from(line.stats());
+            let mut shown = callers.lock().unwrap_or_else(PoisonError::into_inner);
+            if shown.revision() != line.callers().revision() {
+                shown.clone_from(line.callers());
+            }
         }
         let mut batch = Vec::new();
         while let Some(output) = line.poll_output() {

@@ -1,6 +1,6 @@
 //! Parses, dispatches, exits.
 
-use std::io::{self, BufWriter, IsTerminal as _, Write as _};
+use std::io::{self, BufWriter, Write as _};
 use std::process::ExitCode;
 
 use agent::causes;
@@ -146,25 +146,13 @@ fn read(
     let mut page = Page {
         out: &mut out,
         format,
-        width: terminal_width(),
+        width: report::terminal_width(),
         zone,
         now: jiff::Timestamp::now(),
     };
     let found = report(&mut page, &reader)?;
     out.flush().map_err(report::Error::Write)?;
     Ok(found)
-}
-
-/// Columns to write in: what COLUMNS says, or else the terminal; a pipe has no end.
-fn terminal_width() -> Option<usize> {
-    let asked = std::env::var("COLUMNS")
-        .ok()
-        .and_then(|columns| columns.parse().ok());
-    let terminal = || {
-        let (terminal_size::Width(columns), _) = terminal_size::terminal_size()?;
-        Some(usize::from(columns))
-    };
-    asked.or_else(|| io::stdout().is_terminal().then(terminal).flatten())
 }
 
 fn configuration(global: Global, command: ConfigCommand) -> anyhow::Result<()> {

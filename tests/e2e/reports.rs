@@ -426,6 +426,63 @@ fn no_colour_and_no_escape_is_ever_written() {
     }
 }
 
+/// One process that is read, and one that is not.
+fn callers() -> Vec<agent::store::CallingProcess> {
+    use agent::store::{CalledHost, CallingProcess, TlsFile};
+    let host = |name: &str| CalledHost {
+        name: Some(name.to_owned()),
+        ..Default::default()
+    };
+    let some = |text: &str| Some(text.to_owned());
+    vec![
+        CallingProcess {
+            pid: 4_711,
+            comm: "codex".to_owned(),
+            exe: some("/opt/codex/bin/codex"),
+            last_unix_ms: 1_793_545_250_000,
+            hosts: vec![CalledHost {
+                unprobed_connections: 3,
+                ..host("chatgpt.com")
+            }],
+            tls: Vec::new(),
+            why: some("no TLS library that is known was found in its files"),
+        },
+        CallingProcess {
+            pid: 77,
+            comm: "odd\u{1b}".to_owned(),
+            exe: None,
+            last_unix_ms: 1_793_545_240_000,
+            hosts: vec![
+                CalledHost {
+                    calls: 12,
+                    truncated_calls: 1,
+                    ..host("api.openai.com")
+                },
+                CalledHost {
+                    undecodable_connections: 1,
+                    ..host("api.anthropic.com")
+                },
+            ],
+            tls: vec![
+                TlsFile {
+                    path: "/usr/lib/libssl.so.3".to_owned(),
+                    library: some("OpenSSL 3.0.19"),
+                    found_by: some("names"),
+                    confidence: some("certain"),
+                    functions: vec!["SSL_read".to_owned(), "SSL_write".to_owned()],
+                    refusal: None,
+                },
+                TlsFile {
+                    path: "/opt/odd/plugin.so".to_owned(),
+                    refusal: some("its error calls can't be told apart"),
+                    ..Default::default()
+                },
+            ],
+            why: None,
+        },
+    ]
+}
+
 #[test]
 fn status_says_what_the_agent_said() {
     let home = Home::new();
@@ -448,6 +505,7 @@ fn status_says_what_the_agent_said() {
             path: "/opt/odd\u{1b}/libssl.so".to_owned(),
             reason: "no symbol SSL_read".to_owned(),
         }],
+        callers: callers(),
         degraded: vec!["no BTF".to_owned()],
         ..Default::default()
     };
@@ -457,7 +515,7 @@ fn status_says_what_the_agent_said() {
         ..Default::default()
     });
     writer.set_status(&status).unwrap();
-    let running = home.run(["status"]);
+    let running = home.run_in("UTC", Some(160), ["status"]);
     assert_eq!(running.code, Some(0));
     assert!(
         running.out.starts_with("agent    running for "),

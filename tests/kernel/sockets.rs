@@ -10,11 +10,12 @@ use agent_core::event::{ConnId, Event, Timestamp};
 use agent_core::recording::{self, Frame};
 use agent_core::socket::{Binding, Finding, Limits, Sockets};
 use agent_core::stats::Stats;
+use serde_json::Value;
 use test_support::proxy::Transport;
 use test_support::stranger::Stranger;
 use test_support::{Endpoint, Plan};
 
-use crate::agent::{Place, skip};
+use crate::agent::{LEDGER_LIMIT, Place, skip};
 use crate::probe::{End, recording};
 use crate::run::{Client, curl, node, poll, python};
 
@@ -278,8 +279,30 @@ fn a_client_with_a_tls_library_of_its_own_is_a_gap_and_not_zero_usage() {
             && unprobed(&place, pid) > 0),
         "no gap is told"
     );
-    let report = place.on_ledger(["report"]).output().unwrap();
-    let report = String::from_utf8(report.stdout).unwrap();
+    let said = |arguments| {
+        let output = place.on_ledger(arguments).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let report = said(["report", "-o", "table"]);
+    // The agent says what it does every few seconds.
+    let this_process = |document: &str| {
+        let document: Value = serde_json::from_str(document).unwrap_or_default();
+        let callers = [&document["agent"]["callers"], &document["callers"]];
+        let mut callers = callers.into_iter().filter_map(Value::as_array).flatten();
+        callers.find(|caller| caller["pid"] == pid).cloned()
+    };
+    let is_listed = || this_process(&said(["status", "-o", "json"])).is_some();
+    assert!(poll(LEDGER_LIMIT, is_listed), "status does not list it");
+    for document in [["status", "-o", "json"], ["doctor", "--json", "-q"]] {
+        let caller = this_process(&said(document)).unwrap();
+        assert_eq!(caller["hosts"][0]["name"], "api.openai.com", "{caller}");
+        assert_eq!(caller["hosts"][0]["unprobed_connections"], 1, "{caller}");
+        assert_eq!(caller["hosts"][0]["calls"], 0, "{caller}");
+        assert!(
+            caller["why"].is_string() || caller["tls"][0]["refusal"].is_string(),
+            "{caller}"
+        );
+    }
     agent.stop();
     assert_eq!(unprobed(&place, pid), 1);
     assert_eq!(place.rows(), []);

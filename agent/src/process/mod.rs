@@ -3,6 +3,8 @@
 //! They are read once, at first sight: short-lived processes vanish. Arguments beyond the first and
 //! the environment are never read: they may hold secrets.
 
+mod established;
+mod files;
 mod stat;
 mod users;
 
@@ -12,6 +14,8 @@ use std::path::Path;
 
 use agent_core::event::{Ancestor, FactSource, ProcId, Process};
 
+pub use established::{Connected, connected_to};
+pub use files::code_files;
 use stat::Stat;
 use users::Users;
 
@@ -142,6 +146,11 @@ impl Reader {
 /// Whether a process has threads besides its first one, which ended.
 pub fn outlives_its_first_thread(pid: u32) -> bool {
     fs::read_dir(format!("/proc/{pid}/task")).is_ok_and(|tasks| tasks.take(2).count() > 1)
+}
+
+/// When a process started, in clock ticks since boot; `None` if there is none with this id.
+pub fn start_ticks(pid: u32) -> Option<u64> {
+    read_stat(&Path::new("/proc").join(pid.to_string())).map(|stat| stat.start_ticks)
 }
 
 fn read_stat(dir: &Path) -> Option<Stat> {

@@ -6,6 +6,7 @@
 //! programs.
 
 mod call_line;
+mod callers;
 pub mod moment;
 mod query;
 mod sessions;
@@ -15,7 +16,7 @@ mod tail;
 mod text;
 mod usage;
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal as _, Write};
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -25,6 +26,7 @@ use crate::store::{self, CoverageSum, Reader, UNPROBED_NAMES, UsageSum, Window};
 use table::{Table, utc};
 
 pub use call_line::CallLine;
+pub use callers::{Calls, callers};
 pub use moment::NoMoment;
 
 /// Version of the JSON documents; grows when a field changes its meaning or goes away.
@@ -227,6 +229,18 @@ impl Page<'_> {
         }
         Ok(())
     }
+}
+
+/// Columns to write in: what COLUMNS says, or else the terminal; a pipe has no end.
+pub fn terminal_width() -> Option<usize> {
+    let asked = std::env::var("COLUMNS")
+        .ok()
+        .and_then(|columns| columns.parse().ok());
+    let terminal = || {
+        let (terminal_size::Width(columns), _) = terminal_size::terminal_size()?;
+        Some(usize::from(columns))
+    };
+    asked.or_else(|| io::stdout().is_terminal().then(terminal).flatten())
 }
 
 /// What a report rests on, part by part.

@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use super::callers::{Calls, callers};
 use super::table::{self, write_json};
 use super::text::{duration, grouped, visible};
 use super::{Error, Format, Found, JSON_SCHEMA_VERSION, Page};
@@ -99,6 +100,14 @@ fn write_list(page: &mut Page<'_>, status: &AgentStatus) -> Result<(), Error> {
             writeln!(page.out, "         {}", visible(&file.path))?;
             writeln!(page.out, "             {}", visible(&file.reason))?;
         }
+    }
+    if !status.callers.is_empty() {
+        writeln!(
+            page.out,
+            "\nProcesses that talked to LLM hosts within an hour before that:"
+        )?;
+        callers(page.out, page.width, &status.callers, Calls::Counted)?;
+        writeln!(page.out)?;
     }
     for sentence in &status.degraded {
         writeln!(page.out, "degraded {}", visible(sentence))?;

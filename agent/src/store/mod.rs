@@ -32,7 +32,7 @@ pub use reader::{
     Call, CoverageSum, Grouping, Query, QueryRow, Reader, Session, Sum, UNPROBED_NAMES, UsageSum,
     Value, Window,
 };
-pub use status::{AgentStatus, FailedFile, HookedFile};
+pub use status::{AgentStatus, CalledHost, CallingProcess, FailedFile, HookedFile, TlsFile};
 pub use writer::{Applied, Keep, Writer};
 
 /// What could not be done with the ledger.

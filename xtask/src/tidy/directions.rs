@@ -47,6 +47,7 @@ const PACKAGES: &[Package] = &[
             ("config", Only(&[])),
             ("process", Only(&[])),
             ("capture", Only(&["causes", "process"])),
+            ("callers", Only(&["capture", "process", "store"])),
             ("causes", Only(&[])),
             ("line", Only(&[])),
             ("keeper", Only(&["causes", "report", "store"])),
