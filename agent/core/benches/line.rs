@@ -16,7 +16,7 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use agent_core::connection::{self, Connections, Segment};
-use agent_core::event::{Event, Timestamp, decode};
+use agent_core::event::{ConnId, Direction, Event, Timestamp, decode};
 use agent_core::http::{self, Http, HttpEvent};
 use agent_core::llm::{self, Llm};
 use agent_core::pipeline::{Pipeline, Settings};
@@ -47,6 +47,158 @@ fn main() {
     ] {
         measure(name, &traffic(&chunking, encoding));
     }
+    let plain = traffic(&Chunking::Whole, plan::Encoding::Identity);
+    for (name, chunking) in [
+        ("HTTP/2, plain, a call a frame", Chunking::Whole),
+        ("HTTP/2, plain, 200-byte calls", Chunking::Every(200)),
+    ] {
+        measure(name, &over_http2(&plain, &chunking));
+    }
+    println!("\nhostile header blocks of 16 KiB");
+    for (name, block) in bombs() {
+        let taken = median(|| bomb(&block));
+        println!("{name:<32}{:>8.2} ms", taken.as_secs_f64() * 1e3);
+    }
+}
+
+/// Header blocks that unfold to much, or cost much to read.
+fn bombs() -> [(&'static str, Vec<u8>); 5] {
+    let until_full = |field: &[u8]| field.repeat(16_300 / field.len());
+    let long = |bits: u8, length: usize| {
+        let rest = length - 127;
+        let rest = [rest % 128 + 128, rest / 128].map(|byte| u8::try_from(byte).unwrap_or(0));
+        [vec![bits | 127], rest.to_vec()].concat()
+    };
+    let entry = [b"\x40\x01x".to_vec(), long(0, 3_900), vec![b'y'; 3_900]].concat();
+    let huffman = [
+        b"\x00\x01x".to_vec(),
+        long(0x80, 16_000),
+        vec![0x08; 16_000],
+    ]
+    .concat();
+    [
+        (
+            "one entry named again and again",
+            [entry.clone(), until_full(&[0xbe])].concat(),
+        ),
+        (
+            "entries added under its name",
+            [entry, until_full(&[0x7e, 0])].concat(),
+        ),
+        ("short fields added", until_full(&[0x40, 0, 0])),
+        (
+            "short strings in Huffman's code",
+            until_full(&[0x04, 0x81, 0x1f]),
+        ),
+        ("one long string in it", huffman),
+    ]
+}
+
+/// Reads one such block.
+fn bomb(block: &[u8]) -> Duration {
+    let conn = ConnId {
+        pid: 1,
+        ssl: 1,
+        since: Timestamp::default(),
+    };
+    let at = Timestamp::default();
+    let mut stage = Http::new(http::Limits::default());
+    let (mut stats, mut out) = (Stats::default(), Vec::new());
+    stage.handle(Segment::Open { at, conn }, &mut stats, &mut out);
+    let mut send = |bytes: Vec<u8>| {
+        let data = Segment::Data {
+            at,
+            conn,
+            direction: Direction::Written,
+            bytes: bytes.into(),
+        };
+        stage.handle(data, &mut stats, &mut out);
+    };
+    send(
+        [
+            b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(),
+            frame(4, 0, 0, &[]),
+        ]
+        .concat(),
+    );
+    let block = frame(1, 5, 0, block);
+    time(|| send(block))
+}
+
+/// The same exchanges as streams, each answered before the next begins.
+fn over_http2(traffic: &Traffic, chunking: &Chunking) -> Traffic {
+    let mut all = Traffic::default();
+    for pid in 1..=CONNECTIONS {
+        let mut line = Line::new(
+            pid,
+            0x1000,
+            Timestamp::from_nanos(u64::from(pid) * 1_000_000),
+        );
+        line.open(&mut all);
+        let settings = frame(4, 0, 0, &[]);
+        let opening = [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", settings.as_slice()].concat();
+        line.send(Direction::Written, &opening, &Chunking::Whole, &mut all);
+        line.send(Direction::Read, &settings, &Chunking::Whole, &mut all);
+        let own: Vec<Event> = traffic
+            .events
+            .iter()
+            .filter(|event| matches!(event, Event::Opened { conn, .. } | Event::Chunk { conn, .. } if conn.pid == pid))
+            .cloned()
+            .collect();
+        for message in messages(&segments(&own)) {
+            let (direction, bytes) = match message {
+                HttpEvent::Request { id, head, .. } => {
+                    let block = [
+                        vec![0x83],
+                        literal(":path", &head.path),
+                        literal(":authority", head.headers.first("host").unwrap_or("")),
+                        literal("user-agent", "made-up/1.0"),
+                    ]
+                    .concat();
+                    (Direction::Written, frame(1, 4, id.number, &block))
+                }
+                HttpEvent::RequestBody { id, bytes } => {
+                    (Direction::Written, frame(0, 0, id.number, &bytes))
+                }
+                HttpEvent::RequestEnd { id, .. } => {
+                    (Direction::Written, frame(0, 1, id.number, &[]))
+                }
+                HttpEvent::Response { id, head, .. } => {
+                    let kind = head.headers.first("content-type").unwrap_or("");
+                    let block = [vec![0x88], literal("content-type", kind)].concat();
+                    (Direction::Read, frame(1, 4, id.number, &block))
+                }
+                HttpEvent::ResponseBody { id, bytes, .. } => {
+                    (Direction::Read, frame(0, 0, id.number, &bytes))
+                }
+                HttpEvent::ResponseEnd { id, .. } => (Direction::Read, frame(0, 1, id.number, &[])),
+                HttpEvent::ServerName { .. }
+                | HttpEvent::RequestGap { .. }
+                | HttpEvent::ResponseGap { .. }
+                | HttpEvent::Message { .. }
+                | HttpEvent::MessageEnd { .. }
+                | HttpEvent::MessagesLost { .. }
+                | HttpEvent::Dismissed { .. }
+                | HttpEvent::Closed { .. } => continue,
+            };
+            line.send(direction, &bytes, chunking, &mut all);
+        }
+    }
+    all
+}
+
+/// A frame of the stream of an exchange.
+fn frame(kind: u8, flags: u8, exchange: u64, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap_or(0).to_be_bytes();
+    let stream = if kind == 4 { 0 } else { 2 * exchange + 1 };
+    let stream = u32::try_from(stream).unwrap_or(0).to_be_bytes();
+    [&length[1..], &[kind, flags], &stream, payload].concat()
+}
+
+/// A short field that is not added to the table.
+fn literal(name: &str, value: &str) -> Vec<u8> {
+    let string = |text: &str| [&[u8::try_from(text.len()).unwrap_or(0)], text.as_bytes()].concat();
+    [vec![0], string(name), string(value)].concat()
 }
 
 fn traffic(chunking: &Chunking, encoding: plan::Encoding) -> Traffic {

@@ -1,10 +1,11 @@
-//! One connection: which side it is on, and which response answers which request.
+//! One connection: what it speaks, which side it is on, and which response answers which request.
 //!
-//! Responses are paired with requests in order (RFC 9112, section 9.3.2). A loss that may hide a
-//! message breaks that order: then every open exchange ends as lost, and only a request that is
-//! seen to begin after the loss is paired again, with the next response that is seen to begin
-//! after it. That is right for clients that wait for a response before they send the next
-//! request, as all LLM clients do. A client that was seen not to wait is given up at a loss.
+//! In HTTP/2 a stream says what belongs together. In HTTP/1 responses are paired with requests in
+//! order (RFC 9112, section 9.3.2). A loss that may hide a message breaks that order: then every
+//! open exchange ends as lost, and only a request that is seen to begin after the loss is paired
+//! again, with the next response that is seen to begin after it. That is right for clients that
+//! wait for a response before they send the next request, as all LLM clients do. A client that was
+//! seen not to wait is given up at a loss.
 
 use super::body::DecoderMemory;
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The two directions of a connection whose role is known, and the exchanges in them.
+//! HTTP/1: the two directions of a connection whose role is known, and the exchanges in them.
 
 use std::collections::VecDeque;
 

@@ -147,13 +147,26 @@ impl Search {
         if let Some(place) = proven {
             return Some(self.found(place, false));
         }
-        // A quarter more than what is to be kept, so that not each call moves all of it.
-        if self.held.len() > HELD_BYTES / 4 * 5 {
-            let passed = self.held.len() - HELD_BYTES;
-            self.held.drain(..passed);
-            self.from += wide(passed);
-        }
+        self.let_go();
         None
+    }
+
+    /// Lets go of what no chain needs, or of more if a chain is too long.
+    fn let_go(&mut self) {
+        if self.from == 0 && PREFACE.starts_with(&self.held) {
+            return;
+        }
+        let starts = self.chains.iter().map(|chain| chain.start);
+        let needed = starts.fold(self.looked, u64::min).max(self.from);
+        let unneeded = usize::try_from(needed - self.from).unwrap_or(usize::MAX);
+        // A quarter more than what is to be kept, so that not each call moves all of it.
+        let passed = if self.held.len() - unneeded > HELD_BYTES / 4 * 5 {
+            self.held.len() - HELD_BYTES
+        } else {
+            unneeded
+        };
+        self.held.drain(..passed);
+        self.from += wide(passed);
     }
 
     fn begin_chains(&mut self, call: u64, highest: u32) {

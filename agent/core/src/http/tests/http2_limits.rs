@@ -177,3 +177,30 @@ fn tables_count_as_held_and_outlive_a_pause() {
     stage.handle(segment(CONN, &w(again)), &mut stats, &mut out);
     assert!(shown(&out).contains(&"1 Client POST /a".to_owned()));
 }
+
+#[test]
+fn a_search_holds_only_what_may_be_frames() {
+    let mut stage = Http::new(Limits::default());
+    let (mut out, mut stats) = (Vec::new(), Stats::default());
+    stage.handle(
+        Segment::Open {
+            at: at(2),
+            conn: CONN,
+        },
+        &mut stats,
+        &mut out,
+    );
+    // A connection of HTTP/1 that was joined in the middle of a reply.
+    let text = "data: {\"text\": \"a long reply\"}\n\n".repeat(500);
+    for _ in 0..20 {
+        stage.handle(segment(CONN, &r(&text)), &mut stats, &mut out);
+        assert!(stage.buffered_bytes() < 9);
+    }
+    // A frame whose end has not come.
+    let long = data(0, 7, vec![b'z'; 100_000]);
+    for (calls, piece) in (1..).zip(long.chunks(9_000).take(11)) {
+        stage.handle(segment(CONN, &r(piece)), &mut stats, &mut out);
+        let most = (calls * 9_000).min(40 << 10);
+        assert!((1..=most).contains(&stage.buffered_bytes()));
+    }
+}
