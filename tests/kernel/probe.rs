@@ -222,27 +222,30 @@ impl Held {
     }
 }
 
-/// Records one run of the C peer; gives what its ends say and the recording.
+/// Records runs of the C peer, one after the other; gives what the ends of each say and the
+/// recording.
 pub(crate) fn recording(
     test: &str,
     config: &'static str,
-    arguments: &[&str],
-) -> Option<(Vec<End>, Vec<u8>)> {
+    runs: &[&[&str]],
+) -> Option<(Vec<Vec<End>>, Vec<u8>)> {
     let place = Place::with(config);
     let file = place.file("recording");
-    // It is there before the recorder is, so that a library already mapped is found too.
-    let held = Held::start(arguments, test)?;
+    // They are there before the recorder is, so that a library already mapped is found too.
+    let held: Option<Vec<_>> = runs.iter().map(|run| Held::start(run, test)).collect();
+    let held = held?;
     let agent = place.record(test, &file)?;
-    let ends = held.release();
-    assert!(!ends.is_empty());
+    let ends: Vec<_> = held.into_iter().map(Held::release).collect();
+    assert!(ends.iter().all(|ends| !ends.is_empty()));
     agent.stop();
     assert!(poll(LEDGER_LIMIT, || file.exists()));
     Some((ends, fs::read(&file).unwrap()))
 }
 
+/// Records one run of the C peer.
 fn record(test: &str, config: &'static str, arguments: &[&str]) -> Option<(Vec<End>, Recorded)> {
-    let (ends, bytes) = recording(test, config, arguments)?;
-    Some((ends, Recorded::read(&bytes)))
+    let (mut ends, bytes) = recording(test, config, &[arguments])?;
+    Some((ends.pop()?, Recorded::read(&bytes)))
 }
 
 /// A ring that holds all that one run writes and reads, twice 32 MiB and the headers, so that an

@@ -13,7 +13,8 @@
  *   bench      times round trips and a bulk transfer over loopback, prints medians
  *
  *   --write plain|ex   --read plain|ex   --size BYTES   --read-size BYTES   --count N
- *   --seed N   --threads N   --rounds N   --sni NAME   --bulk BYTES   --as llm|noise
+ *   --seed N   --threads N   --rounds N   --sni NAME (empty for none)   --bulk BYTES
+ *   --as llm|noise
  *   --partial          SSL_MODE_ENABLE_PARTIAL_WRITE
  *   --tcp              connections over loopback TCP, each to a port of its own
  *   --memory           clients keep TLS in memory and move its bytes themselves
@@ -272,7 +273,7 @@ static void make_contexts(void) {
 }
 
 static void handshake(struct end *end, bool is_client) {
-    if (is_client) check(SSL_set_tlsext_host_name(end->ssl, options.sni), "SNI");
+    if (is_client && *options.sni) check(SSL_set_tlsext_host_name(end->ssl, options.sni), "SNI");
     for (;;) {
         int result = is_client ? SSL_connect(end->ssl) : SSL_accept(end->ssl);
         if (result == 1) break;
@@ -513,7 +514,8 @@ static void clear(void) {
             server = end_new(false, fds[SERVER]);
         } else {
             check(SSL_clear(client.ssl) && SSL_clear(server.ssl), "SSL_clear");
-            check(SSL_set_fd(client.ssl, client.fd = fds[CLIENT]), "SSL_set_fd");
+            client.fd = fds[CLIENT];
+            if (!client.is_in_memory) check(SSL_set_fd(client.ssl, client.fd), "SSL_set_fd");
             check(SSL_set_fd(server.ssl, server.fd = fds[SERVER]), "SSL_set_fd");
             client.written = client.read = server.written = server.read = NO_FLOW;
         }

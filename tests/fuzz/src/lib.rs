@@ -12,6 +12,7 @@ use agent_core::event::{self, Direction, Event};
 use agent_core::http::sse::Decoder;
 use agent_core::http::{Http, HttpEvent, Limits};
 use agent_core::pipeline::{Output, Pipeline, Settings};
+use agent_core::socket;
 use agent_core::stats::Stats;
 use agent_resolver::{Kept, Method, Outcome, Resolution, content_key, resolve, resolve_by};
 
@@ -25,9 +26,33 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("http2", http2),
     ("websocket", websocket),
     ("sse", sse),
+    ("hello", hello),
     ("line", line),
     ("resolver", resolver),
 ];
+
+/// Parses a ClientHello: quiet, and a cut one tells nothing that the whole one does not tell.
+pub fn hello(bytes: &[u8]) {
+    let whole = socket::parse(bytes);
+    for end in 0..bytes.len() {
+        let (cut, _) = bytes.split_at(end);
+        let (Ok(cut), Ok(whole)) = (socket::parse(cut), &whole) else {
+            continue;
+        };
+        assert!(
+            cut.server_name.is_none() || cut.server_name == whole.server_name,
+            "{end} bytes name another host"
+        );
+        assert!(
+            whole.protocols.starts_with(&cut.protocols),
+            "{end} bytes offer other protocols"
+        );
+    }
+    if let Ok(hello) = whole {
+        assert!(hello.protocols.len() <= socket::PROTOCOLS);
+        assert!(hello.server_name.is_none_or(|name| name.len() <= 255));
+    }
+}
 
 /// Decodes ring records of any bytes: quiet, and never more payload than the record holds.
 pub fn records(bytes: &[u8]) {

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use agent_common::record::{Opened, RecordHeader, kind};
+use agent_common::record::{Connected, Opened, RecordHeader, Traffic, family, kind};
 use fuzz::streams;
 use zerocopy::IntoBytes as _;
 
@@ -231,6 +231,19 @@ fn records() -> Vec<(&'static str, Vec<u8>)> {
         uid: 1000,
         fd: 5,
     };
+    let connected = Connected {
+        comm: opened.comm,
+        address: [127, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+        family: family::INET,
+        port: 443,
+        fd: 5,
+        uid: 1000,
+        reserved: 0,
+    };
+    let traffic = Traffic {
+        sent: 700,
+        received: 5_000,
+    };
     let request = b"POST /v1/messages HTTP/1.1\r\n";
     vec![
         ("opened", record(kind::OPENED, opened.as_bytes(), 0)),
@@ -245,6 +258,20 @@ fn records() -> Vec<(&'static str, Vec<u8>)> {
         ),
         ("closed", record(kind::CLOSED, &[], 0)),
         ("exit", record(kind::EXIT, &[], 0)),
+        (
+            "connected",
+            record(kind::CONNECTED, connected.as_bytes(), 0),
+        ),
+        (
+            "hello",
+            record(kind::HELLO, b"\x16\x03\x01\x02\x00\x01", 250),
+        ),
+        ("bound", record(kind::BOUND, &[], 0)),
+        ("carried", record(kind::CARRIED, traffic.as_bytes(), 0)),
+        (
+            "socket-closed",
+            record(kind::SOCKET_CLOSED, traffic.as_bytes(), 0),
+        ),
         ("unknown-kind", record(99, &[1, 2, 3], 0)),
         (
             "cut",

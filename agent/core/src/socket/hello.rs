@@ -115,8 +115,11 @@ fn extensions(body: &mut Reader<'_>, hello: &mut ClientHello) -> Result<(), NoHe
         };
         let extension = all.within(usize::from(length))?;
         match kind {
-            SERVER_NAME => hello.server_name = server_name(extension)?,
-            ALPN => hello.protocols = protocols(extension),
+            // Of each kind there is one (RFC 8446, section 4.2); the first one counts.
+            SERVER_NAME if hello.server_name.is_none() => {
+                hello.server_name = server_name(extension)?;
+            }
+            ALPN if hello.protocols.is_empty() => hello.protocols = protocols(extension),
             _ => {}
         }
     }
