@@ -47,6 +47,16 @@ client() {
 
 python() { client /usr/bin/python3 -B "$stage/calls.py" "$@"; }
 node() { client /usr/bin/node "$stage/calls.mjs" "$@"; }
+# A client with a TLS library that no probe knows (GnuTLS), at the host that a provider has in life.
+wget() {
+    echo '127.0.0.1 api.openai.com' > "$work/hosts"
+    (
+        export -f client
+        export stage url work
+        unshare --mount bash -ec 'mount --bind "$work/hosts" /etc/hosts; client "$@"' - \
+            /usr/bin/wget --quiet --tries 1 --no-check-certificate --output-document /dev/null "$@"
+    )
+}
 curl() { client /usr/bin/curl --silent --show-error --output /dev/null "$@"; }
 
 # Starts the endpoint for a case; everything it makes lies in $work.
@@ -80,7 +90,7 @@ stop() {
     kill "$endpoint"
     endpoint=
     /usr/bin/python3 "$root/tests/corpus/check.py" "$work/recording.bpftok" /usr/bin/curl \
-        /usr/bin/node /usr/bin/openssl "$(readlink --canonicalize /usr/bin/python3)"
+        /usr/bin/node /usr/bin/openssl /usr/bin/wget "$(readlink --canonicalize /usr/bin/python3)"
     mkdir --parents "$root/tests/corpus/$1"
     cp "$work/recording.bpftok" "$work/served.jsonl" "$root/tests/corpus/$1"
     chmod 644 "$root/tests/corpus/$1"/*
@@ -156,9 +166,19 @@ joined_midway() {
     wait "$early"
 }
 
+# The same host through two TLS libraries: one that is read, and one that is not.
+not_decoded_beside_a_call() {
+    local host=api.openai.com:${url##*:}
+    curl --resolve "$host:127.0.0.1" --header "$json" --data "{\"model\":\"gpt-5\",$chat}" \
+        "https://$host/v1/chat/completions"
+    wget --header "$json" --post-data "{\"model\":\"gpt-5\",$chat}" \
+        "https://$host/v1/messages/count_tokens"
+}
+
 all=(curl_gzip curl_sse_cut_everywhere python_openai_stream_with_and_without_usage
     python_anthropic_async node_responses keep_alive_with_a_refused_call cut_streams
-    expect_and_every_compression beside_other_requests joined_midway)
+    expect_and_every_compression beside_other_requests joined_midway
+    not_decoded_beside_a_call)
 [ $# -gt 0 ] || set -- "${all[@]}"
 for name in "$@"; do
     case=${name//_/-}

@@ -93,7 +93,25 @@ mod tests {
             .as_object_mut()
             .unwrap()
             .retain(|_, count| *count != json!(0));
-        json!({ "calls": calls, "counters": counters })
+        json!({ "calls": calls, "coverage": coverage(outputs), "counters": counters })
+    }
+
+    fn coverage(outputs: &[Output]) -> Vec<Value> {
+        outputs
+            .iter()
+            .filter_map(|output| {
+                let Output::Coverage(minute) = output else {
+                    return None;
+                };
+                Some(json!({
+                    "minute_unix_ms": minute.minute_unix_ms,
+                    "process": minute.process.as_ref().map(|process| &process.comm),
+                    "outcome": minute.outcome.as_str(),
+                    "events": minute.events,
+                    "bytes": minute.bytes,
+                }))
+            })
+            .collect()
     }
 
     #[test]
