@@ -19,13 +19,18 @@ mod unprobed;
 
 use std::path::Path;
 use std::thread;
+use std::time::Duration;
 
 use test_support::endpoint::Options;
 
 use crate::agent::{Agent, Place};
+use crate::run::poll;
 
 use self::coverage::Client;
 use self::scene::{Played, Scene};
+
+/// How long the agent may take to hook a program that has run.
+const HOOK_LIMIT: Duration = Duration::from_secs(10);
 
 /// An agent that watches all programs of a test.
 struct Watch {
@@ -42,13 +47,20 @@ impl Watch {
         Some(Self { test, place, agent })
     }
 
-    /// Has a program run once, as far as it runs without a provider: what follows is at least its
-    /// second run.
+    /// Has a program run once, as far as it runs without a provider, and waits until that has made
+    /// the agent hook it: what follows is its second run.
     fn has_run(&self, program: &Path) -> Option<()> {
         let scene = Scene::set(self.test, Options::default())?;
         let mut command = scene.command(program);
         command.arg("--version");
-        scene.run(command).map(drop)
+        let exe = scene.run(command)?.ended.who.exe;
+        let is_hooked = || self.agent.has_hooked(&exe);
+        assert!(
+            poll(HOOK_LIMIT, is_hooked),
+            "{exe} is not hooked:\n{}",
+            self.agent.said()
+        );
+        Some(())
     }
 
     /// Fails unless the ledger holds exactly what the programs were served; notes under `client`
@@ -56,18 +68,30 @@ impl Watch {
     fn finish(self, client: &Client, file: &Path, played: &[Played]) -> Place {
         let is_whole = |run: &Played| run.rows(&self.place).len() >= run.served.len();
         self.place.wait_until(|| played.iter().all(is_whole));
-        let place = self.stop();
+        let (place, said) = self.stop();
         for run in played {
             run.assert_in_ledger(&place);
         }
         coverage::note(client, &place.status(), file, played);
+        drop(said);
         place
     }
 
-    /// Stops the agent and gives its ledger.
-    fn stop(self) -> Place {
-        self.agent.stop();
-        self.place
+    /// Stops the agent and gives its ledger, and what it said.
+    fn stop(self) -> (Place, Said) {
+        let said = self.agent.stop();
+        (self.place, Said(said))
+    }
+}
+
+/// What the agent said; printed where the test fails while this is held.
+struct Said(String);
+
+impl Drop for Said {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            println!("the agent said:\n{}", self.0);
+        }
     }
 }
 

@@ -26,7 +26,7 @@ fn codex_is_named_in_every_report_although_its_calls_are_not_seen() {
             .env("CODEX_API_KEY", "sk-canary");
         let played = scene.run(command)?;
         assert!(!played.served.is_empty(), "it called the model");
-        let place = watch.stop();
+        let (place, _said) = watch.stop();
         assert_eq!(played.rows(&place), [], "its TLS is not hooked yet");
         let pid = played.ended.who.pid;
         let sockets = place.number(&format!(
