@@ -16,14 +16,6 @@ use super::{Watch, at_once};
 /// A key of the right shape that nobody has.
 const KEY: &str = "sk-ant-api03-canary";
 
-/// What keeps agents from calls that no prompt asks for: the endpoint's figures are so large that
-/// they would summarise the conversation.
-const NO_SUMMARIES: [(&str, &str); 3] = [
-    ("COPILOT_PROVIDER_MAX_PROMPT_TOKENS", "10000000"),
-    ("DISABLE_AUTO_COMPACT", "1"),
-    ("OPENCODE_DISABLE_AUTOCOMPACT", "1"),
-];
-
 /// The protocols that a run's endpoint offers: HTTP/1.1 and WebSockets, or HTTP/2 too.
 fn offering(http2: bool) -> Options {
     Options {
@@ -45,8 +37,7 @@ fn claude(scene: &Scene, file: &Path, prompt: &str) -> Command {
     let mut command = scene.command(file);
     command
         .args(["-p", prompt, "--allowedTools", "Bash,Agent"])
-        .env("ANTHROPIC_API_KEY", KEY)
-        .envs(NO_SUMMARIES);
+        .env("ANTHROPIC_API_KEY", KEY);
     command
 }
 
@@ -137,7 +128,6 @@ fn opencode_with_tools_sub_agents_and_a_base_url() {
                 command
                     .args(["run", prompt, "-m", "anthropic/claude-sonnet-4-5"])
                     .env("ANTHROPIC_API_KEY", KEY)
-                    .envs(NO_SUMMARIES)
                     .envs(settings.map(|settings| ("OPENCODE_CONFIG_CONTENT", settings)));
                 let played = scene.run(command)?;
                 played.assert_served(calls, Protocol::Http1);
@@ -186,8 +176,7 @@ fn copilot_cli_with_a_tool_a_sub_agent_and_a_websocket() {
                     .env("COPILOT_PROVIDER_API_KEY", KEY)
                     .env("COPILOT_PROVIDER_WIRE_API", api)
                     .env("COPILOT_PROVIDER_TRANSPORT", transport)
-                    .env("COPILOT_MODEL", "gpt-of-our-own")
-                    .envs(NO_SUMMARIES);
+                    .env("COPILOT_MODEL", "gpt-of-our-own");
                 let played = scene.run(command)?;
                 played.assert_served(calls, protocol);
                 assert_eq!(models(&played), ["gpt-of-our-own"].into());
