@@ -187,15 +187,15 @@ fn row(cells: &[String]) -> String {
 }
 
 fn cells(note: &Value) -> [String; 6] {
-    let hooked = &note["hooked"];
+    let tls = &note["tls"];
     let or_dash = |text: &str| match text {
         "" => "—".to_owned(),
         text => text.to_owned(),
     };
-    let found = match (text(hooked, "method"), text(hooked, "confidence")) {
+    let found = match (text(tls, "found_by"), text(tls, "confidence")) {
         ("", _) => "—".to_owned(),
-        (method, "") => method.replace('_', " "),
-        (method, confidence) => format!("{}, {confidence}", method.replace('_', " ")),
+        (found_by, "") => found_by.to_owned(),
+        (found_by, confidence) => format!("{found_by}, {confidence}"),
     };
     let protocols = note["protocols"].as_array();
     let protocols = protocols.into_iter().flatten().filter_map(Value::as_str);
@@ -209,7 +209,7 @@ fn cells(note: &Value) -> [String; 6] {
         })
         .collect();
     let library = match text(note, "library") {
-        "" => text(hooked, "library"),
+        "" => text(tls, "library"),
         library => library,
     };
     [
@@ -234,7 +234,7 @@ fn masked(page: &str, notes: &[Value]) -> String {
             if note["is_of_machine"] == true {
                 mask(&mut cells, 1);
             }
-            let path = text(&note["hooked"], "path");
+            let path = text(&note["tls"], "path");
             // Set-up installs what lies there, in pinned versions.
             if !["/bpftok/programs/", "/site-packages/"]
                 .iter()
@@ -270,7 +270,7 @@ mod tests {
             "client": client,
             "version": version,
             "is_of_machine": !path.contains("/programs/"),
-            "hooked": {"path": path, "library": library, "method": "error_sites", "confidence": "high"},
+            "tls": {"path": path, "library": library, "found_by": "error sites", "confidence": "high"},
             "protocols": ["http/1.1", "h2"],
             "verified": "live",
         })

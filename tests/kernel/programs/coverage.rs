@@ -98,8 +98,8 @@ impl Client {
     }
 }
 
-/// Notes what `status`, the agent's own, says of the file that holds `file` in its path, and over
-/// what the client's calls came.
+/// Notes what `status`, the agent's own, says of the TLS in the file that has `file` in its path,
+/// and over what the client's calls came.
 pub(super) fn note(client: &Client, status: &Value, file: &Path, played: &[Played]) {
     let Some(folder) = env::var_os(FOLDER).filter(|_| !client.name.is_empty()) else {
         return;
@@ -109,14 +109,14 @@ pub(super) fn note(client: &Client, status: &Value, file: &Path, played: &[Playe
         let path = entry["path"].as_str().unwrap_or_default();
         path.contains(&file.display().to_string())
     };
-    let hooked = status["hooked"].as_array().unwrap();
-    let hooked = hooked.iter().find(is_meant).unwrap_or(&Value::Null);
+    let mut files = status["hooked"].as_array().unwrap().iter();
+    let tls = files.find(is_meant).unwrap_or(&Value::Null);
     let protocols: BTreeSet<_> = played.iter().flat_map(Played::protocols).collect();
     let line = json!({
         "client": client.name,
         "version": client.version,
         "is_of_machine": client.is_of_machine,
-        "hooked": hooked,
+        "tls": tls,
         "library": client.library,
         "protocols": protocols,
         "verified": client.verified,
