@@ -11,6 +11,7 @@ mod elf;
 mod error_sites;
 mod hostile;
 mod kept;
+mod limits;
 mod names;
 mod other_libraries;
 

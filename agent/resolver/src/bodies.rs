@@ -10,8 +10,13 @@ use crate::source::Reader;
 use crate::text::Text;
 use crate::walk::{Body, walk};
 
-/// LIMIT: functions walked. A library has about a hundred with error calls in one source file.
+/// LIMIT: functions walked. A library has about a hundred with error calls in one source file; a
+/// file with more than this is not understood.
 const MAX_BODIES: usize = 2_048;
+
+/// LIMIT: instructions executed, all functions together. The programs that people run take up to
+/// 30,000; a file that takes more is not understood, after some tenths of a second.
+const MAX_STEPS: usize = 1 << 19;
 
 /// Functions in front of a load that are tried: what looks like the start of a function may be
 /// none.
@@ -26,7 +31,8 @@ pub(crate) struct Bodies {
 }
 
 impl Bodies {
-    /// Finds the functions that load one of `texts`, which are sorted; `None` if there is none.
+    /// Finds the functions that load one of `texts`, which are sorted; `None` if there is none,
+    /// or too much of anything.
     pub(crate) fn find(
         image: &Image,
         reader: &Reader<'_>,
@@ -35,30 +41,33 @@ impl Bodies {
         if texts.is_empty() {
             return Ok(None);
         }
-        let loads = scan::loads(image, reader, texts)?;
+        let loads = scan::loads(image, reader, texts)?.unwrap_or_default();
         if loads.is_empty() {
             return Ok(None);
         }
         let Some(text) = Text::read(image, reader, &loads)? else {
             return Ok(None);
         };
-        let mut bodies = BTreeMap::new();
+        let mut bodies: BTreeMap<u64, Body> = BTreeMap::new();
+        let mut steps = 0;
         for load in &loads {
             let mut before = load.saturating_sub(1);
             for _ in 0..TRIES {
                 let Some((start, _)) = text.function_before(before) else {
                     break;
                 };
-                if !bodies.contains_key(&start) && bodies.len() < MAX_BODIES {
-                    bodies.insert(start, walk(&text, start, texts));
-                }
-                if bodies
-                    .get(&start)
-                    .is_some_and(|body| body.ends.contains(load))
-                {
+                let body = bodies.entry(start).or_insert_with(|| {
+                    let body = walk(&text, start, texts);
+                    steps += body.steps;
+                    body
+                });
+                if body.ends.contains(load) {
                     break;
                 }
                 before = start.saturating_sub(1);
+            }
+            if steps > MAX_STEPS || bodies.len() > MAX_BODIES {
+                return Ok(None);
             }
         }
         Ok(Some(Self {

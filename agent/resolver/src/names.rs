@@ -23,8 +23,13 @@ const MAX_TABLES: usize = 8;
 /// names end alike, a few times; what comes after is not looked at.
 const MAX_PLACES: usize = 1_024;
 
-/// LIMIT: symbols kept. A file defines each name once, or twice when both tables have it.
-const MAX_SYMBOLS: usize = 256;
+/// LIMIT: symbols kept. A file defines each name once, or twice when both tables have it; of a file
+/// that has more, the others are not probed.
+const MAX_SYMBOLS: usize = 64;
+
+/// LIMIT: bytes of one symbol or string table. Programs with all symbols of a browser have a tenth
+/// of it; a larger table counts as none.
+const MAX_TABLE_BYTES: u64 = 256 << 20;
 
 /// LIMIT: bytes of a named function that are decoded. The largest has about two thousand.
 const MAX_DECODED: u64 = 16 << 10;
@@ -85,6 +90,9 @@ pub(crate) fn find(image: &Image, reader: &Reader<'_>) -> Result<Names, Unreadab
             .and_then(|link| image.sections.get(link))
             .filter(|strings| strings.kind == SHT_STRTAB);
         let Some(strings) = strings else { continue };
+        if table.range.size.max(strings.range.size) > MAX_TABLE_BYTES {
+            continue;
+        }
         // Programs run with damaged tables: these have no names then.
         let Ok(places) = places(strings.range, reader) else {
             continue;

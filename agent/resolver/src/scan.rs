@@ -34,11 +34,12 @@ const ANCHOR_REACH: u64 = 64 << 10;
 
 /// Addresses behind the instructions that may load one of `texts`, sorted. The end of an instruction
 /// is certain where its start is not: a prefix may be the end of the one before. `texts` is sorted.
+/// `None` if there are too many.
 pub(crate) fn loads(
     image: &Image,
     reader: &Reader<'_>,
     texts: &[u64],
-) -> Result<Vec<u64>, Unreadable> {
+) -> Result<Option<Vec<u64>>, Unreadable> {
     let mut found = Vec::new();
     let mut buffer = Vec::new();
     let fixed = fixed_addresses(image, texts)?;
@@ -60,18 +61,20 @@ pub(crate) fn loads(
                     }
                     Arch::Aarch64 => arm_loads(window, address, texts, &mut found),
                 }
-                if found.len() < MAX_LOADS {
+                if found.len() <= MAX_LOADS {
                     Next::Go
                 } else {
                     Next::Stop
                 }
             },
         )?;
+        if found.len() > MAX_LOADS {
+            return Ok(None);
+        }
     }
     found.sort_unstable();
     found.dedup();
-    found.truncate(MAX_LOADS);
-    Ok(found)
+    Ok(Some(found))
 }
 
 /// `lea r64, [rip + disp32]` and, in code at fixed addresses, `mov r32, imm32`.

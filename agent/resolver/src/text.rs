@@ -21,6 +21,10 @@ const BEHIND: u64 = 4 << 10;
 /// two megabytes; a file where they take more is not understood.
 const MAX_BYTES: u64 = 16 << 20;
 
+/// LIMIT: functions that unwind information lists in these ranges. A megabyte has a few thousand; a
+/// file with more is not understood.
+const MAX_FUNCTIONS: usize = 1 << 16;
+
 /// LIMIT: bytes of one instruction.
 const LONGEST_INSTRUCTION: usize = 15;
 
@@ -73,6 +77,9 @@ impl Text {
                     callers: 0,
                 };
                 text.functions.insert(start, witness);
+            }
+            if described.len() > MAX_FUNCTIONS {
+                return Ok(None);
             }
         }
         for (target, callers) in scan::calls(image, reader, &ranges)? {

@@ -14,7 +14,7 @@ use crate::source::Reader;
 const MAX_ENTRIES: u32 = 1 << 24;
 
 /// LIMIT: functions listed of one range; the rest of it counts as code without unwind information.
-const MAX_STARTS: usize = 1 << 16;
+const MAX_STARTS: u32 = 1 << 16;
 
 /// Entries read at once when a range is listed.
 const BATCH: u32 = 1_024;
@@ -98,7 +98,7 @@ impl<'a> Unwind<'a> {
         let mut starts = Vec::new();
         let first = self.first_from(range.start)?;
         let mut number = first;
-        while number < self.entries && starts.len() < MAX_STARTS {
+        while number < self.entries && number - first < MAX_STARTS {
             let count = (self.entries - number).min(BATCH);
             let bytes = self.image.bytes_at(
                 self.reader,
@@ -111,7 +111,10 @@ impl<'a> Unwind<'a> {
                 if start >= range.end {
                     return Ok(starts);
                 }
-                starts.push((start, description));
+                // In a table that is not sorted anything may come.
+                if start >= range.start {
+                    starts.push((start, description));
+                }
             }
             number += count;
         }

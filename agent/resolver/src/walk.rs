@@ -13,8 +13,8 @@ use crate::text::Text;
 /// a few paths through each; beyond it the function counts as not understood.
 const MAX_STEPS: usize = 1 << 15;
 
-/// LIMIT: different states in which a place is entered. Errors that share a call are about five;
-/// further states are followed as one that knows nothing, so that its errors have no reason.
+/// LIMIT: different states in which a place is entered. Errors that share a call are about five; with
+/// more than this the function counts as not understood.
 const MAX_STATES: usize = 24;
 
 /// An error call: a call with the address of a text among its arguments.
@@ -45,6 +45,8 @@ pub(crate) struct Body {
     pub(crate) stores: bool,
     /// Where it goes on into what looks like another function, without a call that might not return.
     pub(crate) runs_into: BTreeSet<u64>,
+    /// Instructions executed to find all this.
+    pub(crate) steps: usize,
     /// Whether all paths were followed to their ends.
     pub(crate) is_complete: bool,
 }
@@ -70,7 +72,6 @@ pub(crate) fn walk(text: &Text, start: u64, texts: &[u64]) -> Body {
         seen: BTreeMap::new(),
         waiting: Vec::new(),
         has_table: false,
-        steps: 0,
     };
     walk.enter(Path {
         at: start,
@@ -93,32 +94,23 @@ struct Walk<'a> {
     waiting: Vec<Path>,
     /// Whether it jumps where only the running program knows.
     has_table: bool,
-    steps: usize,
 }
 
 impl Walk<'_> {
     /// Lets a path wait, unless it adds nothing.
-    fn enter(&mut self, path: Path) {
+    fn enter(&mut self, mut path: Path) {
+        path.state.simplify(self.text.arch);
         let seen = self.seen.entry(path.at).or_default();
         let known = (path.state.clone(), path.open);
         if seen.contains(&known) {
             return;
         }
-        match seen.len() {
-            ..MAX_STATES => {
-                seen.push(known);
-                self.waiting.push(path);
-            }
-            // One more, that knows nothing and so stands for all others.
-            MAX_STATES => {
-                let state = State::new(self.text.arch);
-                seen.push((state.clone(), None));
-                let at = path.at;
-                let open = None;
-                self.waiting.push(Path { at, state, open });
-            }
-            _ => {}
+        if seen.len() == MAX_STATES {
+            self.body.is_complete = false;
+            return;
         }
+        seen.push(known);
+        self.waiting.push(path);
     }
 
     fn follow_all(&mut self) {
@@ -164,8 +156,8 @@ impl Walk<'_> {
     fn follow(&mut self, mut path: Path) {
         let arch = self.text.arch;
         loop {
-            self.steps += 1;
-            if self.steps > MAX_STEPS {
+            self.body.steps += 1;
+            if self.body.steps > MAX_STEPS {
                 self.body.is_complete = false;
                 return;
             }

@@ -12,6 +12,9 @@ pub(crate) const REGISTERS: usize = 32;
 /// time; deeper ones are forgotten.
 const MAX_PUSHED: usize = 8;
 
+/// Numbers below are hardly addresses of a text: the first page of a program holds its headers.
+const LOWEST_ADDRESS: u64 = 0x1000;
+
 /// Number of a register in its machine's own encoding.
 pub(crate) type Register = u8;
 
@@ -140,11 +143,21 @@ impl State {
 
     /// The registers of arguments, in their order.
     pub(crate) fn arguments(&self, arch: Arch) -> [Value; 6] {
-        let registers: [Register; 6] = match arch {
-            Arch::X86_64 => [7, 6, 2, 1, 8, 9],
-            Arch::Aarch64 => [0, 1, 2, 3, 4, 5],
-        };
-        registers.map(|register| self.value(register))
+        argument_registers(arch).map(|register| self.value(register))
+    }
+
+    /// Forgets what will hardly become an argument, so that paths that differ in nothing else are
+    /// one: numbers outside of the registers for arguments. Addresses are kept: compilers load one
+    /// once and copy it.
+    pub(crate) fn simplify(&mut self, arch: Arch) {
+        let arguments = argument_registers(arch);
+        for register in 0..32 {
+            let is_number =
+                matches!(self.value(register), Value::Constant(value) if value < LOWEST_ADDRESS);
+            if is_number && !arguments.contains(&register) {
+                self.set(register, Value::Unknown);
+            }
+        }
     }
 
     /// Whether the instruction writes to memory that is not the function's own frame.
@@ -233,6 +246,13 @@ impl State {
             self.pushed.remove(0);
         }
         self.pushed.push(value);
+    }
+}
+
+const fn argument_registers(arch: Arch) -> [Register; 6] {
+    match arch {
+        Arch::X86_64 => [7, 6, 2, 1, 8, 9],
+        Arch::Aarch64 => [0, 1, 2, 3, 4, 5],
     }
 }
 
