@@ -298,7 +298,8 @@ fn settings(config: &Config) -> pipeline::Settings {
 struct Watched {
     started_unix_ms: i64,
     kind: &'static str,
-    sockets: Option<SocketSupport>,
+    /// What is not known of sockets.
+    shortfall: Option<&'static str>,
     targets: Vec<Target>,
     losses: SharedLosses,
 }
@@ -308,7 +309,7 @@ impl Watched {
         Self {
             started_unix_ms: jiff::Timestamp::now().as_millisecond(),
             kind: "",
-            sockets: None,
+            shortfall: None,
             targets: Vec::new(),
             losses: SharedLosses::default(),
         }
@@ -335,12 +336,7 @@ fn status_of(
                 support::FULL
             ));
         }
-        degraded.extend(
-            watched
-                .sockets
-                .and_then(SocketSupport::shortfall)
-                .map(str::to_owned),
-        );
+        degraded.extend(watched.shortfall.map(str::to_owned));
         let mut status = AgentStatus {
             pid: std::process::id(),
             version: VERSION.to_owned(),
@@ -393,11 +389,22 @@ fn capture(
     watched: &Arc<Mutex<Watched>>,
 ) -> anyhow::Result<()> {
     let kind = support::AttachKind::of_this_kernel();
-    let loaded = loader::load(kind, config.capture.ring_bytes.get())?;
+    let most = if config.capture.sockets {
+        SocketSupport::Traffic
+    } else {
+        SocketSupport::None
+    };
+    let loaded = loader::load(kind, config.capture.ring_bytes.get(), most)?;
     let losses = {
         let mut watched = watched.lock().unwrap_or_else(PoisonError::into_inner);
         watched.kind = kind.as_str();
-        watched.sockets = Some(loaded.sockets);
+        watched.shortfall = if most == SocketSupport::None {
+            Some(
+                "sockets are not followed (capture.sockets): connections that can't be decoded go unnoticed, and no peer's address is known",
+            )
+        } else {
+            loaded.sockets.shortfall()
+        };
         Arc::clone(&watched.losses)
     };
     let (executed, mut executed_in) = tokio::sync::mpsc::channel(WAITING_EXECS);

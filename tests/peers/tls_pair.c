@@ -14,7 +14,7 @@
  *
  *   --write plain|ex   --read plain|ex   --size BYTES   --read-size BYTES   --count N
  *   --seed N   --threads N   --rounds N   --sni NAME (empty for none)   --bulk BYTES
- *   --as llm|noise
+ *   --as llm|noise|plain   (plain: without TLS)
  *   --partial          SSL_MODE_ENABLE_PARTIAL_WRITE
  *   --tcp              connections over loopback TCP, each to a port of its own
  *   --memory           clients keep TLS in memory and move its bytes themselves
@@ -48,7 +48,7 @@
 #include <unistd.h>
 
 static struct {
-    bool write_ex, read_ex, partial, hold, as_llm, tcp, memory;
+    bool write_ex, read_ex, partial, hold, as_llm, as_plain, tcp, memory;
     size_t size, read_size, bulk;
     unsigned long count, seed, threads, rounds;
     const char *sni;
@@ -592,16 +592,20 @@ static unsigned char *reply_of(size_t size) {
     return message;
 }
 
-static void read_all(SSL *ssl, unsigned char *buffer, size_t length) {
+static void read_all(struct end *end, unsigned char *buffer, size_t length) {
     while (length > 0) {
-        int done = SSL_read(ssl, buffer, length < LARGE ? (int)length : LARGE);
-        check(done > 0, "SSL_read");
+        size_t wanted = length < LARGE ? length : LARGE;
+        ssize_t done = options.as_plain ? recv(end->fd, buffer, wanted, 0)
+                                        : SSL_read(end->ssl, buffer, (int)wanted);
+        check(done > 0, "read");
         length -= (size_t)done;
     }
 }
 
-static void write_all(SSL *ssl, const unsigned char *bytes, size_t length) {
-    check(SSL_write(ssl, bytes, (int)length) == (int)length, "SSL_write");
+static void write_all(struct end *end, const unsigned char *bytes, size_t length) {
+    ssize_t done = options.as_plain ? send(end->fd, bytes, length, 0)
+                                    : SSL_write(end->ssl, bytes, (int)length);
+    check(done == (ssize_t)length, "write");
 }
 
 /* One block of a bulk transfer: events of a stream, or noise. */
@@ -631,29 +635,30 @@ static void serve_bench(int listener) {
     int on = 1;
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     struct end end = end_new(false, fd);
-    handshake(&end, false);
+    if (!options.as_plain) handshake(&end, false);
     unsigned char *buffer = allocate(LARGE);
     const size_t sizes[] = {SMALL, LARGE};
     for (int i = 0; i < 2; i++) {
         unsigned char *reply = reply_of(sizes[i]);
         for (unsigned long round = 0; round < WARM_UP + options.count; round++) {
-            read_all(end.ssl, buffer, sizes[i]);
-            write_all(end.ssl, reply, sizes[i]);
+            read_all(&end, buffer, sizes[i]);
+            write_all(&end, reply, sizes[i]);
         }
         free(reply);
     }
-    read_all(end.ssl, buffer, SMALL);
+    read_all(&end, buffer, SMALL);
     if (options.as_llm) {
         char head[256];
         int length = snprintf(head, sizeof head,
                               "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n"
                               "content-length: %zu\r\n\r\n", options.bulk / LARGE * LARGE);
-        write_all(end.ssl, (unsigned char *)head, (size_t)length);
+        write_all(&end, (unsigned char *)head, (size_t)length);
     }
     unsigned char *block = bulk_block();
-    for (size_t sent = 0; sent < options.bulk / LARGE; sent++) write_all(end.ssl, block, LARGE);
+    for (size_t sent = 0; sent < options.bulk / LARGE; sent++) write_all(&end, block, LARGE);
     /* Ends when the client does. */
-    SSL_read(end.ssl, buffer, 1);
+    if (options.as_plain) check(recv(fd, buffer, 1, 0) == 0, "end");
+    else SSL_read(end.ssl, buffer, 1);
 }
 
 static int ascending(const void *left, const void *right) {
@@ -679,7 +684,7 @@ static void bench(void) {
     check(connect(fd, (struct sockaddr *)&address, length) == 0, "connect");
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     struct end end = end_new(true, fd);
-    handshake(&end, true);
+    if (!options.as_plain) handshake(&end, true);
 
     unsigned char *buffer = allocate(LARGE);
     uint64_t *times = allocate(options.count * sizeof *times), medians[2];
@@ -688,8 +693,8 @@ static void bench(void) {
         unsigned char *request = request_of(sizes[i]);
         for (unsigned long round = 0; round < WARM_UP + options.count; round++) {
             uint64_t start = now_ns();
-            write_all(end.ssl, request, sizes[i]);
-            read_all(end.ssl, buffer, sizes[i]);
+            write_all(&end, request, sizes[i]);
+            read_all(&end, buffer, sizes[i]);
             if (round >= WARM_UP) times[round - WARM_UP] = now_ns() - start;
         }
         qsort(times, options.count, sizeof *times, ascending);
@@ -698,21 +703,21 @@ static void bench(void) {
     }
     unsigned char *request = request_of(SMALL);
     uint64_t start = now_ns();
-    write_all(end.ssl, request, SMALL);
+    write_all(&end, request, SMALL);
     if (options.as_llm) {
         unsigned char tail[4] = {0};
         while (memcmp(tail, "\r\n\r\n", 4) != 0) {
             memmove(tail, tail + 1, 3);
-            check(SSL_read(end.ssl, tail + 3, 1) == 1, "SSL_read");
+            read_all(&end, tail + 3, 1);
         }
     }
     size_t total = options.bulk / LARGE * LARGE;
     for (size_t received = 0; received < total; received += LARGE)
-        read_all(end.ssl, buffer, LARGE);
+        read_all(&end, buffer, LARGE);
     double seconds = (double)(now_ns() - start) / 1e9;
     printf("{\"as\":\"%s\",\"rounds\":%lu,\"round_trip_1k_ns\":%" PRIu64
            ",\"round_trip_16k_ns\":%" PRIu64 ",\"bulk_bytes\":%zu,\"bulk_mb_per_s\":%.1f}\n",
-           options.as_llm ? "llm" : "noise", options.count, medians[0], medians[1], total,
+           options.as_llm ? "llm" : options.as_plain ? "plain" : "noise", options.count, medians[0], medians[1], total,
            (double)total / 1e6 / seconds);
     SSL_free(end.ssl);
     close(fd);
@@ -753,7 +758,10 @@ static void parse(int count, char **words) {
         const char *value = words[++i];
         if (strcmp(name, "--write") == 0) options.write_ex = strcmp(value, "ex") == 0;
         else if (strcmp(name, "--read") == 0) options.read_ex = strcmp(value, "ex") == 0;
-        else if (strcmp(name, "--as") == 0) options.as_llm = strcmp(value, "llm") == 0;
+        else if (strcmp(name, "--as") == 0) {
+            options.as_llm = strcmp(value, "llm") == 0;
+            options.as_plain = strcmp(value, "plain") == 0;
+        }
         else if (strcmp(name, "--sni") == 0) options.sni = value;
         else if (strcmp(name, "--size") == 0) options.size = number_of(value, name);
         else if (strcmp(name, "--read-size") == 0) options.read_size = number_of(value, name);

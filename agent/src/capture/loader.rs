@@ -113,12 +113,12 @@ pub const fn has_programs() -> bool {
 }
 
 /// Loads all programs and attaches those for processes, so that no exec is missed while files are
-/// looked for.
+/// looked for, and those for sockets as far as `most`.
 ///
 /// # Errors
 ///
 /// Says what this kernel or this user lacks.
-pub fn load(kind: AttachKind, ring_bytes: u32) -> Result<Loaded, Error> {
+pub fn load(kind: AttachKind, ring_bytes: u32, most: SocketSupport) -> Result<Loaded, Error> {
     let running = KernelVersion::running();
     if running < OLDEST {
         return Err(Error::KernelTooOld { found: running });
@@ -131,7 +131,7 @@ pub fn load(kind: AttachKind, ring_bytes: u32) -> Result<Loaded, Error> {
         return Err(Error::EmptyObject);
     }
     lift_memory_limit();
-    let (mut programs, sockets) = load_object(object, ring_bytes)?;
+    let (mut programs, sockets) = load_object(object, ring_bytes, most)?;
     #[cfg(feature = "ebpf-log")]
     print_diagnostics(&mut programs);
     for name in probe_programs(kind) {
@@ -175,10 +175,14 @@ pub fn load(kind: AttachKind, ring_bytes: u32) -> Result<Loaded, Error> {
     })
 }
 
-/// Loads the object and the most of the programs for sockets that the kernel takes. That is tried,
+/// Loads the object and as many of the programs for sockets as wanted and as the kernel takes. That is tried,
 /// not read from the kernel's version; the programs are told before they are loaded, so each try
 /// starts with the object.
-fn load_object(object: &[u8], ring_bytes: u32) -> Result<(Ebpf, SocketSupport), Error> {
+fn load_object(
+    object: &[u8],
+    ring_bytes: u32,
+    most: SocketSupport,
+) -> Result<(Ebpf, SocketSupport), Error> {
     let pid = std::process::id();
     let load = |support| {
         let followed = match support {
@@ -198,7 +202,10 @@ fn load_object(object: &[u8], ring_bytes: u32) -> Result<(Ebpf, SocketSupport), 
         Ok((programs, support))
     };
     let mut failure = Error::Missing(SOCKET_STATE);
-    for support in SocketSupport::ALL {
+    let wanted = SocketSupport::ALL
+        .into_iter()
+        .skip_while(|support| *support != most);
+    for support in wanted {
         match load(support) {
             Ok(loaded) => return Ok(loaded),
             Err(error) => {

@@ -36,6 +36,7 @@ pub(super) struct Daemon {
 pub(super) struct Capture {
     pub(super) ring_bytes: Written<i64>,
     pub(super) scan_interval_ms: Written<i64>,
+    pub(super) sockets: Written<bool>,
     pub(super) ignore: Written<Vec<String>>,
     #[serde(flatten)]
     pub(super) unknown: Unknown,

@@ -99,6 +99,8 @@ pub struct Capture {
     pub ring_bytes: NonZeroU32,
     /// Pause between two searches for libraries.
     pub scan_interval: Duration,
+    /// Whether the sockets of programs are followed.
+    pub sockets: bool,
     /// Programs left alone: patterns of paths where they contain a slash, else of names.
     pub ignore: Vec<String>,
 }
@@ -148,6 +150,7 @@ impl Default for Config {
             capture: Capture {
                 ring_bytes: DEFAULT_RING_BYTES,
                 scan_interval: Duration::from_secs(10),
+                sockets: true,
                 ignore: Vec::new(),
             },
             session: Session {
@@ -323,6 +326,7 @@ impl Loaded {
                 "capture.scan_interval_ms",
                 capture.scan_interval.as_millis().to_string(),
             ),
+            ("capture.sockets", capture.sockets.to_string()),
             ("capture.ignore", ignore),
             (
                 "session.idle_minutes",
@@ -440,6 +444,11 @@ impl Check<'_> {
             ) {
                 self.loaded.config.capture.scan_interval = Duration::from_millis(ms);
             }
+            if let Some(sockets) =
+                self.value("capture.sockets", capture.sockets, "true or false", Ok)
+            {
+                self.loaded.config.capture.sockets = sockets;
+            }
             if let Some(ignore) = self.value(
                 "capture.ignore",
                 capture.ignore,
@@ -451,7 +460,7 @@ impl Check<'_> {
             self.unknown(
                 "capture",
                 &capture.unknown,
-                "ring_bytes, scan_interval_ms, ignore",
+                "ring_bytes, scan_interval_ms, sockets, ignore",
             );
         }
         if let Some(session) = self.section("session", file.session) {

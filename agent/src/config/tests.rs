@@ -63,7 +63,7 @@ fn all_mistakes_are_reported_at_once() {
             "capture.ring_bytes: 1000000 is no power of two from 65536 to 268435456",
             "capture.scan_interval_ms: is a string, must be an integer",
             "capture.ignore: has a pattern that leaves everything alone; stop the agent instead",
-            "capture.ring_size: unknown key; [capture] has ring_bytes, scan_interval_ms, ignore",
+            "capture.ring_size: unknown key; [capture] has ring_bytes, scan_interval_ms, sockets, ignore",
             "session: is an integer, must be a section [session]",
             "privacy.store_cwd: is a string, must be true or false",
             "privacy.store_argv: \"all\" is neither \"argv0\" nor \"none\"",

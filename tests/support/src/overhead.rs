@@ -3,7 +3,8 @@
 //! The workload is `tls_pair bench`: round trips of 1 KiB and 16 KiB and one bulk transfer over
 //! loopback TLS, both ends in probed processes on one processor, the observer on another.
 //! Configurations follow each other in every round, so that a drift of the machine's speed hits all
-//! of them; the figure is the median over the rounds. The yardstick is `sslsniff` of bcc, where it
+//! of them; the figure is the median over the rounds. The same without TLS shows what the tracepoints
+//! on sends and receives cost those who have nothing to do with it. The yardstick is `sslsniff` of bcc, where it
 //! can be made to run. At the end it measures how long a new library is mapped without being hooked;
 //! the argument `discovery` asks for that alone.
 
@@ -39,10 +40,14 @@ enum Configuration {
     OffNoise,
     /// Nobody observes LLM calls.
     OffLlm,
+    /// Nobody observes TCP without TLS.
+    OffPlain,
     /// The agent runs and ignores the connection: its bytes are no HTTP.
     Ignored,
     /// The agent runs and reads the calls of the connection.
     Capturing,
+    /// The agent runs and sees that sockets without TLS are none of its business.
+    Plain,
     /// The yardstick runs.
     Yardstick,
 }
@@ -50,9 +55,10 @@ enum Configuration {
 impl Configuration {
     const fn name(self) -> &'static str {
         match self {
-            Self::OffNoise | Self::OffLlm => "off",
+            Self::OffNoise | Self::OffLlm | Self::OffPlain => "off",
             Self::Ignored => "agent, connection ignored",
             Self::Capturing => "agent, capturing",
+            Self::Plain => "agent",
             Self::Yardstick => "sslsniff (bcc)",
         }
     }
@@ -60,6 +66,7 @@ impl Configuration {
     const fn baseline(self) -> Self {
         match self {
             Self::OffLlm | Self::Capturing => Self::OffLlm,
+            Self::OffPlain | Self::Plain => Self::OffPlain,
             Self::OffNoise | Self::Ignored | Self::Yardstick => Self::OffNoise,
         }
     }
@@ -101,9 +108,11 @@ pub fn run() -> Result<()> {
         };
         note(Configuration::OffNoise, "noise")?;
         note(Configuration::OffLlm, "llm")?;
+        note(Configuration::OffPlain, "plain")?;
         let observer = Observer::agent(&agent, dir.path())?;
         note(Configuration::Ignored, "noise")?;
         note(Configuration::Capturing, "llm")?;
+        note(Configuration::Plain, "plain")?;
         observer.stop()?;
         if let Ok(sniffer) = &yardstick {
             match sniffer.start() {
@@ -141,10 +150,14 @@ fn print_table(all: &BTreeMap<Configuration, Vec<Figures>>) {
             |f| f.bulk_mb_per_s,
         ];
         let [small, large, bulk] = picks.map(|pick| (of(figures, pick), of(baseline, pick)));
-        let traffic = if configuration.baseline() == Configuration::OffLlm {
-            "llm"
-        } else {
-            "noise"
+        let traffic = match configuration.baseline() {
+            Configuration::OffLlm => "llm",
+            Configuration::OffPlain => "no TLS",
+            Configuration::OffNoise
+            | Configuration::Ignored
+            | Configuration::Capturing
+            | Configuration::Plain
+            | Configuration::Yardstick => "noise",
         };
         println!(
             "{:<28}{:>12.1}{:>8.2}{:>13.1}{:>8.2}{:>12.0}{:>8.2}",
