@@ -2,7 +2,9 @@
 
 use super::json::Scanner;
 use super::provider::{Api, Form, Reply, Request, Target, Terminal, printable};
-use super::{Countable, LlmCall, Outcome, Provider, SessionHints, Usage, UsageSource, recognize};
+use super::{
+    Countable, Endpoint, LlmCall, Outcome, Provider, SessionHints, Usage, UsageSource, recognize,
+};
 use crate::event::Timestamp;
 use crate::http::sse::{Decoder, Event};
 use crate::http::{BodyEnd, ExchangeId, RequestHead, ResponseHead};
@@ -376,7 +378,10 @@ impl OpenCall {
         let is_message = self.carrier == Carrier::Messages;
         let has_shape = if self.caller.is_headless {
             let request = &self.request;
-            let is_asked = request.has_prompt && !request.model.as_str().is_empty();
+            // Gemini's requests name the model in the path.
+            let has_model =
+                !request.model.as_str().is_empty() || self.api.endpoint == Endpoint::GeminiGenerate;
+            let is_asked = request.has_prompt && has_model;
             reply.api.is_some() && (is_asked || is_torn && !reply.counts.is_empty())
         } else {
             self.request.has_shape || is_torn || is_message || !reply.counts.is_empty()

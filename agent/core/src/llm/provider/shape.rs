@@ -3,7 +3,7 @@
 //! A request says little: two of the APIs ask with the same members. Their replies differ from the
 //! first event on. What is common to all of them is read until then.
 
-use super::{Api, Form, Reply, Terminal, anthropic, openai_chat, openai_responses};
+use super::{Api, Form, Reply, Terminal, anthropic, gemini, openai_chat, openai_responses};
 use crate::llm::Endpoint;
 use crate::llm::json::{Key, Value};
 use crate::llm::usage::Counts;
@@ -14,14 +14,16 @@ pub(in crate::llm) const API: Api = Api {
     endpoint: Endpoint::OpenAiResponses,
     target: |_| None,
     prompt: &[
+        Key::Contents,
         Key::Functions,
         Key::Input,
         Key::Instructions,
         Key::Messages,
         Key::System,
+        Key::SystemInstruction,
         Key::Tools,
     ],
-    envelope: None,
+    envelope: gemini::API.envelope,
     ends_with_usage: false,
     value,
     settle,
@@ -42,11 +44,16 @@ fn value(reply: &mut Reply, path: &[Key], value: Value<'_>) {
             ([Key::Response], Value::Object) if kind.starts_with("response.") => {
                 Some(&openai_responses::API)
             }
+            ([.., Key::Candidates], Value::Array) if path.len() < 4 => Some(&gemini::API),
             _ => None,
         };
     }
-    // Ids, models and usage that come before stand in the same places.
-    let api = reply.api.unwrap_or(&openai_responses::API);
+    let api = reply.api.unwrap_or(match path {
+        // Only Gemini streams an array.
+        [Key::Item, ..] => &gemini::API,
+        // Ids, models and usage that come before stand in the same places.
+        _ => &openai_responses::API,
+    });
     (api.value)(reply, path, value);
 }
 

@@ -54,11 +54,22 @@ fn bodies() -> [Talk; 3] {
 
 #[test]
 fn bodies_tell_what_heads_do_not() {
-    let streams = [anthropic::whole(), chat::whole(), responses::whole()];
+    let streams = [
+        anthropic::whole(),
+        chat::whole(),
+        responses::whole(),
+        gemini::stream(),
+        gemini::array(),
+    ];
     for talk in streams.into_iter().chain(bodies()) {
         let mut expected = talk.call();
         expected.server_name = None;
         expected.http_status = None;
+        if expected.endpoint == Endpoint::GeminiGenerate {
+            // Only the path says them.
+            expected.model_requested = None;
+            expected.is_stream = talk.kind.contains("event-stream");
+        }
         let (out, stats) = run(headless(&talk));
         assert_eq!(calls(out), [expected]);
         assert_eq!((stats.calls, stats.calls_headless), (1, 1));
