@@ -22,7 +22,8 @@ use agent_core::llm::{self, Llm};
 use agent_core::pipeline::{Pipeline, Settings};
 use agent_core::stats::Stats;
 use test_support::plan::Plan;
-use test_support::traffic::{Chunking, Line, Stream, Traffic, client_traffic, exchange};
+use test_support::streams::{client_streams, frame};
+use test_support::traffic::{Chunking, Exchange, Line, Stream, Traffic, client_traffic, exchange};
 use test_support::{Api, plan};
 
 const ROUNDS: usize = 9;
@@ -45,14 +46,11 @@ fn main() {
         ),
         ("gzip, 16 KiB calls", Chunking::Whole, plan::Encoding::Gzip),
     ] {
-        measure(name, &traffic(&chunking, encoding));
-    }
-    let plain = traffic(&Chunking::Whole, plan::Encoding::Identity);
-    for (name, chunking) in [
-        ("HTTP/2, plain, a call a frame", Chunking::Whole),
-        ("HTTP/2, plain, 200-byte calls", Chunking::Every(200)),
-    ] {
-        measure(name, &over_http2(&plain, &chunking));
+        let both: [(&str, Connect); 2] = [("HTTP/1.1", client_traffic), ("HTTP/2", client_streams)];
+        for (protocol, connect) in both {
+            let traffic = traffic(connect, &chunking, encoding);
+            measure(&format!("{protocol}, {name}"), &traffic);
+        }
     }
     println!("\nhostile header blocks of 16 KiB");
     for (name, block) in bombs() {
@@ -63,32 +61,31 @@ fn main() {
 
 /// Header blocks that unfold to much, or cost much to read.
 fn bombs() -> [(&'static str, Vec<u8>); 5] {
-    let until_full = |field: &[u8]| field.repeat(16_300 / field.len());
-    let long = |bits: u8, length: usize| {
+    let full = |first: &[u8], field: &[u8]| {
+        let left = 16_384 - first.len();
+        [first, &field.repeat(left / field.len())].concat()
+    };
+    let text = |bits: u8, length: usize, byte: u8| {
         let rest = length - 127;
         let rest = [rest % 128 + 128, rest / 128].map(|byte| u8::try_from(byte).unwrap_or(0));
-        [vec![bits | 127], rest.to_vec()].concat()
+        [vec![bits | 127], rest.to_vec(), vec![byte; length]].concat()
     };
-    let entry = [b"\x40\x01x".to_vec(), long(0, 3_900), vec![b'y'; 3_900]].concat();
-    let huffman = [
-        b"\x00\x01x".to_vec(),
-        long(0x80, 16_000),
-        vec![0x08; 16_000],
-    ]
-    .concat();
+    let long_value = [b"\x40\x01x".to_vec(), text(0, 3_900, b'y')].concat();
+    let long_name = [vec![0x40], text(0, 3_900, b'y'), vec![0]].concat();
+    let huffman = [b"\x00\x01x".to_vec(), text(0x80, 16_000, 0x08)].concat();
     [
         (
             "one entry named again and again",
-            [entry.clone(), until_full(&[0xbe])].concat(),
+            full(&long_value, &[0xbe]),
         ),
         (
-            "entries added under its name",
-            [entry, until_full(&[0x7e, 0])].concat(),
+            "entries added under a long name",
+            full(&long_name, &[0x7e, 0]),
         ),
-        ("short fields added", until_full(&[0x40, 0, 0])),
+        ("short fields added", full(&[], &[0x40, 0, 0])),
         (
             "short strings in Huffman's code",
-            until_full(&[0x04, 0x81, 0x1f]),
+            full(&[], &[0x04, 0x81, 0x1f]),
         ),
         ("one long string in it", huffman),
     ]
@@ -125,83 +122,10 @@ fn bomb(block: &[u8]) -> Duration {
     time(|| send(block))
 }
 
-/// The same exchanges as streams, each answered before the next begins.
-fn over_http2(traffic: &Traffic, chunking: &Chunking) -> Traffic {
-    let mut all = Traffic::default();
-    for pid in 1..=CONNECTIONS {
-        let mut line = Line::new(
-            pid,
-            0x1000,
-            Timestamp::from_nanos(u64::from(pid) * 1_000_000),
-        );
-        line.open(&mut all);
-        let settings = frame(4, 0, 0, &[]);
-        let opening = [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", settings.as_slice()].concat();
-        line.send(Direction::Written, &opening, &Chunking::Whole, &mut all);
-        line.send(Direction::Read, &settings, &Chunking::Whole, &mut all);
-        let own: Vec<Event> = traffic
-            .events
-            .iter()
-            .filter(|event| matches!(event, Event::Opened { conn, .. } | Event::Chunk { conn, .. } if conn.pid == pid))
-            .cloned()
-            .collect();
-        for message in messages(&segments(&own)) {
-            let (direction, bytes) = match message {
-                HttpEvent::Request { id, head, .. } => {
-                    let block = [
-                        vec![0x83],
-                        literal(":path", &head.path),
-                        literal(":authority", head.headers.first("host").unwrap_or("")),
-                        literal("user-agent", "made-up/1.0"),
-                    ]
-                    .concat();
-                    (Direction::Written, frame(1, 4, id.number, &block))
-                }
-                HttpEvent::RequestBody { id, bytes } => {
-                    (Direction::Written, frame(0, 0, id.number, &bytes))
-                }
-                HttpEvent::RequestEnd { id, .. } => {
-                    (Direction::Written, frame(0, 1, id.number, &[]))
-                }
-                HttpEvent::Response { id, head, .. } => {
-                    let kind = head.headers.first("content-type").unwrap_or("");
-                    let block = [vec![0x88], literal("content-type", kind)].concat();
-                    (Direction::Read, frame(1, 4, id.number, &block))
-                }
-                HttpEvent::ResponseBody { id, bytes, .. } => {
-                    (Direction::Read, frame(0, 0, id.number, &bytes))
-                }
-                HttpEvent::ResponseEnd { id, .. } => (Direction::Read, frame(0, 1, id.number, &[])),
-                HttpEvent::ServerName { .. }
-                | HttpEvent::RequestGap { .. }
-                | HttpEvent::ResponseGap { .. }
-                | HttpEvent::Message { .. }
-                | HttpEvent::MessageEnd { .. }
-                | HttpEvent::MessagesLost { .. }
-                | HttpEvent::Dismissed { .. }
-                | HttpEvent::Closed { .. } => continue,
-            };
-            line.send(direction, &bytes, chunking, &mut all);
-        }
-    }
-    all
-}
+/// Makes a connection of exchanges.
+type Connect = fn(&mut Line, &[Exchange], &Chunking) -> Traffic;
 
-/// A frame of the stream of an exchange.
-fn frame(kind: u8, flags: u8, exchange: u64, payload: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(payload.len()).unwrap_or(0).to_be_bytes();
-    let stream = if kind == 4 { 0 } else { 2 * exchange + 1 };
-    let stream = u32::try_from(stream).unwrap_or(0).to_be_bytes();
-    [&length[1..], &[kind, flags], &stream, payload].concat()
-}
-
-/// A short field that is not added to the table.
-fn literal(name: &str, value: &str) -> Vec<u8> {
-    let string = |text: &str| [&[u8::try_from(text.len()).unwrap_or(0)], text.as_bytes()].concat();
-    [vec![0], string(name), string(value)].concat()
-}
-
-fn traffic(chunking: &Chunking, encoding: plan::Encoding) -> Traffic {
+fn traffic(connect: Connect, chunking: &Chunking, encoding: plan::Encoding) -> Traffic {
     let mut all = Traffic::default();
     for pid in 1..=CONNECTIONS {
         let mut line = Line::new(
@@ -224,7 +148,7 @@ fn traffic(chunking: &Chunking, encoding: plan::Encoding) -> Traffic {
                 exchange(api, number, Stream::WithUsage, &plan).expect("a reply can be made")
             })
             .collect();
-        let one = client_traffic(&mut line, &exchanges, chunking);
+        let one = connect(&mut line, &exchanges, chunking);
         all.records.extend(one.records);
         all.events.extend(one.events);
     }

@@ -13,6 +13,7 @@
 //! | [`stranger`] | a client whose TLS library no probe knows |
 //! | [`overhead`] | the experiment behind `cargo xtask bench overhead` |
 //! | [`traffic`] | ring records and events of made-up conversations |
+//! | [`streams`] | the same over HTTP/2 |
 #![forbid(unsafe_code)]
 
 pub mod agents;
@@ -29,6 +30,7 @@ pub mod schema;
 pub mod script;
 pub mod served;
 pub mod stranger;
+pub mod streams;
 pub mod traffic;
 
 pub use endpoint::{Endpoint, Options};

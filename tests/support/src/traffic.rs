@@ -18,7 +18,7 @@ use crate::call::Call;
 use crate::numbers::Numbers;
 use crate::plan::Plan;
 use crate::reply;
-use crate::script::script;
+use crate::script::{Script, frames, script};
 use crate::served::{Api, Protocol, Served};
 
 /// How the bytes of one message were handed to the TLS library, call by call.
@@ -227,6 +227,8 @@ pub struct Exchange {
     pub request: Vec<u8>,
     /// Response, one piece a write of the server.
     pub response: Vec<Vec<u8>>,
+    /// The same response over HTTP/2, one piece a frame.
+    pub frames: Script,
     /// The truth.
     pub served: Served,
 }
@@ -292,6 +294,7 @@ pub fn exchange(api: Api, number: u64, stream: Stream, plan: &Plan) -> std::io::
     let answer = reply::answer(&call, &numbers, plan);
     let script = script(&answer.reply, plan, number, false)?;
     Ok(Exchange {
+        frames: frames(&answer.reply, plan, number)?,
         request: request.into_bytes(),
         response: script.pieces.into_iter().map(|piece| piece.bytes).collect(),
         served: Served {

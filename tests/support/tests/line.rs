@@ -3,11 +3,12 @@
 
 use std::collections::BTreeMap;
 
-use agent_core::event::{Event, Timestamp, decode};
+use agent_core::event::{Direction, Event, Timestamp, decode};
 use agent_core::llm::{LlmCall, Outcome as Ended, Usage, UsageSource};
 use agent_core::pipeline::{Output, Pipeline, Settings};
 use proptest::prelude::*;
 use test_support::plan::{Encoding, Fault, Framing, Plan, Split};
+use test_support::streams::client_streams;
 use test_support::traffic::{Chunking, Exchange, Line, Stream, Traffic, client_traffic, exchange};
 use test_support::{Api, Outcome, Reported, Served};
 
@@ -221,6 +222,79 @@ fn every_fault_of_every_api() {
                     &format!("{api:?} {stream:?} {plan}"),
                 );
             }
+        }
+    }
+}
+
+/// The calls by the ids of their responses: streams end in any order.
+fn by_id(calls: impl Iterator<Item = Expected>) -> BTreeMap<Option<String>, Expected> {
+    calls.map(|call| (call.id.clone(), call)).collect()
+}
+
+#[test]
+fn every_api_in_parallel_streams_in_every_compression_and_cut() {
+    for api in Api::MODEL_IN_BODY {
+        for encoding in Encoding::ALL {
+            for split in [Split::Whole, Split::Usual, Split::Random] {
+                for fault in [Fault::None, Fault::AbortAfter(2)] {
+                    let plan = Plan {
+                        encoding,
+                        split,
+                        fault,
+                        deltas: Some(5),
+                        ..Plan::default()
+                    };
+                    let exchanges: Vec<_> = (0..4)
+                        .map(|number| exchange(api, number, Stream::WithUsage, &plan).unwrap())
+                        .collect();
+                    let expected = by_id(exchanges.iter().map(|one| expected(&one.served)));
+                    for chunking in [Chunking::Whole, Chunking::Every(30)] {
+                        let mut line = Line::new(100, 0x7F00, Timestamp::from_nanos(1_000));
+                        let traffic = client_streams(&mut line, &exchanges, &chunking);
+                        let found = by_id(calls(&traffic).iter().map(found));
+                        assert_eq!(found, expected, "{api:?} {plan} {chunking:?}");
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Their paths are only references to a head that was not seen.
+#[test]
+fn calls_on_a_connection_of_http2_that_was_joined_midway_are_recognised_by_shape() {
+    for api in Api::MODEL_IN_BODY {
+        for encoding in Encoding::ALL {
+            let plan = Plan {
+                encoding,
+                ..Plan::default()
+            };
+            let exchanges: Vec<_> = (0..4)
+                .map(|number| exchange(api, number, Stream::WithUsage, &plan).unwrap())
+                .collect();
+            let mut line = Line::new(100, 0x7F00, Timestamp::from_nanos(1_000));
+            let mut traffic = client_streams(&mut line, &exchanges, &Chunking::Whole);
+            // The opening, and the head and data of the first request.
+            let mut written = 0;
+            traffic.events.retain(|event| {
+                let is_written = matches!(
+                    event,
+                    Event::Chunk {
+                        direction: Direction::Written,
+                        ..
+                    }
+                );
+                written += usize::from(is_written);
+                !is_written || written > 3
+            });
+            let expected = by_id(exchanges.iter().skip(1).map(|one| expected(&one.served)));
+            let found = calls(&traffic);
+            assert_eq!(
+                by_id(found.iter().map(self::found)),
+                expected,
+                "{api:?} {plan}"
+            );
+            assert!(found.iter().all(|call| call.user_agent.is_none()));
         }
     }
 }
