@@ -1,4 +1,4 @@
-//! Throughput of the line and of each of its stages, on made-up traffic of the three APIs.
+//! Throughput of the line and of each of its stages, on made-up traffic of the APIs.
 //!
 //! `cargo bench -p agent-core --bench line` prints MB/s of observed plaintext per core, the median
 //! of several rounds, and the ratio to copying the same bytes once in the same round.
@@ -24,6 +24,7 @@ use agent_core::stats::Stats;
 use test_support::plan::Plan;
 use test_support::streams::{client_streams, frame};
 use test_support::traffic::{Chunking, Exchange, Line, Stream, Traffic, client_traffic, exchange};
+use test_support::websocket::{socket, socket_traffic};
 use test_support::{Api, plan};
 
 const ROUNDS: usize = 9;
@@ -52,11 +53,36 @@ fn main() {
             measure(&format!("{protocol}, {name}"), &traffic);
         }
     }
+    for (name, encoding) in [
+        ("websocket, plain", plan::Encoding::Identity),
+        ("websocket, deflate", plan::Encoding::Deflate),
+    ] {
+        measure(name, &websockets(encoding));
+    }
     println!("\nhostile header blocks of 16 KiB");
     for (name, block) in bombs() {
         let taken = median(|| bomb(&block));
         println!("{name:<32}{:>8.2} ms", taken.as_secs_f64() * 1e3);
     }
+}
+
+/// Connections that carry as many turns as the others exchanges.
+fn websockets(encoding: plan::Encoding) -> Traffic {
+    let mut all = Traffic::default();
+    for pid in 1..=CONNECTIONS {
+        let since = Timestamp::from_nanos(u64::from(pid) * 1_000_000);
+        let mut line = Line::new(pid, 0x1000, since);
+        let plan = Plan {
+            encoding,
+            ..Plan::default()
+        };
+        let first = u64::from(pid) * EXCHANGES;
+        let socket = socket(first..first + EXCHANGES, &plan).expect("turns can be made");
+        let one = socket_traffic(&mut line, &socket, &Chunking::Whole);
+        all.records.extend(one.records);
+        all.events.extend(one.events);
+    }
+    all
 }
 
 /// Header blocks that unfold to much, or cost much to read.

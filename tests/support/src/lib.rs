@@ -14,6 +14,7 @@
 //! | [`overhead`] | the experiment behind `cargo xtask bench overhead` |
 //! | [`traffic`] | ring records and events of made-up conversations |
 //! | [`streams`] | the same over HTTP/2 |
+//! | [`websocket`] | the same of a WebSocket with one call after the other |
 #![forbid(unsafe_code)]
 
 pub mod agents;
@@ -32,6 +33,7 @@ pub mod served;
 pub mod stranger;
 pub mod streams;
 pub mod traffic;
+pub mod websocket;
 
 pub use endpoint::{Endpoint, Options};
 pub use plan::Plan;

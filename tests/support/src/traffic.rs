@@ -234,7 +234,7 @@ pub struct Exchange {
 }
 
 /// Seed of the figures of made-up exchanges.
-const SEED: u64 = 0x007A_FF1C;
+pub(crate) const SEED: u64 = 0x007A_FF1C;
 
 /// Makes call `number` of `api`, streaming or not, with usage asked for, as `plan` says.
 ///

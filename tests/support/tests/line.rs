@@ -10,7 +10,16 @@ use proptest::prelude::*;
 use test_support::plan::{Encoding, Fault, Framing, Plan, Split};
 use test_support::streams::client_streams;
 use test_support::traffic::{Chunking, Exchange, Line, Stream, Traffic, client_traffic, exchange};
+use test_support::websocket::{Socket, socket, socket_traffic};
 use test_support::{Api, Outcome, Reported, Served};
+
+/// The APIs that are called by POST.
+const APIS: [Api; 4] = [
+    Api::AnthropicMessages,
+    Api::OpenAiChat,
+    Api::OpenAiResponses,
+    Api::GeminiGenerate,
+];
 
 /// The calls that the line makes of `traffic`.
 fn calls(traffic: &Traffic) -> Vec<LlmCall> {
@@ -137,7 +146,7 @@ fn assert_all(exchanges: &[Exchange], chunking: &Chunking, context: &str) {
 
 #[test]
 fn every_record_decodes_to_its_event() {
-    for api in Api::MODEL_IN_BODY {
+    for api in APIS {
         let exchange = exchange(api, 9, Stream::WithUsage, &Plan::default()).unwrap();
         let mut line = Line::new(100, 0x7F00, Timestamp::from_nanos(1_000));
         let mut traffic = Traffic::default();
@@ -156,7 +165,7 @@ fn every_record_decodes_to_its_event() {
 
 #[test]
 fn every_api_in_every_framing_compression_and_cut() {
-    for api in Api::MODEL_IN_BODY {
+    for api in APIS {
         for encoding in Encoding::ALL {
             for framing in [Framing::Length, Framing::Chunked, Framing::ChunkedEvery(5)] {
                 for split in [Split::Whole, Split::Usual, Split::Every(1), Split::Random] {
@@ -185,7 +194,7 @@ fn every_api_in_every_framing_compression_and_cut() {
 
 #[test]
 fn every_fault_of_every_api() {
-    for api in Api::MODEL_IN_BODY {
+    for api in APIS {
         for stream in [Stream::No, Stream::WithUsage] {
             for fault in [
                 Fault::Status(429),
@@ -299,10 +308,60 @@ fn calls_on_a_connection_of_http2_that_was_joined_midway_are_recognised_by_shape
     }
 }
 
+fn assert_turns(socket: &Socket, chunking: &Chunking, context: &str) {
+    let mut line = Line::new(100, 0x7F00, Timestamp::from_nanos(1_000));
+    let found: Vec<_> = calls(&socket_traffic(&mut line, socket, chunking))
+        .iter()
+        .map(found)
+        .collect();
+    let expected: Vec<_> = socket
+        .turns
+        .iter()
+        .map(|turn| expected(&turn.served))
+        .collect();
+    assert_eq!(found, expected, "{context}");
+}
+
+#[test]
+fn every_turn_of_a_websocket_in_every_compression_and_cut() {
+    for encoding in [Encoding::Identity, Encoding::Deflate] {
+        for split in [
+            Split::Whole,
+            Split::Every(1),
+            Split::Every(50),
+            Split::Random,
+        ] {
+            for chunking in [Chunking::Whole, Chunking::Every(1), Chunking::Every(37)] {
+                let plan = Plan {
+                    encoding,
+                    split,
+                    ..Plan::default()
+                };
+                let socket = socket(0..4, &plan).unwrap();
+                assert_turns(&socket, &chunking, &format!("{plan} {chunking:?}"));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_turn_that_fails_costs_no_other() {
+    let plan = Plan {
+        fault: Fault::ErrorAfter(2),
+        deltas: Some(5),
+        ..Plan::default()
+    };
+    let mut failing = socket(0..2, &plan).unwrap();
+    assert_turns(&failing, &Chunking::Whole, "an error in each");
+    let whole = socket(2..4, &Plan::default()).unwrap();
+    failing.turns.extend(whole.turns);
+    assert_turns(&failing, &Chunking::Every(100), "two that failed before");
+}
+
 /// The body of a reply that ends with its connection.
 #[test]
 fn a_reply_that_the_connection_ends() {
-    for api in Api::MODEL_IN_BODY {
+    for api in APIS {
         for encoding in Encoding::ALL {
             let plan = Plan {
                 encoding,
@@ -331,7 +390,7 @@ proptest! {
         let mut streams: Vec<_> = Vec::new();
         let mut served = BTreeMap::new();
         for (number, cut) in (0_u64..).zip(&cuts) {
-            let api = Api::MODEL_IN_BODY[usize::try_from(number).unwrap()];
+            let api = APIS[usize::try_from(number).unwrap()];
             let plan = Plan { split: Split::Random, ..Plan::default() };
             let exchanges: Vec<_> = (0..2)
                 .map(|call| exchange(api, seed + 10 * number + call, Stream::WithUsage, &plan).unwrap())
@@ -364,7 +423,7 @@ proptest! {
     ) {
         let plan = Plan { split: Split::Random, ..Plan::default() };
         let exchanges: Vec<_> = (0_u64..)
-            .zip(Api::MODEL_IN_BODY)
+            .zip(APIS)
             .map(|(number, api)| exchange(api, seed + number, Stream::WithUsage, &plan).unwrap())
             .collect();
         let mut line = Line::new(7, 0x1000, Timestamp::from_nanos(1_000));
@@ -392,6 +451,43 @@ proptest! {
             }
             if call.usage_source == UsageSource::Provider {
                 prop_assert_eq!(&found.tokens, &truth.tokens);
+            }
+        }
+    }
+
+    #[test]
+    fn lost_chunks_never_make_a_wrong_turn(
+        lost in prop::collection::btree_set(0_usize..300, 1..6),
+        cut in prop_oneof![20_usize..400, Just(usize::MAX)],
+        is_deflated in any::<bool>(),
+        seed in 0_u64..1_000,
+    ) {
+        let encoding = if is_deflated { Encoding::Deflate } else { Encoding::Identity };
+        let plan = Plan { encoding, ..Plan::default() };
+        let socket = socket(seed..seed + 4, &plan).unwrap();
+        let mut line = Line::new(7, 0x1000, Timestamp::from_nanos(1_000));
+        let chunking = if cut == usize::MAX { Chunking::Whole } else { Chunking::Every(cut) };
+        let mut traffic = socket_traffic(&mut line, &socket, &chunking);
+        let mut index = 0;
+        traffic.events.retain(|event| {
+            let is_chunk = matches!(event, Event::Chunk { .. });
+            index += usize::from(is_chunk);
+            !(is_chunk && lost.contains(&index))
+        });
+        let served: BTreeMap<_, _> =
+            socket.turns.iter().map(|turn| (turn.served.id.clone(), expected(&turn.served))).collect();
+        let calls = calls(&traffic);
+        prop_assert!(calls.len() <= socket.turns.len(), "no turn twice");
+        for call in calls {
+            let Some(truth) = served.get(&call.response_id) else {
+                prop_assert!(call.response_id.is_none(), "an id that nobody served: {call:?}");
+                prop_assert!(call.outcome != Ended::Complete && call.usage_source != UsageSource::Provider);
+                continue;
+            };
+            let found = found(&call);
+            if call.outcome == Ended::Complete || call.usage_source == UsageSource::Provider {
+                prop_assert_eq!(&found.tokens, &truth.tokens);
+                prop_assert_eq!(&found.model_served, &truth.model_served);
             }
         }
     }

@@ -399,7 +399,11 @@ impl OpenCall {
         if usage.is_zero() && (self.request.generates == Some(false) || is_idle) {
             return Ended::WarmUp;
         }
-        let has_last = self.api.ends_with_usage && !reply.stop.as_str().is_empty();
+        // Usage that may come again, and more, is final behind the reason to stop.
+        let has_last = self
+            .api
+            .ends_with_usage
+            .then(|| !reply.stop.as_str().is_empty());
         let is_final = reply.is_final && has_result(outcome, ending, has_last);
         let usage_source = source(&usage, is_final);
         let has_text = reply.output.seen_bytes() > 0;
@@ -614,12 +618,14 @@ impl Reader {
 }
 
 /// True if the reply was read to its end, so that counters which were final when they came are the
-/// call's. That is so after a gap, too, if they and the terminal event came after it, or, where
-/// `has_last` says that no more was to come, the end of the body.
-fn has_result(outcome: Outcome, ending: Ending, has_last: bool) -> bool {
+/// call's. That is so after a gap, too, if they and the terminal event came after it. Where usage
+/// comes last, `has_last` says whether the model had said why it stopped: then the end of the body
+/// is as good as a terminal event, and else an error leaves the counters unfinished.
+fn has_result(outcome: Outcome, ending: Ending, has_last: Option<bool>) -> bool {
     match ending {
-        Ending::Terminal(_) => true,
-        Ending::Body(BodyEnd::Complete) if has_last => true,
+        Ending::Terminal(Terminal::Error) => has_last.unwrap_or(true),
+        Ending::Terminal(Terminal::Complete | Terminal::Pending) => true,
+        Ending::Body(BodyEnd::Complete) if has_last == Some(true) => true,
         Ending::Body(_) | Ending::GivenUp => outcome == Outcome::Complete,
     }
 }

@@ -1,3 +1,4 @@
+use std::io::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -393,5 +394,156 @@ fn tls_to_a_provider_that_nobody_reads_is_told_at_once_and_to_others_never() {
     assert_eq!(
         hosts,
         [(Some("api.openai.com"), 1), (Some("api.anthropic.com"), 1)]
+    );
+}
+
+/// The TLS objects of one process that talks to a provider through an HTTPS proxy.
+fn through_a_proxy(run: &mut Run, has_inner_name: bool) {
+    let [outer, inner] = [0x100, 0x200].map(|ssl| ConnId { ssl, ..conn(7) });
+    let say = |run: &mut Run, conn, direction, offset: usize, bytes: &str| {
+        run.line.handle(&Event::Chunk {
+            at: run.now,
+            conn,
+            direction,
+            offset: offset as u64,
+            bytes: Plaintext::from(bytes.as_bytes().to_vec()),
+        });
+    };
+    let named = |run: &mut Run, conn, name: &str| {
+        run.line.handle(&Event::ServerName {
+            at: run.now,
+            conn,
+            name: name.to_owned(),
+        });
+    };
+    let ask = "CONNECT api.openai.com:443 HTTP/1.1\r\nHost: api.openai.com:443\r\n\r\n";
+    let agree = "HTTP/1.1 200 Connection established\r\n\r\n";
+    socket(run, 1, "proxy.example");
+    for conn in [outer, inner] {
+        run.line.handle(&Event::Bound {
+            at: run.now,
+            conn,
+            socket: SocketId(1),
+        });
+    }
+    named(run, outer, "proxy.example");
+    say(run, outer, Direction::Written, 0, ask);
+    say(run, outer, Direction::Read, 0, agree);
+    if has_inner_name {
+        named(run, inner, "api.openai.com");
+    }
+    let records = "\u{16}\u{3}\u{1} records of the inner handshake";
+    say(run, outer, Direction::Written, ask.len(), records);
+    let head = request("/v1/chat/completions", BODY.len());
+    say(run, inner, Direction::Written, 0, &(head + BODY));
+    let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n";
+    let reply = format!("{head}Content-Length: {}\r\n\r\n{REPLY}", REPLY.len());
+    say(run, inner, Direction::Read, 0, &reply);
+    say(run, outer, Direction::Read, agree.len(), records);
+}
+
+#[test]
+fn a_call_through_an_https_proxy_is_that_of_the_inner_connection_alone() {
+    for has_inner_name in [true, false] {
+        let mut run = Run::new();
+        through_a_proxy(&mut run, has_inner_name);
+        run.line.finish(run.now + Duration::from_secs(60));
+        let (mut calls, mut ignored, mut coverage) = (Vec::new(), Vec::new(), Vec::new());
+        for output in run.outputs() {
+            match output {
+                Output::Usage(record) => calls.push(record.call),
+                Output::Ignore(conn) => ignored.push(conn.ssl),
+                Output::Coverage(minute) => coverage.push((minute.outcome, minute.events)),
+                other => panic!("{other:?}"),
+            }
+        }
+        let [call] = calls.as_slice() else {
+            panic!("one call, not {calls:?}");
+        };
+        assert_eq!(
+            (
+                call.exchange.conn.ssl,
+                call.server_name.as_deref(),
+                call.provider.0,
+                call.outcome
+            ),
+            (0x200, Some("api.openai.com"), "openai", Outcome::Complete)
+        );
+        assert_eq!(ignored, [0x100], "the kernel need not copy it twice");
+        assert_eq!(
+            coverage,
+            [(CoverageOutcome::Decoded, 1)],
+            "nothing was missed"
+        );
+        let stats = run.line.stats();
+        assert_eq!((stats.dismissed_tunnel, stats.dismissed_not_http), (1, 0));
+    }
+}
+
+#[test]
+fn compressed_requests_are_read_like_plain_ones() {
+    let body = format!(
+        r#"{{"model":"gpt-6","instructions":"{}","input":"Hello","stream":false}}"#,
+        "Be brief. ".repeat(400)
+    );
+    let gzip = |text: &str| {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+        encoder.write_all(text.as_bytes()).unwrap();
+        encoder.finish().unwrap()
+    };
+    let brotli = |text: &str| {
+        let mut encoder = brotli::CompressorWriter::new(Vec::new(), 4096, 5, 22);
+        encoder.write_all(text.as_bytes()).unwrap();
+        encoder.into_inner()
+    };
+    let reply = r#"{"id":"resp_1","status":"completed","output":[{"content":[{"text":"Hi"}]}]}"#;
+    let mut counts = Vec::new();
+    for (coding, bytes) in [
+        ("identity", body.clone().into_bytes()),
+        ("zstd", zstd::encode_all(body.as_bytes(), 3).unwrap()),
+        ("gzip", gzip(&body)),
+        ("br", brotli(&body)),
+    ] {
+        for chunked in [false, true] {
+            let mut run = Run::new();
+            let framing = if chunked {
+                "Transfer-Encoding: chunked".to_owned()
+            } else {
+                format!("Content-Length: {}", bytes.len())
+            };
+            run.write(format!(
+                "POST /backend-api/codex/responses HTTP/1.1\r\nHost: chatgpt.com\r\n\
+                 Content-Encoding: {coding}\r\n{framing}\r\n\r\n"
+            ));
+            for piece in bytes.chunks(700) {
+                if chunked {
+                    run.write(format!("{:x}\r\n", piece.len()));
+                }
+                run.write(piece);
+                if chunked {
+                    run.write("\r\n");
+                }
+            }
+            if chunked {
+                run.write("0\r\n\r\n");
+            }
+            run.read(format!(
+                "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{reply}",
+                reply.len()
+            ));
+            let outputs = run.outputs();
+            let [Output::Usage(record)] = outputs.as_slice() else {
+                panic!("{coding}: one call, not {outputs:?}");
+            };
+            let call = &record.call;
+            assert_eq!(call.model_requested.as_deref(), Some("gpt-6"), "{coding}");
+            assert_eq!(call.observed_bytes, (body.len() + reply.len()) as u64);
+            counts.push(call.usage);
+        }
+    }
+    assert!(counts[0].input_uncached > Some(400));
+    assert!(
+        counts.iter().all(|usage| *usage == counts[0]),
+        "counted alike"
     );
 }

@@ -12,7 +12,7 @@ const TAIL: [u8; 4] = [0, 0, 0xFF, 0xFF];
 
 /// The compression of one connection, whose windows last from message to message.
 #[derive(Debug)]
-pub(super) struct Deflate {
+pub(crate) struct Deflate {
     compress: Compress,
     decompress: Decompress,
     resets_server: bool,
@@ -22,7 +22,7 @@ pub(super) struct Deflate {
 impl Deflate {
     /// Accepts the first fitting offer of a `sec-websocket-extensions` field. The second value is
     /// the field of the answer.
-    pub(super) fn accept(offers: &str) -> Option<(Self, String)> {
+    pub(crate) fn accept(offers: &str) -> Option<(Self, String)> {
         offers.split(',').find_map(Self::accept_one)
     }
 
@@ -55,7 +55,7 @@ impl Deflate {
     }
 
     /// The payload of a message.
-    pub(super) fn compress(&mut self, message: &[u8]) -> io::Result<Vec<u8>> {
+    pub(crate) fn compress(&mut self, message: &[u8]) -> io::Result<Vec<u8>> {
         if self.resets_server {
             self.compress.reset();
         }

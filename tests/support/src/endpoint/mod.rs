@@ -18,7 +18,7 @@
 mod answer;
 mod beside;
 mod cut;
-mod deflate;
+pub(crate) mod deflate;
 mod frames;
 mod h1;
 mod h2;
