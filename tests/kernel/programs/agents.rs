@@ -158,8 +158,11 @@ fn copilot_cli_with_a_tool_a_sub_agent_and_a_websocket() {
     ];
     let run = || {
         let file = program("copilot", "copilot", test)?;
+        // It unpacks 200 MB of itself, once if it may.
+        let unpacked = tempfile::tempdir().unwrap();
+        let cache = [("COPILOT_CACHE_HOME", unpacked.path())];
         let watch = Watch::start(test)?;
-        watch.has_run(&file)?;
+        watch.has_run_with(&file, &cache)?;
         let played = at_once(runs.map(|(provider, address, api, prompt, calls)| {
             let file = &file;
             move || {
@@ -176,7 +179,8 @@ fn copilot_cli_with_a_tool_a_sub_agent_and_a_websocket() {
                     .env("COPILOT_PROVIDER_API_KEY", KEY)
                     .env("COPILOT_PROVIDER_WIRE_API", api)
                     .env("COPILOT_PROVIDER_TRANSPORT", transport)
-                    .env("COPILOT_MODEL", "gpt-of-our-own");
+                    .env("COPILOT_MODEL", "gpt-of-our-own")
+                    .envs(cache);
                 let played = scene.run(command)?;
                 played.assert_served(calls, protocol);
                 assert_eq!(models(&played), ["gpt-of-our-own"].into());

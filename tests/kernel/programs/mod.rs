@@ -50,9 +50,14 @@ impl Watch {
     /// Has a program run once, as far as it runs without a provider, and waits until that has made
     /// the agent hook it: what follows is its second run.
     fn has_run(&self, program: &Path) -> Option<()> {
+        self.has_run_with(program, &[])
+    }
+
+    /// The same with further variables.
+    fn has_run_with(&self, program: &Path, variables: &[(&str, &Path)]) -> Option<()> {
         let scene = Scene::set(self.test, Options::default())?;
         let mut command = scene.command(program);
-        command.arg("--version");
+        command.arg("--version").envs(variables.iter().copied());
         let exe = scene.run(command)?.ended.who.exe;
         let is_hooked = || self.agent.has_hooked(&exe);
         assert!(
