@@ -39,6 +39,14 @@ fn where_peek_is_gone_the_one_that_is_left_is_read() {
 }
 
 #[test]
+fn a_program_that_never_shuts_down_is_found() {
+    let mut functions = boring();
+    functions.retain(|function| function.name != "SSL_shutdown");
+    let file = Plan::new(PIE, functions).build();
+    assert_eq!(resolved(&file.bytes).functions(), boring_functions(&file));
+}
+
+#[test]
 fn where_only_peek_is_left_nothing_is_guessed() {
     let mut functions = boring();
     functions.retain(|function| function.name != "SSL_read");

@@ -10,7 +10,7 @@ use crate::{Usage, agent, clients, debian, host, pins, setup};
 /// `EX_NOPERM` of sysexits.h.
 const EXIT_NO_PERMISSION: u8 = 77;
 
-/// `cargo xtask bench [line|overhead] [-- ARGUMENTS]`.
+/// `cargo xtask bench [line|overhead|scan] [-- ARGUMENTS]`.
 pub(crate) fn run(project: &Project, arguments: &[String]) -> Result<ExitCode> {
     let (names, rest) = match arguments.iter().position(|a| a == "--") {
         Some(at) => (
@@ -28,10 +28,12 @@ pub(crate) fn run(project: &Project, arguments: &[String]) -> Result<ExitCode> {
         let code = match name {
             "line" => line(project, rest)?,
             "overhead" => overhead(project, rest)?,
+            "scan" => scan(project, rest)?,
             other => {
-                return Err(
-                    Usage(format!("no benchmark `{other}`; there are: line, overhead")).into(),
-                );
+                return Err(Usage(format!(
+                    "no benchmark `{other}`; there are: line, overhead, scan"
+                ))
+                .into());
             }
         };
         if code != ExitCode::SUCCESS {
@@ -46,6 +48,20 @@ fn line(project: &Project, arguments: &[String]) -> Result<ExitCode> {
     project
         .cargo(&["bench", "--package", "agent-core", "--bench", "line", "--"])
         .args(arguments)
+        .run()?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Without files there is nothing to measure, so it is not among those that run by default.
+fn scan(project: &Project, files: &[String]) -> Result<ExitCode> {
+    if files.is_empty() {
+        return Err(Usage("say which files: `bench scan -- FILE...`".into()).into());
+    }
+    setup::for_building(project)?;
+    project
+        .cargo(&["bench", "--package", "agent-resolver", "--bench", "scan"])
+        .arg("--")
+        .args(files)
         .run()?;
     Ok(ExitCode::SUCCESS)
 }

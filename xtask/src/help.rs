@@ -115,12 +115,13 @@ its own live tests saw. Downloads the programs first: 1.4 GB, once.
         name: "bench",
         run: bench::run,
         help: "\
-cargo xtask bench [line|overhead] [-- ARGUMENTS]
+cargo xtask bench [line|overhead|scan] [-- ARGUMENTS]
 
 line       throughput of the line on recorded traffic, by stage (no root needed)
 overhead   what a hooked program pays: agent off, ignoring, capturing, and sslsniff (root)
+scan       what it takes to find the TLS functions of the files given as arguments (no root needed)
 
-Without a name: both.
+Without a name: the first two.
 ",
     },
     Command {

@@ -168,15 +168,13 @@ fn key_errors(
 ) -> Result<([Error; 2], Error, [Error; 4]), Refusal> {
     let all: BTreeSet<Error> = errors.values().flatten().copied().collect();
     let all: Vec<Error> = all.into_iter().collect();
+    // A program that does not shut connections down may be linked without that function.
     let is_shutdown = |(_, reason): &&Error| *reason == APPLICATION_DATA_ON_SHUTDOWN;
-    let mut shutdowns = all.iter().filter(is_shutdown);
-    let (Some((shutdown, _)), None) = (shutdowns.next(), shutdowns.next()) else {
-        return Err(Refusal::NoSites);
-    };
+    let shutdown = all.iter().find(is_shutdown);
     let before: Vec<Error> = all
         .iter()
         .copied()
-        .filter(|(line, _)| line < shutdown)
+        .filter(|(line, _)| shutdown.is_none_or(|(shutdown, _)| line < shutdown))
         .collect();
     let mut found = before.windows(ORDER.len()).filter_map(|window| {
         let window: [Error; 7] = window.try_into().ok()?;
