@@ -19,3 +19,11 @@ pub const CTRL: u64 = 6;
 pub const SET_HOST_NAME: u64 = 7;
 /// `int SSL_set_fd(SSL *ssl, int fd)`, and `SSL_set_rfd` and `SSL_set_wfd`.
 pub const SET_FD: u64 = 8;
+/// `SSL *SSL_new(SSL_CTX *ctx)`: what it returns is a new object, whatever was at its address.
+/// Probed where [`FREE`] can't be.
+pub const NEW: u64 = 9;
+/// `int SSL_do_handshake(SSL *ssl)`, also called on connections whose handshake is done. Probed
+/// where [`FREE`] can't be.
+pub const HANDSHAKE: u64 = 10;
+/// `int SSL_write_ex2(SSL *ssl, const void *buf, size_t num, uint64_t flags, size_t *written)`.
+pub const WRITE_EX2: u64 = 11;

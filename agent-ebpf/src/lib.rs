@@ -55,9 +55,35 @@ pub enum Returns {
 pub const fn returns(site: u64) -> Option<Returns> {
     match site {
         site::READ | site::WRITE => Some(Returns::Count),
-        site::READ_EX | site::WRITE_EX => Some(Returns::Flag),
+        site::READ_EX | site::WRITE_EX | site::WRITE_EX2 => Some(Returns::Flag),
         _ => None,
     }
+}
+
+/// Whether the function at `site` moves bytes to the peer; the others of those that move bytes
+/// take them from it.
+#[inline(always)]
+pub const fn writes(site: u64) -> bool {
+    matches!(site, site::WRITE | site::WRITE_EX | site::WRITE_EX2)
+}
+
+/// Whether the bytes of a call that returns are counted already. One thread at a time uses a
+/// direction of a TLS object: if it advanced while the call ran, then by a probed function that
+/// this one called, as OpenSSL's `SSL_write_ex` calls `SSL_write_ex2`. `since_ns` and `moved` say
+/// when the connection was first seen and what had moved in that direction, at the call's entry (0
+/// if it was not known then) and now. A connection that was forgotten in between is another one.
+#[inline(always)]
+pub const fn is_counted(entry_since_ns: u64, entry_moved: u64, since_ns: u64, moved: u64) -> bool {
+    (entry_since_ns == 0 || entry_since_ns == since_ns) && moved != entry_moved
+}
+
+/// Whether a handshake that returned `value` is one of a new connection on a used object. On an
+/// object whose handshake is done it returns 1 at once, and one that is under way has to wait for
+/// the peer. Bytes in one direction alone may be early data (RFC 8446, section 2.3), which
+/// moves before the handshake is done.
+#[inline(always)]
+pub const fn handshake_starts_anew(value: i32, written: u64, read: u64) -> bool {
+    value <= 0 && written != 0 && read != 0
 }
 
 /// Bytes that a finished call moved; `None` for one that failed or has to be retried.
@@ -244,16 +270,54 @@ mod tests {
     fn only_functions_that_move_bytes_are_awaited() {
         assert_eq!(returns(site::READ), Some(Returns::Count));
         assert_eq!(returns(site::WRITE_EX), Some(Returns::Flag));
+        assert_eq!(returns(site::WRITE_EX2), Some(Returns::Flag));
         for other in [
             0,
             site::FREE,
             site::CTRL,
             site::SET_HOST_NAME,
             site::SET_FD,
+            site::NEW,
+            site::HANDSHAKE,
             99,
         ] {
             assert_eq!(returns(other), None);
         }
+    }
+
+    #[test]
+    fn a_function_that_moves_bytes_either_writes_or_reads() {
+        for site in [site::WRITE, site::WRITE_EX, site::WRITE_EX2] {
+            assert!(writes(site));
+        }
+        for site in [site::READ, site::READ_EX] {
+            assert!(!writes(site));
+        }
+    }
+
+    #[test]
+    fn a_call_inside_of_another_one_counts_and_the_outer_one_does_not() {
+        assert!(is_counted(7, 100, 7, 150));
+        assert!(is_counted(0, 0, 7, 50));
+        // Nothing moved in between.
+        assert!(!is_counted(7, 100, 7, 100));
+        assert!(!is_counted(0, 0, 7, 0));
+        // Forgotten while the call waited, and seen again since.
+        assert!(!is_counted(7, 100, 9, 0));
+        assert!(!is_counted(7, 100, 9, 30));
+    }
+
+    #[test]
+    fn a_handshake_on_a_connection_in_use_does_not_split_it() {
+        // Repeated after it is done, as event loops do, and before any byte.
+        assert!(!handshake_starts_anew(1, 10, 10));
+        assert!(!handshake_starts_anew(-1, 0, 0));
+        // Early data of a client, and of a server.
+        assert!(!handshake_starts_anew(-1, 10, 0));
+        assert!(!handshake_starts_anew(-1, 0, 10));
+        // The object of a connection that ended serves another one.
+        assert!(handshake_starts_anew(-1, 10, 10));
+        assert!(handshake_starts_anew(0, 10, 10));
     }
 
     #[test]

@@ -84,8 +84,10 @@ pub(crate) struct Call {
     pub(crate) bytes: u64,
     /// Where an `_ex` call puts its count; 0 for the others.
     pub(crate) count_at: u64,
-    /// Offset of the next byte to copy in its direction.
+    /// Bytes that had moved in its direction when it began; after the return, offset of the next
+    /// byte to copy.
     pub(crate) offset: u64,
+    /// The connection's; before the return 0 if it was not known then.
     pub(crate) since_ns: u64,
     pub(crate) returned_ns: u64,
     /// Stack pointer of the call that this one was made in; 0 if there is none.

@@ -35,7 +35,7 @@ mod programs {
         0
     }
 
-    /// Return of a function that moves bytes.
+    /// Return of a function whose result counts.
     #[uretprobe(multi)]
     fn call_exit(context: RetProbeContext) -> u32 {
         ssl::exit(&context);

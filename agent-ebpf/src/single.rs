@@ -44,9 +44,12 @@ mod programs {
         ctrl_enter => site::CTRL,
         set_host_enter => site::SET_HOST_NAME,
         set_fd_enter => site::SET_FD,
+        new_enter => site::NEW,
+        handshake_enter => site::HANDSHAKE,
+        write_ex2_enter => site::WRITE_EX2,
     }
 
-    /// Return of a function that moves bytes.
+    /// Return of a function whose result counts.
     #[uretprobe]
     fn call_exit(context: RetProbeContext) -> u32 {
         ssl::exit(&context);

@@ -3,7 +3,10 @@
 use agent_common::record::{ConnectionKey, MAX_PAYLOAD_BYTES, Opened, RecordHeader, kind};
 use agent_common::settings::MAX_CALL_BYTES;
 use agent_common::site;
-use agent_ebpf::{CTRL_SET_HOST_NAME, Returns, entry_stack_pointer, moved_bytes, returns};
+use agent_ebpf::{
+    CTRL_SET_HOST_NAME, Returns, entry_stack_pointer, halves, handshake_starts_anew, is_counted,
+    moved_bytes, returns, writes,
+};
 use aya_ebpf::bindings::pt_regs;
 use aya_ebpf::helpers::bpf_probe_read_user;
 use aya_ebpf::programs::{ProbeContext, RetProbeContext};
@@ -88,6 +91,24 @@ pub(crate) fn enter(context: &ProbeContext, site: u64) {
                 named(&key, name);
             }
         }
+        site::NEW | site::HANDSHAKE => {
+            let call = Call {
+                site,
+                ssl,
+                buffer: 0,
+                bytes: 0,
+                count_at: 0,
+                offset: 0,
+                since_ns: 0,
+                returned_ns: 0,
+                outer: 0,
+                sock: 0,
+                socket: 0,
+                has_inner: 0,
+            };
+            // One that can't be kept begins no connection; its first bytes will.
+            let _kept = CALLS.insert(&entry_key(context, pid), &call, 0);
+        }
         _ => called(context, &key, tid, site),
     }
 }
@@ -105,7 +126,16 @@ fn called(context: &ProbeContext, key: &ConnectionKey, tid: u32, site: u64) {
     let (bytes, count_at) = match kind {
         // An `int` argument: the upper half of the register means nothing.
         Returns::Count => (asked & 0xffff_ffff, 0),
+        Returns::Flag if site == site::WRITE_EX2 => (asked, context.arg::<u64>(4).unwrap_or(0)),
         Returns::Flag => (asked, context.arg::<u64>(3).unwrap_or(0)),
+    };
+    let (since_ns, offset) = match CONNECTIONS.get_ptr(key) {
+        Some(connection) => {
+            // SAFETY: see `open`.
+            let connection = unsafe { &*connection };
+            (connection.since_ns, moved_so_far(connection, site))
+        }
+        None => (0, 0),
     };
     let stack_pointer = stack_pointer(context.regs);
     let call = Call {
@@ -114,20 +144,18 @@ fn called(context: &ProbeContext, key: &ConnectionKey, tid: u32, site: u64) {
         buffer,
         bytes,
         count_at,
-        offset: 0,
-        since_ns: 0,
+        offset,
+        since_ns,
         returned_ns: 0,
         outer: socket::entered(tid, stack_pointer),
         sock: 0,
         socket: 0,
         has_inner: 0,
     };
-    let call_key = CallKey {
-        stack_pointer,
-        pid: key.pid,
-        reserved: 0,
-    };
-    if CALLS.insert(&call_key, &call, 0).is_err() {
+    if CALLS
+        .insert(&entry_key(context, key.pid), &call, 0)
+        .is_err()
+    {
         emit::count(Loss::UntrackedCalls, 1);
         // How much this call moves is not going to be known, so what follows is another stream.
         if let Some(connection) = CONNECTIONS.get_ptr(key) {
@@ -175,12 +203,19 @@ pub(crate) fn exit(context: &RetProbeContext) {
     };
     // SAFETY: the value exists, and only this thread uses this key: the stack pointer is its own.
     let call = unsafe { &mut *call };
+    // Read once, here: a register is at a fixed place of the context, which the verifier wants to
+    // see wherever it is read.
+    let returned = context.ret::<u64>();
+    let (_, value) = halves(returned);
+    let value = value.cast_signed();
     let Some(kind) = returns(call.site) else {
+        began(pid, call, returned, value);
+        let _gone = CALLS.remove(&call_key);
         return;
     };
     let mut thread = socket::left(pid, tid, call);
     let mut used = socket::used_inside(call);
-    let is_write = is_write(call.site);
+    let is_write = writes(call.site);
     let key = ConnectionKey {
         ssl: call.ssl,
         pid,
@@ -191,7 +226,7 @@ pub(crate) fn exit(context: &RetProbeContext) {
         // SAFETY: the helper checks the address.
         Returns::Flag => unsafe { bpf_probe_read_user(call.count_at as *const u64) }.unwrap_or(0),
     };
-    let Some(moved) = moved_bytes(kind, context.ret::<i32>(), counted, call.bytes) else {
+    let Some(moved) = moved_bytes(kind, value, counted, call.bytes) else {
         if let Some(thread) = thread
             && !is_write
         {
@@ -216,6 +251,16 @@ pub(crate) fn exit(context: &RetProbeContext) {
         let _gone = CALLS.remove(&call_key);
         return;
     };
+    let moved_before = moved_so_far(connection, call.site);
+    if is_counted(
+        call.since_ns,
+        call.offset,
+        connection.since_ns,
+        moved_before,
+    ) {
+        let _gone = CALLS.remove(&call_key);
+        return;
+    }
     if let Some(used) = used {
         socket::bind(&key, connection, used);
     } else if let Some(thread) = thread
@@ -251,9 +296,39 @@ pub(crate) fn exit(context: &RetProbeContext) {
     copy(context, &call_key, call);
 }
 
+/// Return of a function that may begin a connection: what it returned, as an address and as an
+/// `int`.
 #[inline(always)]
-const fn is_write(site: u64) -> bool {
-    matches!(site, site::WRITE | site::WRITE_EX)
+fn began(pid: u32, call: &Call, returned: u64, value: i32) {
+    let is_new = call.site == site::NEW;
+    let key = ConnectionKey {
+        ssl: if is_new { returned } else { call.ssl },
+        pid,
+        reserved: 0,
+    };
+    if key.ssl == 0 {
+        return;
+    }
+    let now_ns = task::now_ns();
+    if let Some(connection) = CONNECTIONS.get_ptr(&key) {
+        // SAFETY: see `open`.
+        let connection = unsafe { &*connection };
+        if !is_new && !handshake_starts_anew(value, connection.written, connection.read) {
+            return;
+        }
+        close(&key, connection, now_ns);
+    }
+    open(&key, now_ns, -1);
+}
+
+/// Bytes that moved so far in the direction of the function at `site`.
+#[inline(always)]
+fn moved_so_far(connection: &Connection, site: u64) -> u64 {
+    if writes(site) {
+        connection.written
+    } else {
+        connection.read
+    }
 }
 
 /// Where the end of an object was not seen and another one got its address, its first write, or
@@ -282,6 +357,15 @@ pub(crate) fn resume(context: &RetProbeContext) {
 }
 
 #[inline(always)]
+fn entry_key(context: &ProbeContext, pid: u32) -> CallKey {
+    CallKey {
+        stack_pointer: stack_pointer(context.regs),
+        pid,
+        reserved: 0,
+    }
+}
+
+#[inline(always)]
 fn call_key(context: &RetProbeContext, pid: u32) -> CallKey {
     let at_return = stack_pointer(context.regs);
     let stack_pointer = entry_stack_pointer(at_return, cfg!(bpf_target_arch = "x86_64"));
@@ -295,13 +379,16 @@ fn call_key(context: &RetProbeContext, pid: u32) -> CallKey {
 /// Copies what is left of a returned call.
 #[inline(always)]
 fn copy(context: &RetProbeContext, call_key: &CallKey, call: &mut Call) {
-    let is_write = is_write(call.site);
     let key = ConnectionKey {
         ssl: call.ssl,
         pid: call_key.pid,
         reserved: 0,
     };
-    let record_kind = if is_write { kind::WRITTEN } else { kind::READ };
+    let record_kind = if writes(call.site) {
+        kind::WRITTEN
+    } else {
+        kind::READ
+    };
     let mut header = header(record_kind, &key, call.since_ns, call.returned_ns);
     let full = MAX_PAYLOAD_BYTES as u64;
     for _ in 0..RECORDS_PER_RUN {

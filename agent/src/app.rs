@@ -20,8 +20,11 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::callers::{self, Callers};
 use crate::capture::attach::Attacher;
-use crate::capture::discover::{Discovery, Target};
-use crate::capture::reader::{self, Channels, Executed, SharedLosses};
+use crate::capture::checks::CheckCounts;
+use crate::capture::discover::{Delays, Discovery};
+use crate::capture::hooks::Target;
+use crate::capture::reader::{self, Act, Channels, Noticed, SharedLosses};
+use crate::capture::self_check::SelfCheck;
 use crate::capture::support::SocketSupport;
 use crate::capture::{loader, support};
 use crate::config::{Argv, Config};
@@ -35,6 +38,9 @@ use crate::{cli, privilege, process};
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
+/// File beside the ledger that keeps what was found in other files.
+const RESULTS_FILE: &str = "tls-files.json";
+
 /// LIMIT: batches of at most 256 KiB between ring and line. When they are full the reader waits,
 /// the ring fills, and what is lost is counted.
 const STREAM_BATCHES: usize = 64;
@@ -42,8 +48,12 @@ const STREAM_BATCHES: usize = 64;
 /// LIMIT: batches of records between line and ledger. When they are full the line waits.
 const OUTPUT_BATCHES: usize = 1_024;
 
-/// LIMIT: execs that wait to be looked at. Beyond it they are left to the next scan.
-const WAITING_EXECS: usize = 16_384;
+/// LIMIT: doings of processes that wait to be looked at. Beyond it they are left to the next scan.
+const WAITING_NOTICES: usize = 16_384;
+
+/// LIMIT: how long the start waits until everything that was there is hooked. Beyond it the agent is
+/// ready, and the rest follows.
+const FIRST_LOOK_LIMIT: Duration = Duration::from_secs(10);
 
 /// LIMIT: how long a stop may take, the detaching of probes excepted: the kernel takes up to
 /// 150 ms for each perf uprobe.
@@ -188,14 +198,18 @@ pub fn replay(config: &Config, arguments: &cli::Replay) -> anyhow::Result<()> {
 ///
 /// The answer can't be written.
 pub fn doctor(config: &Config, arguments: &cli::Doctor) -> anyhow::Result<()> {
-    let mut discovery = Discovery::new(None);
-    discovery.scan_host();
+    let mut discovery = Discovery::new(None, None)?;
+    discovery.scan_host(reader::now());
+    discovery.settle(reader::now);
     let targets: Vec<Target> = discovery.targets().cloned().collect();
     let lacking = privilege::check().err();
     let findings = support::examine(lacking.map(|lacking| lacking.missing()));
     let (calling, calls) = match callers_of_agent(config) {
         Some(counted) => (counted, Calls::Counted),
-        None => (callers::connected_now(&targets), Calls::Unknown),
+        None => {
+            let carriers: Vec<Target> = discovery.carriers().cloned().collect();
+            (callers::connected_now(&carriers), Calls::Unknown)
+        }
     };
     let mut out = std::io::stdout().lock();
     if arguments.is_json() {
@@ -301,6 +315,12 @@ struct Watched {
     /// What is not known of sockets.
     shortfall: Option<&'static str>,
     targets: Vec<Target>,
+    /// The same, and files whose TLS library is not looked into.
+    carriers: Vec<Target>,
+    delays: Delays,
+    degraded: Option<String>,
+    self_check: String,
+    checks: CheckCounts,
     losses: SharedLosses,
 }
 
@@ -311,8 +331,22 @@ impl Watched {
             kind: "",
             shortfall: None,
             targets: Vec::new(),
+            carriers: Vec::new(),
+            delays: Delays::default(),
+            degraded: None,
+            self_check: String::new(),
+            checks: CheckCounts::default(),
             losses: SharedLosses::default(),
         }
+    }
+
+    fn look_at(&mut self, discovery: &Discovery) {
+        self.targets = discovery.targets().cloned().collect();
+        self.carriers = discovery.carriers().cloned().collect();
+        self.delays = discovery.delays().clone();
+        self.degraded = discovery.degraded().map(str::to_owned);
+        self.self_check = discovery.self_check().to_owned();
+        self.checks = discovery.check_counts();
     }
 }
 
@@ -336,6 +370,7 @@ fn status_of(
                 support::FULL
             ));
         }
+        degraded.extend(watched.degraded.clone());
         degraded.extend(watched.shortfall.map(str::to_owned));
         let mut status = AgentStatus {
             pid: std::process::id(),
@@ -347,8 +382,9 @@ fn status_of(
                 .to_string_lossy()
                 .into_owned(),
             attach_kind: watched.kind.to_owned(),
+            self_check: watched.self_check.clone(),
             degraded,
-            callers: examined.list(&callers, &watched.targets),
+            callers: examined.list(&callers, &watched.carriers),
             ..AgentStatus::default()
         };
         for target in &watched.targets {
@@ -365,6 +401,30 @@ fn status_of(
             }
         }
         status.count(&stats.lock().unwrap_or_else(PoisonError::into_inner));
+        for (from, delays) in [
+            ("exec", &watched.delays.from_exec),
+            ("map", &watched.delays.from_map),
+        ] {
+            for (figure, value) in [
+                ("count", delays.count()),
+                ("p50_us", delays.percentile_us(50)),
+                ("p90_us", delays.percentile_us(90)),
+                ("p99_us", delays.percentile_us(99)),
+                ("max_us", delays.longest_us()),
+            ] {
+                status
+                    .counters
+                    .insert(format!("hooked_from_{from}_{figure}"), value.into());
+            }
+        }
+        for (name, count) in [
+            ("self_checks_seen", watched.checks.seen),
+            ("self_checks_unseen", watched.checks.unseen),
+            ("self_checks_not_made", watched.checks.not_made),
+            ("probe_renewals", watched.checks.renewals),
+        ] {
+            status.counters.insert(name.to_owned(), count.into());
+        }
         for (cpu, losses) in &*watched
             .losses
             .lock()
@@ -407,7 +467,8 @@ fn capture(
         };
         Arc::clone(&watched.losses)
     };
-    let (executed, mut executed_in) = tokio::sync::mpsc::channel(WAITING_EXECS);
+    let (noticed, mut noticed_in) = tokio::sync::mpsc::channel(WAITING_NOTICES);
+    let self_check = Arc::new(SelfCheck::default());
     let facts = process::Facts {
         cwd: config.privacy.store_cwd,
         argv0: config.privacy.store_argv == Argv::Argv0,
@@ -424,8 +485,9 @@ fn capture(
         reader::IgnoreList::new(&config.capture.ignore),
         Channels {
             stream,
-            executed,
+            noticed,
             ignored,
+            self_check: Arc::clone(&self_check),
             losses,
         },
     );
@@ -436,15 +498,22 @@ fn capture(
             reader.run(&stop).context("the ring can't be read")
         })?
     };
-    let mut discovery = Discovery::new(Some(Attacher::new(kind, loaded.programs)));
+    let attacher = Attacher::new(kind, loaded.programs);
+    let results = config.daemon.db.with_file_name(RESULTS_FILE);
+    let mut discovery = Discovery::new(Some(attacher), Some(results))?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("can't start the event loop")?;
+    discovery.check_probes(
+        self_check,
+        config.capture.self_check_interval,
+        reader::now(),
+    );
     let attended = runtime.block_on(attend(
         config,
         &mut discovery,
-        &mut executed_in,
+        &mut noticed_in,
         watched,
         &capture,
     ));
@@ -462,44 +531,52 @@ fn capture(
 async fn attend(
     config: &Config,
     discovery: &mut Discovery,
-    executed: &mut tokio::sync::mpsc::Receiver<Executed>,
+    noticed: &mut tokio::sync::mpsc::Receiver<Noticed>,
     watched: &Arc<Mutex<Watched>>,
     capture: &JoinHandle<anyhow::Result<()>>,
 ) -> anyhow::Result<()> {
     let mut interrupt = signal(SignalKind::interrupt()).context("can't wait for SIGINT")?;
     let mut terminate = signal(SignalKind::terminate()).context("can't wait for SIGTERM")?;
-    discovery.scan_host();
+    // Told before anything is looked at, so that nothing is missed in between.
+    discovery.listen();
+    discovery.scan_host(reader::now());
+    let started = Instant::now();
+    let mut is_ready = false;
     let mut revision = u64::MAX;
     let mut scan = tokio::time::interval(config.capture.scan_interval);
     scan.reset();
-    tracing::info!(
-        files = discovery
-            .targets()
-            .filter(|target| target.refusal.is_none())
-            .count(),
-        "ready"
-    );
     loop {
         if discovery.revision() != revision {
             revision = discovery.revision();
             watched
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
-                .targets = discovery.targets().cloned().collect();
+                .look_at(discovery);
         }
-        let pause = discovery
+        let left = FIRST_LOOK_LIMIT.saturating_sub(started.elapsed());
+        if !is_ready && (!discovery.is_waiting() || left.is_zero()) {
+            is_ready = true;
+            tracing::info!(files = discovery.hooked(), "ready");
+        }
+        let mut pause = discovery
             .deadline()
             .map_or(config.capture.scan_interval, |due| due.since(reader::now()));
+        if !is_ready {
+            pause = pause.min(left);
+        }
         tokio::select! {
             _ = interrupt.recv() => return Ok(()),
             _ = terminate.recv() => return Ok(()),
-            execution = executed.recv() => match execution {
-                Some(Executed { pid, at }) => discovery.executed(pid, at),
+            noticed = noticed.recv() => match noticed {
+                Some(Noticed { pid, at, act: Act::Executed }) => discovery.executed(pid, at),
+                Some(Noticed { pid, at, act: Act::Exited }) => discovery.exited(pid, at),
+                Some(Noticed { pid, at, act: Act::Connecting }) => discovery.connected(pid, at),
                 // The reader ended by itself; why is in its result.
                 None => return Ok(()),
             },
-            _ = tokio::time::sleep(pause) => discovery.look(reader::now()),
-            _ = scan.tick() => discovery.scan_processes(),
+            () = discovery.attend(reader::now) => {}
+            _ = tokio::time::sleep(pause) => discovery.expire(reader::now()),
+            _ = scan.tick() => discovery.scan_processes(reader::now()),
         }
         if capture.is_finished() {
             return Ok(());

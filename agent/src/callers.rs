@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use agent_core::event::ProcId;
 use agent_core::pipeline;
 
-use crate::capture::discover::Target;
+use crate::capture::hooks::Target;
 use crate::process;
 use crate::store::{CalledHost, CallingProcess, TlsFile};
 
@@ -98,9 +98,9 @@ fn tls_files(files: &BTreeSet<String>, targets: &[Target]) -> Vec<TlsFile> {
         })
         .map(|target| TlsFile {
             path: target.path.display().to_string(),
-            library: None,
-            found_by: None,
-            confidence: None,
+            library: target.library.clone(),
+            found_by: target.found_by.clone(),
+            confidence: target.confidence.clone(),
             functions: target.functions.clone(),
             refusal: target.refusal.clone(),
         })

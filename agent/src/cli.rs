@@ -115,6 +115,9 @@ is made for its owner alone (0600). Delete it when you are done.")]
 Examples:
   bpftok replay calls.rec --db ./replay/usage.db")]
     Replay(Replay),
+    /// Make a harmless call of a TLS library, for a running agent that checks its probes
+    #[command(hide = true)]
+    SelfCheck(SelfCheck),
     /// Check, show or print a configuration
     Config {
         /// What to do with it.
@@ -126,6 +129,13 @@ Examples:
 /// `bpftok run`
 #[derive(Args, Debug)]
 pub struct Run {}
+
+/// `bpftok self-check`
+#[derive(Args, Debug)]
+pub struct SelfCheck {
+    /// The library
+    pub library: PathBuf,
+}
 
 /// `bpftok doctor`
 #[derive(Args, Debug)]

@@ -85,6 +85,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<Found> {
         Command::Doctor(arguments) => app::doctor(&configured(global)?, &arguments)?,
         Command::Record(arguments) => app::record(&configured(global)?, &arguments)?,
         Command::Replay(arguments) => app::replay(&configured(global)?, &arguments)?,
+        Command::SelfCheck(arguments) => capture::self_check::call(&arguments.library)?,
         Command::Config { command } => configuration(global, command)?,
         Command::Report(arguments) => {
             let asked = Asked {

@@ -65,6 +65,11 @@ impl Place {
         }
     }
 
+    /// The same with these settings of the agent.
+    pub(crate) fn configured(self, config: &'static str) -> Self {
+        Self { config, ..self }
+    }
+
     /// Path of the ledger.
     pub(crate) fn db(&self) -> PathBuf {
         self.dir.path().join("usage.db")
@@ -233,6 +238,35 @@ impl Agent {
             .any(|line| line.contains("hooked") && line.contains(path))
     }
 
+    /// How often it has said this of a path.
+    pub(crate) fn times_said(&self, what: &str, path: &str) -> usize {
+        let lines = self.lines.lock().unwrap();
+        lines
+            .iter()
+            .filter(|line| line.contains(what) && line.contains(path))
+            .count()
+    }
+
+    /// How many of its descriptors are links to probes.
+    pub(crate) fn links(&self) -> usize {
+        descriptors(self.id())
+            .iter()
+            .filter(|(_, target)| target.contains("bpf_link") || target.contains("perf_event"))
+            .count()
+    }
+
+    /// How much memory it has of its own, in KiB: without what it shares with others, such as
+    /// files that it reads.
+    pub(crate) fn memory_kib(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.id())).unwrap();
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("RssAnon:"))
+            .unwrap();
+        let (number, _) = line.trim().split_once(' ').unwrap();
+        number.parse().unwrap()
+    }
+
     /// Its process id.
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
@@ -295,6 +329,19 @@ fn follow(
         }
     });
     (receiver, follower)
+}
+
+/// Numbers and targets of a process's descriptors.
+pub(crate) fn descriptors(pid: u32) -> Vec<(u32, String)> {
+    fs::read_dir(format!("/proc/{pid}/fd"))
+        .unwrap()
+        .flatten()
+        .filter_map(|entry| {
+            let target = fs::read_link(entry.path()).ok()?;
+            let number = entry.file_name().to_str()?.parse().ok()?;
+            Some((number, target.display().to_string()))
+        })
+        .collect()
 }
 
 /// Sends a signal to a process that this test started.

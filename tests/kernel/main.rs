@@ -30,6 +30,10 @@ mod run;
 #[cfg(test)]
 mod secrets;
 #[cfg(test)]
+mod self_check;
+#[cfg(test)]
+mod soak;
+#[cfg(test)]
 mod sockets;
 #[cfg(test)]
 mod verdict;

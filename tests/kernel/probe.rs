@@ -4,7 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::process::Stdio;
+use std::path::Path;
+use std::process::{Command, Stdio};
 
 use agent_core::event::{ConnId, Direction, Event};
 use agent_core::recording::{self, Frame};
@@ -85,7 +86,7 @@ impl Captured {
 
 /// A recording, taken apart.
 #[derive(Debug, Default)]
-struct Recorded {
+pub(crate) struct Recorded {
     /// By connection, in the order of first sight within one process and object.
     flows: BTreeMap<ConnId, [Captured; 2]>,
     /// Bytes written and read, where the end of the connection was seen.
@@ -95,7 +96,7 @@ struct Recorded {
 }
 
 impl Recorded {
-    fn read(bytes: &[u8]) -> Self {
+    pub(crate) fn read(bytes: &[u8]) -> Self {
         let mut recorded = Self::default();
         for frame in recording::read(bytes).unwrap() {
             if let Frame::Record(_) | Frame::Lost { .. } = frame {
@@ -158,7 +159,7 @@ impl Recorded {
 
     /// Asserts that each end was captured byte for byte. An object that served several connections
     /// has them in the order in which the peer printed them.
-    fn assert_identical(&self, ends: &[End]) {
+    pub(crate) fn assert_identical(&self, ends: &[End]) {
         assert_eq!(self.lost_bytes, 0);
         let mut used: BTreeMap<(u32, u64), usize> = BTreeMap::new();
         for end in ends {
@@ -195,20 +196,29 @@ impl Recorded {
 }
 
 /// The C peer, started and waiting, so that it can be hooked first.
-struct Held(Kept);
+pub(crate) struct Held(Kept);
 
 impl Held {
     fn start(arguments: &[&str], test: &str) -> Option<Self> {
         let mut command = tls_pair(arguments, test)?;
-        command
-            .arg("--hold")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped());
-        Some(Self(Kept(command.spawn().expect("the C peer"))))
+        command.arg("--hold");
+        Some(Self::of(command))
+    }
+
+    /// The same with the TLS library of a folder. The arguments have it wait.
+    pub(crate) fn in_folder(arguments: &[&str], folder: &Path, test: &str) -> Option<Self> {
+        let mut command = tls_pair(arguments, test)?;
+        command.env("LD_LIBRARY_PATH", folder);
+        Some(Self::of(command))
+    }
+
+    fn of(mut command: Command) -> Self {
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        Self(Kept(command.spawn().expect("the C peer")))
     }
 
     /// Lets it run and gives what its ends say.
-    fn release(mut self) -> Vec<End> {
+    pub(crate) fn release(mut self) -> Vec<End> {
         let mut lines = BufReader::new(self.0.stdout.take().unwrap())
             .lines()
             .map(Result::unwrap);

@@ -3,13 +3,14 @@
 use std::os::fd::{AsRawFd as _, BorrowedFd};
 use std::path::{Path, PathBuf};
 
+use agent_resolver::Function;
 use aya::Ebpf;
 use aya::programs::uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeLinkId, UProbeScope};
 use aya::programs::{ProgramError, UProbe};
 
 use super::Refusal;
-use super::elf::{Function, Meaning, Site};
 use super::loader::{entry_program, return_program};
+use super::sites::{self, Meaning, Site};
 use super::support::AttachKind;
 
 /// The probes on one file. They stay until they are detached or the agent ends.
@@ -118,7 +119,7 @@ impl Attacher {
 
     const fn point(&self, offset: u64, function: Option<Function>) -> UProbeAttachPoint<'static> {
         let cookie = match (self.kind, function) {
-            (AttachKind::Multi, Some(function)) => Some(function.site()),
+            (AttachKind::Multi, Some(function)) => Some(sites::number(function)),
             (AttachKind::Multi, None) | (AttachKind::Single, _) => None,
         };
         UProbeAttachPoint {

@@ -1,143 +1,417 @@
-//! Finds files that carry TLS functions: libraries that programs will map, and what the running
-//! processes have mapped.
+//! Finds files that carry TLS functions: what is installed, what the running processes have mapped,
+//! and what they map from now on.
 //!
 //! A probe sits on a file, not on a process: whoever runs a file that was seen before is observed
-//! from its first call. A new file is found when a process maps it: processes are looked at right
-//! after they execute a program, a few times within the next seconds while they map their
-//! libraries, and now and then for what they load later.
+//! from its first call. New files come by events: the kernel tells of every mapping of code
+//! ([`super::mappings`]), and of every process that opens a connection; folders in which programs
+//! are installed are watched. A look at all processes, now and then, finds what was missed, and
+//! which files are no longer in use.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
-use std::fs::{self, File};
-use std::io::Read as _;
-use std::os::fd::AsFd as _;
-use std::os::unix::fs::MetadataExt as _;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use agent_core::event::Timestamp;
-use rustix::fs::{Mode, OFlags};
+use agent_resolver::Unreadable;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-use super::attach::{Attacher, Hook};
-use super::elf::{self, TlsFunctions};
-use super::{Refusal, ld_cache};
-use crate::causes;
+use super::attach::Attacher;
+use super::checks::{CheckCounts, Checks, Then};
+use super::files::{FileId, Stamp, host_devices, path_of, stamp_at};
+use super::hooks::{Added, Gone, Hooks, Target};
+use super::inspect::{Answer, Content, Inspector, Request, Tls, ways};
+use super::latency::Latencies;
+use super::looks::Looks;
+use super::mappings::{Batch, Mapped, Mappings};
+use super::maps::{MapKey, Mapping, Maps, dir_of, processes};
+use super::reported::Reported;
+use super::self_check::{SelfCheck, Verdict};
+use super::watch::{Change, Watch};
+use super::{Refusal, ld_cache, places};
 
 /// File names that a TLS library of the OpenSSL interface begins with. Wheels rename theirs
 /// (`libssl-8b66dd34.so.3`), so what follows is free.
 const LIBRARY_PREFIX: &str = "libssl";
 
-/// When a process is looked at after an exec. The first look finds the executable itself, the next
-/// ones the libraries of the dynamic linker, the last ones what an interpreter imports.
-const LOOKS_AFTER_EXEC: [Duration; 6] = [
-    Duration::ZERO,
-    Duration::from_millis(5),
-    Duration::from_millis(25),
-    Duration::from_millis(100),
-    Duration::from_millis(500),
-    Duration::from_secs(2),
-];
+/// Time that a file is left alone after somebody wrote to it: it may not be whole yet.
+const SETTLING: Duration = Duration::from_secs(1);
 
-/// LIMIT: bytes read of one process's list of mappings; what lies beyond is not looked at.
-const MAX_MAPS_BYTES: u64 = 8 << 20;
+/// Looks at all processes take no more than this part of the time.
+const SCAN_SHARE: u32 = 100;
 
-/// LIMIT: looks that wait. Beyond it the latest ones are left to the next full scan.
-const MAX_WAITING_LOOKS: usize = 65_536;
+/// LIMIT: files that are known by their mappings. Beyond it those that carry nothing are looked at
+/// again.
+const MAX_SEEN: usize = 131_072;
 
-/// A file as the kernel tells files apart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct FileId {
-    device: u64,
-    inode: u64,
+/// LIMIT: files that wait for an answer. Beyond it new ones are left to the next full scan.
+const MAX_WAITING: usize = 16_384;
+
+/// LIMIT: files that were written to and wait. Beyond it they are found as they are mapped.
+const MAX_UNSETTLED: usize = 256;
+
+/// What is known of a mapped file.
+struct Seen {
+    /// What tells it from an earlier file of its number, where the kernel said so.
+    generation: Option<u64>,
+    /// Once it was opened.
+    stamp: Option<Stamp>,
+    is: SeenAs,
 }
 
-/// A file that was looked at, for the status report.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct Target {
-    /// Path, as the process that mapped it sees it.
-    pub path: PathBuf,
-    /// Functions that are hooked; empty if it was refused.
-    pub functions: Vec<String>,
-    /// Links that the kernel holds for it.
-    pub links: usize,
-    /// Why it is not hooked.
-    pub refusal: Option<String>,
+enum SeenAs {
+    /// It is being looked at.
+    Waiting,
+    /// Nothing is to be done about it.
+    Plain,
+    /// A file that is hooked.
+    Hooked(FileId),
+}
+
+/// Why a file is looked at.
+enum Cause {
+    /// It lies where programs or libraries are installed.
+    Installed,
+    /// A process has it mapped.
+    Mapped {
+        key: MapKey,
+        generation: Option<u64>,
+        pid: u32,
+        /// When it was mapped, if that was seen.
+        at: Option<Timestamp>,
+    },
+    /// It changed since it was hooked.
+    Changed(FileId),
+}
+
+struct Waiting {
+    cause: Cause,
+    path: PathBuf,
+}
+
+/// What reaches discovery from its own threads.
+enum Sighting {
+    Mapped(Batch),
+    Answer(Answer),
+    Changed(Vec<Change>),
+    Installed(Vec<PathBuf>),
+    Checked(PathBuf, Verdict),
+}
+
+/// How long it took from a sign of a new file until its probes were on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Delays {
+    /// From the exec of the process that mapped it.
+    pub from_exec: Latencies,
+    /// From its mapping.
+    pub from_map: Latencies,
+}
+
+/// How new files are found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mode {
+    /// The kernel tells of every mapping.
+    Events,
+    /// Processes are looked at after an exec.
+    Looks,
 }
 
 /// Knows which files were looked at, and looks at new ones.
 pub struct Discovery {
-    attacher: Option<Attacher>,
-    files: BTreeMap<FileId, Option<(Target, Option<Hook>)>>,
-    mapped: BTreeSet<(String, u64)>,
-    looks: BinaryHeap<Reverse<(Timestamp, u32)>>,
+    hooks: Hooks,
+    inspector: Inspector,
+    watch: Option<Watch>,
+    mode: Mode,
+    sightings: UnboundedReceiver<Sighting>,
+    sender: UnboundedSender<Sighting>,
+    seen: BTreeMap<MapKey, Seen>,
+    waiting: BTreeMap<u64, Waiting>,
+    next_ticket: u64,
+    looks: Looks,
+    /// Files that were written to, to be looked at when they are whole.
+    unsettled: BTreeMap<PathBuf, Timestamp>,
+    reported: Reported,
+    host_devices: BTreeSet<u64>,
+    host_libraries: BTreeSet<PathBuf>,
+    /// The agent's own program.
+    own: Option<FileId>,
+    checks: Option<Checks>,
+    delays: Delays,
+    scan_wanted: Option<Timestamp>,
+    rest_until: Timestamp,
+    degraded: Option<String>,
     revision: u64,
 }
 
 impl Discovery {
-    /// Has not looked at anything. Without an attacher it only looks.
-    pub const fn new(attacher: Option<Attacher>) -> Self {
-        Self {
-            attacher,
-            files: BTreeMap::new(),
-            mapped: BTreeSet::new(),
-            looks: BinaryHeap::new(),
+    /// Has not looked at anything. What is found is kept across restarts at `results`, if that is
+    /// given. Without an attacher it only looks.
+    ///
+    /// # Errors
+    ///
+    /// A thread can't be started.
+    pub fn new(attacher: Option<Attacher>, results: Option<PathBuf>) -> io::Result<Self> {
+        let (sender, sightings) = unbounded_channel();
+        let answer = {
+            let sender = sender.clone();
+            move |answer| {
+                // Nobody waits for it after the end.
+                sender.send(Sighting::Answer(answer)).unwrap_or_default();
+            }
+        };
+        Ok(Self {
+            hooks: Hooks::new(attacher),
+            inspector: Inspector::start(results, answer)?,
+            watch: None,
+            mode: Mode::Looks,
+            sightings,
+            sender,
+            seen: BTreeMap::new(),
+            waiting: BTreeMap::new(),
+            next_ticket: 0,
+            looks: Looks::default(),
+            unsettled: BTreeMap::new(),
+            reported: Reported::default(),
+            host_devices: host_devices(),
+            host_libraries: BTreeSet::new(),
+            own: stamp_at(Path::new("/proc/self/exe"))
+                .ok()
+                .map(|stamp| stamp.id),
+            checks: None,
+            delays: Delays::default(),
+            scan_wanted: None,
+            rest_until: Timestamp::default(),
+            degraded: None,
             revision: 0,
+        })
+    }
+
+    /// Has the kernel tell of mappings and of changes in folders from now on. Where it refuses to,
+    /// processes are looked at instead, and [`Discovery::degraded`] says so.
+    pub fn listen(&mut self) {
+        match Mappings::open() {
+            Ok(mappings) => {
+                let sender = self.sender.clone();
+                let take = move |batch: Batch| {
+                    let is_empty = batch.mapped.is_empty() && !batch.has_gap;
+                    if is_empty {
+                        return !sender.is_closed();
+                    }
+                    sender.send(Sighting::Mapped(batch)).is_ok()
+                };
+                let started = std::thread::Builder::new()
+                    .name("mappings".to_owned())
+                    .spawn(move || mappings.run(take));
+                match started {
+                    Ok(_runs_until_the_channel_closes) => self.mode = Mode::Events,
+                    Err(error) => self.degrade(&error),
+                }
+            }
+            Err(error) => self.degrade(&error),
+        }
+        let sender = self.sender.clone();
+        let changed = move |changes| sender.send(Sighting::Changed(changes)).is_ok();
+        let sender = self.sender.clone();
+        let installed = move |paths| sender.send(Sighting::Installed(paths)).is_ok();
+        match Watch::start(places::folders_of_this_host(), changed, installed) {
+            Ok(watch) => self.watch = Some(watch),
+            Err(error) => {
+                tracing::warn!(%error, "folders can't be watched: programs are found as they start");
+            }
         }
     }
 
-    /// Looks at the host's libraries and at every process.
-    pub fn scan_host(&mut self) {
-        for path in ld_cache::libraries(LIBRARY_PREFIX) {
-            // The linker's cache lists links such as `libssl.so`; the file is named by its own path.
-            let shown = path.canonicalize().unwrap_or_else(|_missing| path.clone());
-            self.look_at_file(&path, &shown);
-        }
-        self.scan_processes();
+    /// Has the probes checked from `now` on, every `interval`.
+    pub fn check_probes(&mut self, check: Arc<SelfCheck>, interval: Duration, now: Timestamp) {
+        self.checks = Some(Checks::new(check, interval, now));
     }
 
-    /// Looks at every process.
-    pub fn scan_processes(&mut self) {
-        let Ok(entries) = fs::read_dir("/proc") else {
+    /// What came of the last check, in words.
+    pub fn self_check(&self) -> &str {
+        self.checks.as_ref().map_or("", Checks::said)
+    }
+
+    /// What came of all checks.
+    pub fn check_counts(&self) -> CheckCounts {
+        self.checks.as_ref().map(Checks::counts).unwrap_or_default()
+    }
+
+    fn start_check(&mut self, now: Timestamp) {
+        let library = self.hooks.checkable(&self.host_libraries);
+        let sender = self.sender.clone();
+        let done = move |library, verdict| {
+            // Nobody waits for it after the end.
+            sender
+                .send(Sighting::Checked(library, verdict))
+                .unwrap_or_default();
+        };
+        if let Some(checks) = &mut self.checks {
+            checks.start(library, now, done);
+            self.revision += 1;
+        }
+    }
+
+    fn checked(&mut self, library: &Path, verdict: &Verdict, now: Timestamp) {
+        self.revision += 1;
+        let Some(checks) = &mut self.checks else {
             return;
         };
-        for entry in entries.flatten() {
-            if let Some(pid) = entry
-                .file_name()
-                .to_str()
-                .and_then(|name| name.parse().ok())
-            {
-                self.look_at_process(pid);
-            }
+        if checks.take(library, verdict, now) == Then::Renew {
+            self.hooks.renew();
         }
     }
 
-    /// A process executes a program: it is to be looked at now and a few times more.
+    fn degrade(&mut self, error: &io::Error) {
+        let sentence = format!(
+            "the kernel does not tell of mapped files ({error}): a library that is loaded later than two seconds after the start of its program is found by the scan"
+        );
+        tracing::warn!("{sentence}");
+        self.degraded = Some(sentence);
+    }
+
+    /// What does not work as it should; `None` if all does.
+    pub fn degraded(&self) -> Option<&str> {
+        self.degraded.as_deref()
+    }
+
+    /// Looks at the host's libraries and at every process. Answers come later.
+    pub fn scan_host(&mut self, now: Timestamp) {
+        for path in ld_cache::libraries(LIBRARY_PREFIX) {
+            // The linker's cache lists links such as `libssl.so`; the file is named by its own path.
+            let path = path.canonicalize().unwrap_or(path);
+            if self.host_libraries.insert(path.clone()) {
+                self.installed(path);
+            }
+        }
+        self.scan_processes(now);
+    }
+
+    /// Waits until everything that was asked is answered, or for `limit` answers to come.
+    pub fn settle(&mut self, now: impl Fn() -> Timestamp) {
+        while !self.waiting.is_empty() {
+            let Some(sighting) = self.sightings.blocking_recv() else {
+                return;
+            };
+            self.take(sighting, now());
+        }
+    }
+
+    /// Whether an answer is still to come.
+    pub fn is_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// Waits for something to be told, and takes it.
+    pub async fn attend(&mut self, now: impl Fn() -> Timestamp) {
+        // Never `None`: this holds a sender.
+        if let Some(sighting) = self.sightings.recv().await {
+            self.take(sighting, now());
+        }
+        // What else is there goes with it: each wait costs more than many answers.
+        while let Ok(sighting) = self.sightings.try_recv() {
+            self.take(sighting, now());
+        }
+    }
+
+    fn take(&mut self, sighting: Sighting, now: Timestamp) {
+        match sighting {
+            Sighting::Mapped(batch) => {
+                if batch.has_gap {
+                    tracing::debug!("the kernel lost mappings: all processes are looked at");
+                    self.want_scan(now);
+                }
+                for mapped in batch.mapped {
+                    self.mapped(mapped);
+                }
+            }
+            Sighting::Answer(answer) => self.answered(answer, now),
+            Sighting::Changed(changes) => {
+                for change in changes {
+                    self.changed(&change, now);
+                }
+            }
+            Sighting::Installed(paths) => {
+                for path in paths {
+                    self.installed(path);
+                }
+            }
+            Sighting::Checked(library, verdict) => self.checked(&library, &verdict, now),
+        }
+    }
+
+    /// A process executes a program.
     pub fn executed(&mut self, pid: u32, at: Timestamp) {
-        for delay in LOOKS_AFTER_EXEC {
-            if self.looks.len() < MAX_WAITING_LOOKS {
-                self.looks.push(Reverse((at + delay, pid)));
-            }
+        self.looks.executed(pid, at);
+        if self.mode == Mode::Looks {
+            self.looks.follow(pid, at);
+        } else if self.hooks.is_holder(pid) {
+            // What it had mapped is gone.
+            self.looks.add(pid, at);
         }
     }
 
-    /// When the next look is due.
+    /// A process is about to speak: the last moment to look at it.
+    pub fn connected(&mut self, pid: u32, at: Timestamp) {
+        self.inspector.hurry(pid);
+        self.looks.connected(pid, at);
+    }
+
+    /// A process is gone.
+    pub fn exited(&mut self, pid: u32, now: Timestamp) {
+        self.looks.exited(pid);
+        self.hooks.leave(pid, now);
+    }
+
+    /// When something is due.
     pub fn deadline(&self) -> Option<Timestamp> {
-        self.looks.peek().map(|Reverse((due, _))| *due)
+        let settled = self.unsettled.values().min().copied();
+        let scan = [self.scan_wanted, self.hooks.deadline()]
+            .into_iter()
+            .flatten()
+            .min()
+            .map(|due| due.max(self.rest_until));
+        [self.looks.deadline(), settled, scan, self.check_due()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
-    /// Takes the looks that are due.
-    pub fn look(&mut self, now: Timestamp) {
-        let mut due = BTreeSet::new();
-        while let Some(Reverse((at, pid))) = self.looks.peek().copied() {
-            if at > now {
-                break;
-            }
-            self.looks.pop();
-            due.insert(pid);
+    /// When the probes are to be checked: not before those of the start are on.
+    fn check_due(&self) -> Option<Timestamp> {
+        let due = self.checks.as_ref().and_then(Checks::due)?;
+        self.waiting.is_empty().then_some(due)
+    }
+
+    /// Does what is due.
+    pub fn expire(&mut self, now: Timestamp) {
+        for pid in self.looks.take(now) {
+            self.look_at_process(pid, now);
         }
-        for pid in due {
-            self.look_at_process(pid);
+        let settled: Vec<PathBuf> = self
+            .unsettled
+            .iter()
+            .filter(|(_, due)| **due <= now)
+            .map(|(path, _)| path.clone())
+            .collect();
+        for path in settled {
+            self.unsettled.remove(&path);
+            self.installed(path);
         }
+        let scan = [self.scan_wanted, self.hooks.deadline()]
+            .into_iter()
+            .flatten()
+            .min();
+        if scan.is_some_and(|due| due <= now) && self.rest_until <= now {
+            self.scan_processes(now);
+        }
+        if self.check_due().is_some_and(|due| due <= now) {
+            self.start_check(now);
+        }
+    }
+
+    fn want_scan(&mut self, at: Timestamp) {
+        self.scan_wanted = Some(self.scan_wanted.map_or(at, |wanted| wanted.min(at)));
     }
 
     /// Grows whenever the targets change.
@@ -147,274 +421,370 @@ impl Discovery {
 
     /// What is hooked and what was refused.
     pub fn targets(&self) -> impl Iterator<Item = &Target> {
-        self.files.values().flatten().map(|(target, _)| target)
+        self.hooks.targets().chain(self.reported.refused())
     }
 
-    /// Takes all probes off.
+    /// The same, and files with a TLS library whose functions are not looked for.
+    pub fn carriers(&self) -> impl Iterator<Item = &Target> {
+        self.targets().chain(self.reported.foreign())
+    }
+
+    /// How many files are hooked.
+    pub fn hooked(&self) -> usize {
+        self.hooks.len()
+    }
+
+    /// How long it took until new files were hooked.
+    pub const fn delays(&self) -> &Delays {
+        &self.delays
+    }
+
+    /// Takes all probes off, and writes down what was found.
     pub fn detach(&mut self) {
-        for (_, hook) in std::mem::take(&mut self.files).into_values().flatten() {
-            if let (Some(attacher), Some(hook)) = (&mut self.attacher, hook) {
-                attacher.detach(hook);
-            }
-        }
+        self.inspector.save();
+        self.hooks.detach_all();
     }
 
-    fn look_at_process(&mut self, pid: u32) {
-        let dir = PathBuf::from(format!("/proc/{pid}"));
-        let Some(maps) = read_maps(&dir) else { return };
-        let exe = fs::read_link(dir.join("exe")).ok();
-        let exe = exe.as_deref().and_then(Path::to_str);
-        for mapping in maps.lines().filter_map(Mapping::parse) {
-            let is_library = mapping.file_name().starts_with(LIBRARY_PREFIX);
-            if !is_library && exe != Some(mapping.path) {
-                continue;
+    /// Looks at every process: what it has mapped, and which files nobody has mapped any more.
+    pub fn scan_processes(&mut self, now: Timestamp) {
+        let started = std::time::Instant::now();
+        self.scan_wanted = None;
+        let mut validated = BTreeSet::new();
+        let mut holders: BTreeMap<FileId, BTreeSet<u32>> = BTreeMap::new();
+        for pid in processes() {
+            let Some(maps) = Maps::of(pid) else { continue };
+            for mapping in maps.code() {
+                if validated.insert(mapping.key) {
+                    self.look_at_mapping(pid, &mapping);
+                }
+                if let Some(Seen {
+                    is: SeenAs::Hooked(id),
+                    ..
+                }) = self.seen.get(&mapping.key)
+                {
+                    holders.entry(*id).or_default().insert(pid);
+                }
             }
-            // Most mappings were seen in another process: nothing is opened for them.
-            if self
-                .mapped
-                .contains(&(mapping.device.to_owned(), mapping.inode))
+        }
+        self.hooks.set_holders(holders, now);
+        for id in self.hooks.changed() {
+            self.look_again(id);
+        }
+        for gone in self.hooks.let_go(now) {
+            self.is_gone(gone);
+        }
+        self.rest_until = now + started.elapsed() * SCAN_SHARE;
+    }
+
+    fn look_at_process(&mut self, pid: u32, now: Timestamp) {
+        self.hooks.leave(pid, now);
+        let Some(maps) = Maps::of(pid) else { return };
+        for mapping in maps.code() {
+            self.look_at_mapping(pid, &mapping);
+            if let Some(Seen {
+                is: SeenAs::Hooked(id),
+                ..
+            }) = self.seen.get(&mapping.key)
             {
-                continue;
-            }
-            let candidates = [
-                dir.join("map_files").join(mapping.range),
-                dir.join("root").join(mapping.path.trim_start_matches('/')),
-            ];
-            if candidates
-                .iter()
-                .any(|path| self.look_at_file(path, Path::new(mapping.path)))
-            {
-                self.mapped
-                    .insert((mapping.device.to_owned(), mapping.inode));
+                self.hooks.hold(pid, *id);
             }
         }
     }
 
-    /// Looks at a file, unless it was looked at before; false if it can't be opened.
-    fn look_at_file(&mut self, path: &Path, shown: &Path) -> bool {
-        let file = match open(path) {
-            Ok(file) => file,
-            Err(error) => {
-                tracing::debug!(path = %shown.display(), %error, "a mapped file can't be opened");
-                return false;
+    /// Looks at a file that is mapped, unless it is the one that was looked at before.
+    fn look_at_mapping(&mut self, pid: u32, mapping: &Mapping<'_>) {
+        let range = dir_of(pid).join("map_files").join(mapping.range);
+        let path = Path::new(mapping.path);
+        if let Some(seen) = self.seen.get(&mapping.key) {
+            let is_same = match (&seen.is, seen.stamp) {
+                (SeenAs::Waiting, _) => true,
+                // Its changes are told, and looked for by its open file.
+                (SeenAs::Hooked(_), _) => true,
+                (SeenAs::Plain, stamp) => stamp_at(&range).map_or(true, |now| Some(now) == stamp),
+            };
+            if is_same {
+                return;
             }
-        };
-        let Ok(metadata) = file.metadata() else {
-            return false;
-        };
-        let id = FileId {
-            device: metadata.dev(),
-            inode: metadata.ino(),
-        };
-        if self.files.contains_key(&id) {
-            return true;
         }
-        let found = if metadata.is_file() {
-            elf::tls_functions(&file).map_err(|why| Refusal::Elf {
-                path: shown.to_owned(),
-                why,
-            })
-        } else {
-            Err(Refusal::NotRegular {
-                path: shown.to_owned(),
-            })
+        let cause = Cause::Mapped {
+            key: mapping.key,
+            generation: None,
+            pid,
+            at: None,
         };
-        let entry = match found {
-            Ok(None) => None,
-            Ok(Some(functions)) => Some(self.hook(&file, shown, &functions)),
-            Err(refusal) => Some((refused(shown, &refusal), None)),
-        };
-        if entry.is_some() {
-            self.revision += 1;
-        }
-        self.files.insert(id, entry);
-        true
+        self.ask(cause, ways(pid, range, path), path.to_owned());
     }
 
-    fn hook(&mut self, file: &File, shown: &Path, found: &TlsFunctions) -> (Target, Option<Hook>) {
-        let mut target = Target {
-            path: shown.to_owned(),
-            functions: found.names.iter().map(|name| (*name).to_owned()).collect(),
-            links: 0,
-            refusal: None,
-        };
-        let Some(attacher) = &mut self.attacher else {
-            return (target, None);
-        };
-        match attacher.attach(file.as_fd(), shown, &found.sites) {
-            Ok(hook) => {
-                tracing::info!(path = %shown.display(), functions = ?found.names, links = hook.links(), "hooked");
-                target.links = hook.links();
-                (target, Some(hook))
-            }
-            Err(refusal) => (refused(shown, &refusal), None),
-        }
-    }
-}
-
-fn refused(path: &Path, refusal: &Refusal) -> Target {
-    let why = causes::in_one_line(refusal);
-    tracing::warn!(path = %path.display(), %why, "not hooked");
-    Target {
-        path: path.to_owned(),
-        functions: Vec::new(),
-        links: 0,
-        refusal: Some(why),
-    }
-}
-
-/// Opens a file of anybody's choosing: a pipe must not block, a terminal must not become ours.
-fn open(path: &Path) -> std::io::Result<File> {
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    Ok(rustix::fs::open(path, flags, Mode::empty())?.into())
-}
-
-fn read_maps(dir: &Path) -> Option<String> {
-    let mut bytes = Vec::new();
-    File::open(dir.join("maps"))
-        .ok()?
-        .take(MAX_MAPS_BYTES)
-        .read_to_end(&mut bytes)
-        .ok()?;
-    Some(String::from_utf8_lossy(&bytes).into_owned())
-}
-
-/// An executable mapping of a file: one line of `/proc/PID/maps` (proc_pid_maps(5)).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Mapping<'a> {
-    range: &'a str,
-    device: &'a str,
-    inode: u64,
-    path: &'a str,
-}
-
-impl<'a> Mapping<'a> {
-    fn parse(line: &'a str) -> Option<Self> {
-        let (range, rest) = line.split_once(' ')?;
-        let (permissions, rest) = rest.split_once(' ')?;
-        let (_offset, rest) = rest.split_once(' ')?;
-        let (device, rest) = rest.split_once(' ')?;
-        let (inode, path) = rest.split_once(' ')?;
-        let inode = inode.parse().ok()?;
-        let path = path.trim_start();
-        let is_file = inode != 0 && path.starts_with('/');
-        (is_file && permissions.contains('x')).then_some(Self {
-            range,
-            device,
-            inode,
+    /// The kernel told of a mapping.
+    fn mapped(&mut self, mapped: Mapped) {
+        let Mapped {
+            pid,
+            at,
+            addresses: (start, end),
+            key,
+            generation,
             path,
-        })
+        } = mapped;
+        let range = dir_of(pid)
+            .join("map_files")
+            .join(format!("{start:x}-{end:x}"));
+        if let Some(seen) = self.seen.get_mut(&key) {
+            let is_same = match seen.generation {
+                Some(known) => known == generation,
+                None => {
+                    seen.generation = Some(generation);
+                    match (&seen.is, seen.stamp) {
+                        (SeenAs::Plain, stamp) => {
+                            stamp_at(&range).is_ok_and(|now| Some(now) == stamp)
+                        }
+                        (SeenAs::Waiting | SeenAs::Hooked(_), _) => true,
+                    }
+                }
+            };
+            match seen.is {
+                SeenAs::Hooked(id) if is_same && !self.hooks.may_be_another(id) => {
+                    self.hooks.hold(pid, id);
+                    return;
+                }
+                SeenAs::Waiting | SeenAs::Plain if is_same => return,
+                SeenAs::Waiting | SeenAs::Plain | SeenAs::Hooked(_) => {}
+            }
+        }
+        let cause = Cause::Mapped {
+            key,
+            generation: Some(generation),
+            pid,
+            at: Some(at),
+        };
+        self.ask(cause, ways(pid, range, &path), path);
     }
 
-    fn file_name(&self) -> &'a str {
-        self.path
-            .rsplit_once('/')
-            .map_or(self.path, |(_, name)| name)
+    /// A file lies where programs or libraries are installed.
+    fn installed(&mut self, path: PathBuf) {
+        self.ask(Cause::Installed, vec![path.clone()], path);
+    }
+
+    /// A hooked file may have another content.
+    fn look_again(&mut self, id: FileId) {
+        let found = self.hooks.files().find(|(known, _)| *known == id);
+        let Some((_, file)) = found else { return };
+        let way = path_of(file);
+        let path = self
+            .hooks
+            .target(id)
+            .map(|target| target.path.clone())
+            .unwrap_or_default();
+        self.ask(Cause::Changed(id), vec![way], path);
+    }
+
+    fn ask(&mut self, cause: Cause, ways: Vec<PathBuf>, path: PathBuf) {
+        if self.waiting.len() >= MAX_WAITING {
+            return;
+        }
+        let (mut inode, mut asked_for) = (None, None);
+        if let Cause::Mapped {
+            key,
+            generation,
+            pid,
+            ..
+        } = &cause
+        {
+            (inode, asked_for) = (Some(key.inode), Some(*pid));
+            if self.seen.len() >= MAX_SEEN {
+                self.seen
+                    .retain(|_, seen| !matches!(seen.is, SeenAs::Plain));
+            }
+            self.seen.insert(
+                *key,
+                Seen {
+                    generation: *generation,
+                    stamp: None,
+                    is: SeenAs::Waiting,
+                },
+            );
+        }
+        let ticket = self.next_ticket;
+        self.next_ticket += 1;
+        self.waiting.insert(ticket, Waiting { cause, path });
+        self.inspector.ask(Request {
+            ticket,
+            ways,
+            inode,
+            pid: asked_for,
+        });
+    }
+
+    fn answered(&mut self, answer: Answer, now: Timestamp) {
+        let Some(Waiting { cause, path }) = self.waiting.remove(&answer.ticket) else {
+            return;
+        };
+        match answer.content {
+            Content::Unopened(error) => {
+                tracing::debug!(path = %path.display(), %error, "a file can't be opened");
+                match cause {
+                    // Its process is gone, most likely; another one that maps it will be seen.
+                    Cause::Mapped { key, .. } => {
+                        self.seen.remove(&key);
+                    }
+                    Cause::Installed => {
+                        self.reported.forget(&path);
+                    }
+                    Cause::Changed(_) => {}
+                }
+            }
+            Content::NotRegular => {
+                if is_library(&path) {
+                    self.refuse(&Refusal::NotRegular { path: path.clone() }, path);
+                }
+                self.is_plain(&cause, None);
+            }
+            Content::Unreadable(opened, why) => {
+                let is_damaged = !matches!(
+                    why,
+                    Unreadable::NotElf | Unreadable::Foreign | Unreadable::NotLoadable
+                );
+                if is_damaged || is_library(&path) {
+                    let refusal = Refusal::Elf {
+                        path: path.clone(),
+                        source: why,
+                    };
+                    self.refuse(&refusal, path);
+                }
+                self.is_plain(&cause, Some(opened.stamp));
+            }
+            Content::Plain(stamp) => self.is_plain(&cause, Some(stamp)),
+            Content::Tls(tls) => self.carries_tls(&cause, *tls, path, now),
+        }
+    }
+
+    /// Nothing is to be done about a file.
+    fn is_plain(&mut self, cause: &Cause, stamp: Option<Stamp>) {
+        match cause {
+            Cause::Mapped { key, .. } => {
+                if let Some(seen) = self.seen.get_mut(key) {
+                    (seen.stamp, seen.is) = (stamp, SeenAs::Plain);
+                }
+            }
+            // It was hooked and has nothing in it any more.
+            Cause::Changed(id) => {
+                self.forget(*id);
+            }
+            Cause::Installed => {}
+        }
+    }
+
+    fn carries_tls(&mut self, cause: &Cause, tls: Tls, path: PathBuf, now: Timestamp) {
+        let stamp = tls.opened.stamp;
+        if self.own.is_some_and(|own| own == stamp.id) {
+            // It knows the marks of TLS libraries by heart, and is not observed.
+            self.is_plain(cause, Some(stamp));
+            return;
+        }
+        if tls.resolution.functions().is_empty() {
+            self.reported.add(&tls.resolution, path);
+            self.revision += 1;
+            self.is_plain(cause, Some(stamp));
+            return;
+        }
+        let is_installed = matches!(cause, Cause::Installed);
+        let stays = is_installed || self.host_devices.contains(&stamp.id.device);
+        match self.hooks.add(tls, path.clone(), stays) {
+            Added::Hooked => {
+                self.reported.forget(&path);
+                self.revision += 1;
+                self.hooked_new(cause, stamp.id, now);
+            }
+            Added::Known => {}
+            Added::Refused(refusal) => {
+                self.refuse(&refusal, path);
+                self.is_plain(cause, Some(stamp));
+                return;
+            }
+        }
+        if let Some(watch) = &self.watch {
+            let file = self.hooks.files().find(|(id, _)| *id == stamp.id);
+            if let Some((id, file)) = file {
+                watch.add_file(id, file);
+            }
+        }
+        if let Cause::Mapped { key, pid, .. } = cause {
+            if let Some(seen) = self.seen.get_mut(key) {
+                (seen.stamp, seen.is) = (Some(stamp), SeenAs::Hooked(stamp.id));
+            }
+            self.hooks.add_key(stamp.id, *key);
+            self.hooks.hold(*pid, stamp.id);
+        }
+    }
+
+    fn hooked_new(&mut self, cause: &Cause, id: FileId, now: Timestamp) {
+        let (mut from_map, mut from_exec) = (None, None);
+        if let Cause::Mapped {
+            at: Some(at), pid, ..
+        } = cause
+        {
+            from_map = Some(now.since(*at));
+            from_exec = self.looks.executed_at(*pid).map(|exec| now.since(exec));
+            self.delays.from_map.add(now.since(*at));
+            if let Some(delay) = from_exec {
+                self.delays.from_exec.add(delay);
+            }
+        }
+        if let Some(target) = self.hooks.target(id) {
+            tracing::info!(
+                path = %target.path.display(),
+                functions = ?target.functions,
+                found_by = target.found_by,
+                links = target.links,
+                from_map_us = from_map.map(|delay| delay.as_micros()),
+                from_exec_us = from_exec.map(|delay| delay.as_micros()),
+                "hooked"
+            );
+        }
+    }
+
+    fn refuse(&mut self, refusal: &Refusal, path: PathBuf) {
+        self.reported.refuse(refusal, path);
+        self.revision += 1;
+    }
+
+    /// A hooked file was written to or lost a name.
+    fn changed(&mut self, change: &Change, now: Timestamp) {
+        match change {
+            // What the probes sit on may be anything now. It is looked at when it is whole.
+            Change::Written(id) => {
+                if let Some(path) = self.forget(*id) {
+                    tracing::warn!(path = %path.display(), "written to while hooked: let go");
+                    if self.unsettled.len() < MAX_UNSETTLED {
+                        self.unsettled.insert(path, now + SETTLING);
+                    }
+                    self.want_scan(now + SETTLING);
+                }
+            }
+            Change::Named(id) => self.hooks.look_at_name(*id),
+        }
+    }
+
+    /// Takes the probes off a file, as if it had never been seen.
+    fn forget(&mut self, id: FileId) -> Option<PathBuf> {
+        let path = self.hooks.target(id).map(|target| target.path.clone());
+        for gone in self.hooks.remove_all_names(id) {
+            self.is_gone(gone);
+        }
+        path
+    }
+
+    fn is_gone(&mut self, gone: Gone) {
+        for key in gone.keys {
+            self.seen.remove(&key);
+        }
+        if let Some(watch) = &self.watch {
+            watch.remove_file(gone.id);
+        }
+        self.revision += 1;
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_executable_mappings_of_files_are_looked_at() {
-        let line = "7f00-7f10 r-xp 00001000 fd:01 1234                       /usr/lib/lib ssl.so.3 (deleted)";
-        assert_eq!(
-            Mapping::parse(line),
-            Some(Mapping {
-                range: "7f00-7f10",
-                device: "fd:01",
-                inode: 1234,
-                path: "/usr/lib/lib ssl.so.3 (deleted)"
-            })
-        );
-        for other in [
-            "7f00-7f10 r--p 00001000 fd:01 1234 /usr/lib/libssl.so.3",
-            "7f00-7f10 r-xp 00000000 00:00 0 [vdso]",
-            "7f00-7f10 r-xp 00000000 00:00 0",
-            "7f00-7f10 r-xp 00000000 00:05 12 anon_inode:x",
-            "",
-        ] {
-            assert_eq!(Mapping::parse(other), None, "{other}");
-        }
-    }
-
-    #[test]
-    fn this_process_maps_its_own_executable() {
-        let maps = read_maps(Path::new("/proc/self")).unwrap();
-        let exe = std::env::current_exe().unwrap();
-        assert!(
-            maps.lines()
-                .filter_map(Mapping::parse)
-                .any(|mapping| Path::new(mapping.path) == exe)
-        );
-    }
-
-    /// What an agent without probes makes of one file.
-    fn looked_at(path: &Path) -> Vec<Target> {
-        let mut discovery = Discovery::new(None);
-        assert!(discovery.look_at_file(path, path));
-        discovery.targets().cloned().collect()
-    }
-
-    #[test]
-    fn a_library_that_can_not_be_read_is_reported_and_the_next_one_is_looked_at() {
-        let dir = tempfile::tempdir().unwrap();
-        let (broken, text) = (
-            dir.path().join("libssl.so.3"),
-            dir.path().join("libssl.so.4"),
-        );
-        fs::write(&broken, b"\x7fELF and then nothing that makes sense").unwrap();
-        fs::write(&text, b"INPUT(-lssl)").unwrap();
-        let mut discovery = Discovery::new(None);
-        for path in [&broken, &text] {
-            assert!(discovery.look_at_file(path, path));
-        }
-        let targets: Vec<_> = discovery.targets().collect();
-        assert_eq!(targets.len(), 2);
-        for target in targets {
-            let refusal = target.refusal.as_deref().unwrap();
-            assert!(
-                refusal.contains("no ELF file that can be read"),
-                "{refusal}"
-            );
-            assert_eq!((target.links, target.functions.len()), (0, 0));
-        }
-    }
-
-    #[test]
-    fn a_directory_in_place_of_a_library_is_reported() {
-        let dir = tempfile::tempdir().unwrap();
-        let targets = looked_at(dir.path());
-        assert_eq!(targets.len(), 1);
-        assert!(
-            targets[0]
-                .refusal
-                .as_deref()
-                .unwrap()
-                .contains("no regular file")
-        );
-    }
-
-    #[test]
-    fn a_program_without_tls_functions_is_no_target() {
-        assert_eq!(looked_at(&std::env::current_exe().unwrap()), []);
-    }
-
-    #[test]
-    fn opening_a_pipe_does_not_wait_for_a_writer() {
-        let dir = std::env::temp_dir().join(format!("bpftok-pipe-{}", std::process::id()));
-        rustix::fs::mknodat(
-            rustix::fs::CWD,
-            &dir,
-            rustix::fs::FileType::Fifo,
-            Mode::RUSR | Mode::WUSR,
-            0,
-        )
-        .unwrap();
-        let opened = open(&dir);
-        fs::remove_file(&dir).unwrap();
-        assert!(!opened.unwrap().metadata().unwrap().is_file());
-    }
+fn is_library(path: &Path) -> bool {
+    path.file_name()
+        .is_some_and(|name| name.to_string_lossy().starts_with(LIBRARY_PREFIX))
 }

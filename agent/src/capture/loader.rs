@@ -3,12 +3,13 @@
 use agent_common::record::{ConnectionKey, Losses};
 use agent_common::settings::{AGENT_PID, FOLLOWED_SOCKETS, sockets};
 use agent_core::event::ConnId;
+use agent_resolver::Function;
 use aya::maps::{HashMap, MapData, PerCpuArray, ProgramArray, RingBuf};
 use aya::programs::{ProgramError, RawTracePoint, UProbe};
 use aya::{Ebpf, EbpfError, EbpfLoader, include_bytes_aligned};
 
 use super::Error;
-use super::elf::Function;
+use super::sites::FUNCTIONS;
 use super::support::{AttachKind, KernelVersion, OLDEST, SocketSupport};
 use crate::causes;
 
@@ -29,6 +30,7 @@ const LOSSES: &str = "LOSSES";
 const CONNECTIONS: &str = "CONNECTIONS";
 const IGNORED_CONNECTIONS: &str = "IGNORED_CONNECTIONS";
 const IGNORED_PROCESSES: &str = "IGNORED_PROCESSES";
+const CALLS: &str = "CALLS";
 const CONTINUATION: &str = "CONTINUATION";
 
 /// The entry program of each function, where cookies are not to be had.
@@ -44,6 +46,9 @@ pub(super) const fn entry_program(kind: AttachKind, function: Function) -> &'sta
             Function::Ctrl => "ctrl_enter",
             Function::SetHostName => "set_host_enter",
             Function::SetFd => "set_fd_enter",
+            Function::New => "new_enter",
+            Function::Handshake => "handshake_enter",
+            Function::WriteEx2 => "write_ex2_enter",
         },
     }
 }
@@ -55,20 +60,11 @@ pub(super) const fn return_program() -> &'static str {
 
 /// The programs that are attached to sites of files.
 fn probe_programs(kind: AttachKind) -> Vec<&'static str> {
-    let mut programs: Vec<_> = [
-        Function::Read,
-        Function::ReadEx,
-        Function::Write,
-        Function::WriteEx,
-        Function::Free,
-        Function::Ctrl,
-        Function::SetHostName,
-        Function::SetFd,
-    ]
-    .into_iter()
-    .map(|function| entry_program(kind, function))
-    .chain([CALL_EXIT, CALL_RESUME])
-    .collect();
+    let mut programs: Vec<_> = FUNCTIONS
+        .into_iter()
+        .map(|function| entry_program(kind, function))
+        .chain([CALL_EXIT, CALL_RESUME])
+        .collect();
     programs.dedup();
     programs
 }
@@ -168,6 +164,7 @@ pub fn load(kind: AttachKind, ring_bytes: u32, most: SocketSupport) -> Result<Lo
         connections: ConnectionMaps {
             connections: map(&mut programs, CONNECTIONS)?,
             ignored: map(&mut programs, IGNORED_CONNECTIONS)?,
+            calls: map(&mut programs, CALLS)?,
         },
         ignored_processes: map(&mut programs, IGNORED_PROCESSES)?,
         continuation,
@@ -252,18 +249,33 @@ fn print_diagnostics(programs: &mut Ebpf) {
 pub struct ConnectionMaps {
     connections: HashMap<MapData, [u64; 2], [u64; 5]>,
     ignored: HashMap<MapData, [u64; 2], u64>,
+    calls: HashMap<MapData, [u64; 2], [u64; 12]>,
 }
 
 impl ConnectionMaps {
     /// Has the programs leave a connection alone. A connection that is gone by now is none to
     /// speak of, so failing is no error.
     pub fn ignore(&mut self, conn: ConnId) {
-        if let Err(error) = self
-            .ignored
-            .insert(&key(conn.pid, conn.ssl), &conn.since.as_nanos(), 0)
-        {
+        let key = key(conn.pid, conn.ssl);
+        if let Err(error) = self.ignored.insert(&key, &conn.since.as_nanos(), 0) {
             tracing::debug!(%error, "a connection can't be ignored");
         }
+        // Nobody would take back what is said of a connection that is over.
+        let is_there = self
+            .connections
+            .get(&key, 0)
+            .is_ok_and(|[since_ns, ..]| since_ns == conn.since.as_nanos());
+        if !is_there && let Err(error) = self.ignored.remove(&key) {
+            tracing::trace!(%error, "a connection was forgotten already");
+        }
+    }
+
+    /// Removes what processes left behind that ended in the middle of a call, or whose end was not
+    /// seen.
+    pub fn sweep(&mut self, mut is_gone: impl FnMut(u32) -> bool) {
+        sweep(&mut self.calls, &mut is_gone);
+        sweep(&mut self.connections, &mut is_gone);
+        sweep(&mut self.ignored, &mut is_gone);
     }
 
     /// Forgets a connection of a process that ended: its pid may come again.
@@ -273,6 +285,26 @@ impl ConnectionMaps {
             if let Err(error) = result {
                 tracing::trace!(%error, "a connection was forgotten already");
             }
+        }
+    }
+}
+
+/// LIMIT: keys of a map that are looked at at once. What lies beyond is looked at after the first
+/// ones are gone, or pushed out by the kernel.
+const MAX_KEYS: usize = 8_192;
+
+/// Removes the entries of processes that are gone; the second half of every key is the process.
+fn sweep<V: aya::Pod>(
+    map: &mut HashMap<MapData, [u64; 2], V>,
+    is_gone: &mut impl FnMut(u32) -> bool,
+) {
+    let keys: Vec<[u64; 2]> = map.keys().flatten().take(MAX_KEYS).collect();
+    for key in keys {
+        let of: ConnectionKey = zerocopy::transmute!(key);
+        if is_gone(of.pid)
+            && let Err(error) = map.remove(&key)
+        {
+            tracing::trace!(%error, "an entry was gone already");
         }
     }
 }
@@ -484,7 +516,7 @@ mod object_tests {
             IGNORED_PROCESSES,
             CONTINUATION,
             "LAST_WAKE",
-            "CALLS",
+            CALLS,
             "SOCKETS",
             "SOCKET_COUNT",
             "THREADS",

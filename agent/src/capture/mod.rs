@@ -1,12 +1,25 @@
 //! From the kernel to a byte stream: loads the programs, finds what to hook, reads the ring.
 
 pub mod attach;
+pub mod checks;
 pub mod discover;
-pub mod elf;
+mod files;
+pub mod hooks;
+mod inspect;
+pub mod latency;
 mod ld_cache;
 pub mod loader;
+mod looks;
+mod mappings;
+mod maps;
+mod places;
 pub mod reader;
+mod reported;
+mod results;
+pub mod self_check;
+pub mod sites;
 pub mod support;
+mod watch;
 
 use std::io;
 use std::path::PathBuf;
@@ -66,15 +79,6 @@ pub enum Error {
 /// Why a file is not hooked. Whoever shows it names the file beside it.
 #[derive(Debug, Error)]
 pub enum Refusal {
-    /// It can't be opened.
-    #[error("it can't be opened")]
-    Open {
-        /// File.
-        path: PathBuf,
-        /// Reason.
-        #[source]
-        source: io::Error,
-    },
     /// It is a directory, device or pipe.
     #[error("it is no regular file")]
     NotRegular {
@@ -82,12 +86,19 @@ pub enum Refusal {
         path: PathBuf,
     },
     /// Its tables can't be read.
-    #[error("it is no ELF file that can be read: {why}")]
+    #[error("nothing can be found in it")]
     Elf {
         /// File.
         path: PathBuf,
         /// Reason.
-        why: String,
+        #[source]
+        source: agent_resolver::Unreadable,
+    },
+    /// As many as may be are hooked.
+    #[error("too many files are hooked already")]
+    TooMany {
+        /// File.
+        path: PathBuf,
     },
     /// The kernel refuses the probes.
     #[error("the kernel refuses probes on it")]

@@ -17,7 +17,8 @@ use zerocopy::FromBytes as _;
 
 use super::Error;
 use super::loader::{ConnectionMaps, LossCounters};
-use super::support::SocketSupport;
+use super::self_check::SelfCheck;
+use super::support::{self, SocketSupport};
 use crate::process::{self, Glimpse};
 
 /// LIMIT: bytes sent at once; what waits longer than a look at the ring is sent anyway.
@@ -35,6 +36,9 @@ const BUSY_LOOKS: u32 = 4;
 
 /// How often losses and the wall clock are looked at.
 const SURVEY_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How often what ended processes left behind in the kernel is removed.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(10);
 
 /// A jump of the wall clock that is worth a new label for later records.
 const CLOCK_JUMP_NS: u64 = 50_000_000;
@@ -58,11 +62,24 @@ pub fn now() -> Timestamp {
 
 /// What the reader tells the rest of the agent besides the stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Executed {
-    /// Process that runs a new program.
+pub struct Noticed {
+    /// Process.
     pub pid: u32,
     /// When, on the boot clock.
     pub at: Timestamp,
+    /// What it did.
+    pub act: Act,
+}
+
+/// What a process did that may change which files it has mapped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Act {
+    /// It runs a new program.
+    Executed,
+    /// It is gone.
+    Exited,
+    /// It opens a connection, most likely to speak TLS on it.
+    Connecting,
 }
 
 /// What each CPU lost since the start.
@@ -72,10 +89,12 @@ pub type SharedLosses = Arc<Mutex<BTreeMap<u64, Losses>>>;
 pub struct Channels {
     /// Frames of a recording, without its header.
     pub stream: SyncSender<Vec<u8>>,
-    /// Processes that execute a program.
-    pub executed: tokio::sync::mpsc::Sender<Executed>,
+    /// What processes do.
+    pub noticed: tokio::sync::mpsc::Sender<Noticed>,
     /// Connections to leave alone.
     pub ignored: Receiver<ConnId>,
+    /// Takes the records that the agent's own check makes.
+    pub self_check: Arc<SelfCheck>,
     /// Losses, for the status report.
     pub losses: SharedLosses,
 }
@@ -164,6 +183,7 @@ pub struct Reader {
     ending: BTreeMap<u32, Vec<u8>>,
     batch: Vec<u8>,
     clock_offset_ns: u64,
+    swept_at: Timestamp,
 }
 
 impl Reader {
@@ -188,6 +208,7 @@ impl Reader {
             ending: BTreeMap::new(),
             batch: Vec::with_capacity(BATCH_BYTES),
             clock_offset_ns: 0,
+            swept_at: Timestamp::default(),
         }
     }
 
@@ -245,16 +266,12 @@ impl Reader {
     /// Decides by its kind what a record needs besides being passed on.
     fn sort(&mut self, header: &RecordHeader, record: &[u8]) {
         let pid = header.pid;
+        if self.channels.self_check.takes(header, record) {
+            return;
+        }
         match header.kind {
             kind::EXEC => {
-                let at = Timestamp::from_nanos(header.at_ns);
-                // A full channel leaves the process to the next scan.
-                let is_taken = self
-                    .channels
-                    .executed
-                    .try_send(Executed { pid, at })
-                    .is_ok();
-                tracing::trace!(pid, is_taken, "exec");
+                self.notice(header, Act::Executed);
                 if let Some(glimpse) = Glimpse::of(pid) {
                     if self.executed.len() >= MAX_KNOWN {
                         self.executed.clear();
@@ -271,6 +288,7 @@ impl Reader {
                 self.introduce(pid, record);
             }
             kind::EXIT => {
+                self.notice(header, Act::Exited);
                 self.executed.remove(&pid);
                 if self.known.contains_key(&pid) {
                     // Threads that end together with the first one may still be listed.
@@ -282,6 +300,9 @@ impl Reader {
                 }
             }
             kind::CONNECTED | kind::HELLO => {
+                if header.kind == kind::CONNECTED {
+                    self.notice(header, Act::Connecting);
+                }
                 // Where sends are seen, a handshake is about to come, and its process matters.
                 // Elsewhere every process that connects to anything is told.
                 if self.maps.sockets == SocketSupport::Traffic && !self.known.contains_key(&pid) {
@@ -310,6 +331,17 @@ impl Reader {
                 recording::push_record(&mut self.batch, record);
             }
         }
+    }
+
+    fn notice(&self, header: &RecordHeader, act: Act) {
+        let noticed = Noticed {
+            pid: header.pid,
+            at: Timestamp::from_nanos(header.at_ns),
+            act,
+        };
+        // A full channel leaves the process to the next scan.
+        let is_taken = self.channels.noticed.try_send(noticed).is_ok();
+        tracing::trace!(?noticed, is_taken, "a process did something");
     }
 
     /// A process is gone: its pid may come again.
@@ -383,6 +415,11 @@ impl Reader {
         if offset_ns.abs_diff(self.clock_offset_ns) >= CLOCK_JUMP_NS {
             self.clock_offset_ns = offset_ns;
             recording::push_clock(&mut self.batch, now, unix_ns);
+        }
+        // Elsewhere this process does not see which others there are.
+        if now.since(self.swept_at) >= SWEEP_INTERVAL && support::in_initial_pid_namespace() {
+            self.swept_at = now;
+            self.maps.connections.sweep(|pid| !process::is_there(pid));
         }
         for (pid, record) in std::mem::take(&mut self.ending) {
             if process::outlives_its_first_thread(pid) {

@@ -197,7 +197,7 @@ const fn presence(is_present: bool) -> &'static str {
 
 /// The kernel gives the initial pid namespace a fixed inode number
 /// (include/linux/proc_ns.h, `PROC_PID_INIT_INO`).
-fn in_initial_pid_namespace() -> bool {
+pub(super) fn in_initial_pid_namespace() -> bool {
     std::fs::read_link("/proc/self/ns/pid").is_ok_and(|link| link.as_os_str() == "pid:[4026531836]")
 }
 

@@ -37,6 +37,7 @@ pub(super) struct Capture {
     pub(super) ring_bytes: Written<i64>,
     pub(super) scan_interval_ms: Written<i64>,
     pub(super) sockets: Written<bool>,
+    pub(super) self_check_interval_ms: Written<i64>,
     pub(super) ignore: Written<Vec<String>>,
     #[serde(flatten)]
     pub(super) unknown: Unknown,

@@ -37,6 +37,9 @@ const DEFAULT_RING_BYTES: NonZeroU32 = match NonZeroU32::new(16 << 20) {
 /// LIMIT: more often than every 50 ms costs more than it finds; more seldom than every minute
 /// misses whole programs.
 const SCAN_INTERVAL_MS: std::ops::RangeInclusive<i64> = 50..=60_000;
+/// LIMIT: each check starts a process, so that more than one a second is none; less than one in an
+/// hour would leave dead probes unnoticed for a working day.
+const SELF_CHECK_INTERVAL_MS: std::ops::RangeInclusive<i64> = 1_000..=3_600_000;
 /// LIMIT: a pause of a day ends every session.
 const IDLE_MINUTES: std::ops::RangeInclusive<i64> = 1..=1_440;
 /// LIMIT: each process is compared with each pattern; more than these is a mistake.
@@ -97,10 +100,12 @@ impl fmt::Display for Zone {
 pub struct Capture {
     /// Size of the ring: a power of two.
     pub ring_bytes: NonZeroU32,
-    /// Pause between two searches for libraries.
+    /// Pause between two looks at all processes.
     pub scan_interval: Duration,
     /// Whether the sockets of programs are followed.
     pub sockets: bool,
+    /// Pause between two checks whether probes still see.
+    pub self_check_interval: Duration,
     /// Programs left alone: patterns of paths where they contain a slash, else of names.
     pub ignore: Vec<String>,
 }
@@ -151,6 +156,7 @@ impl Default for Config {
                 ring_bytes: DEFAULT_RING_BYTES,
                 scan_interval: Duration::from_secs(10),
                 sockets: true,
+                self_check_interval: Duration::from_secs(300),
                 ignore: Vec::new(),
             },
             session: Session {
@@ -327,6 +333,10 @@ impl Loaded {
                 capture.scan_interval.as_millis().to_string(),
             ),
             ("capture.sockets", capture.sockets.to_string()),
+            (
+                "capture.self_check_interval_ms",
+                capture.self_check_interval.as_millis().to_string(),
+            ),
             ("capture.ignore", ignore),
             (
                 "session.idle_minutes",
@@ -449,6 +459,14 @@ impl Check<'_> {
             {
                 self.loaded.config.capture.sockets = sockets;
             }
+            if let Some(ms) = self.value(
+                "capture.self_check_interval_ms",
+                capture.self_check_interval_ms,
+                "an integer",
+                |ms| check_range(ms, &SELF_CHECK_INTERVAL_MS, "milliseconds"),
+            ) {
+                self.loaded.config.capture.self_check_interval = Duration::from_millis(ms);
+            }
             if let Some(ignore) = self.value(
                 "capture.ignore",
                 capture.ignore,
@@ -460,7 +478,7 @@ impl Check<'_> {
             self.unknown(
                 "capture",
                 &capture.unknown,
-                "ring_bytes, scan_interval_ms, sockets, ignore",
+                "ring_bytes, scan_interval_ms, sockets, self_check_interval_ms, ignore",
             );
         }
         if let Some(session) = self.section("session", file.session) {

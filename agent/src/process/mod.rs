@@ -148,6 +148,11 @@ pub fn outlives_its_first_thread(pid: u32) -> bool {
     fs::read_dir(format!("/proc/{pid}/task")).is_ok_and(|tasks| tasks.take(2).count() > 1)
 }
 
+/// Whether there is a process with this id.
+pub fn is_there(pid: u32) -> bool {
+    Path::new("/proc").join(pid.to_string()).exists()
+}
+
 /// When a process started, in clock ticks since boot; `None` if there is none with this id.
 pub fn start_ticks(pid: u32) -> Option<u64> {
     read_stat(&Path::new("/proc").join(pid.to_string())).map(|stat| stat.start_ticks)

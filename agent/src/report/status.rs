@@ -85,6 +85,9 @@ fn write_agent(
 }
 
 fn write_list(page: &mut Page<'_>, status: &AgentStatus) -> Result<(), Error> {
+    if !status.self_check.is_empty() {
+        writeln!(page.out, "checked  {}", visible(&status.self_check))?;
+    }
     writeln!(page.out, "hooked   {}", files(status.hooked.len()))?;
     for file in &status.hooked {
         writeln!(page.out, "         {}", visible(&file.path))?;

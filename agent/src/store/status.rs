@@ -22,6 +22,9 @@ pub struct AgentStatus {
     pub hooked: Vec<HookedFile>,
     /// Files that should carry probes and do not.
     pub failed: Vec<FailedFile>,
+    /// Whether the probes showed the last call that was made to check them.
+    #[serde(default)]
+    pub self_check: String,
     /// Processes that talked to LLM hosts within the last hour, those last heard of first.
     #[serde(default)]
     pub callers: Vec<CallingProcess>,
