@@ -120,10 +120,10 @@ impl Bodies {
         if is_inside && !witness.unwind {
             return Err(Refusal::Unconfirmed(function));
         }
-        let confidence = match (witness.unwind, witness.callers) {
-            (true, 1..) => Confidence::High,
-            (true, 0) | (false, 1..) => Confidence::Fair,
-            (false, 0) => return Err(Refusal::Unconfirmed(function)),
+        let confidence = match (witness.unwind, witness.calls) {
+            (true, true) => Confidence::High,
+            (true, false) | (false, true) => Confidence::Fair,
+            (false, false) => return Err(Refusal::Unconfirmed(function)),
         };
         // Every load up to the next function must be on a path from the start.
         let end = self.text.function_behind(body.start).unwrap_or(u64::MAX);

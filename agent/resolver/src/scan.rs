@@ -4,7 +4,7 @@
 //! What it finds is a candidate. Bytes that only look like an instruction are told apart later,
 //! when the functions around them are decoded.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use crate::Unreadable;
 use crate::code::{self, Effect};
@@ -19,9 +19,6 @@ const MAX_LOADS: usize = 8_192;
 
 /// LIMIT: places called in the ranges of interest, which are a megabyte or two.
 const MAX_TARGETS: usize = 1 << 18;
-
-/// LIMIT: callers that are remembered of one place. More only confirm it.
-pub(crate) const MAX_CALLERS: usize = 64;
 
 /// Bytes of a window that belong to the next one, too: no instruction is longer.
 const OVERLAP: usize = 16;
@@ -190,20 +187,13 @@ fn follow<'a>(
     }
 }
 
-/// A place that is called.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Callers {
-    /// Up to [`MAX_CALLERS`] of the calling instructions.
-    pub(crate) calls: Vec<u64>,
-}
-
-/// Direct calls into `ranges`, by target. `ranges` is sorted and its ranges do not overlap.
+/// Targets of direct calls in `ranges`, which are sorted and do not overlap.
 pub(crate) fn calls(
     image: &Image,
     reader: &Reader<'_>,
     ranges: &[std::ops::Range<u64>],
-) -> Result<BTreeMap<u64, Callers>, Unreadable> {
-    let mut found: BTreeMap<u64, Callers> = BTreeMap::new();
+) -> Result<BTreeSet<u64>, Unreadable> {
+    let mut found = BTreeSet::new();
     let mut buffer = Vec::new();
     let (Some(first), Some(last)) = (ranges.first(), ranges.last()) else {
         return Ok(found);
@@ -223,13 +213,9 @@ pub(crate) fn calls(
             &mut buffer,
             |offset, window| {
                 let address = segment.address + (offset - segment.offset);
-                let mut note = |call: u64, target: u64| {
+                let mut note = |target: u64| {
                     if is_wanted(target) && found.len() < MAX_TARGETS {
-                        let callers = &mut found.entry(target).or_default().calls;
-                        // Windows overlap: the last call may come twice.
-                        if callers.len() < MAX_CALLERS && callers.last() != Some(&call) {
-                            callers.push(call);
-                        }
+                        found.insert(target);
                     }
                 };
                 match image.arch {
@@ -243,29 +229,25 @@ pub(crate) fn calls(
     Ok(found)
 }
 
-fn x86_calls(window: &[u8], address: u64, note: &mut impl FnMut(u64, u64)) {
+fn x86_calls(window: &[u8], address: u64, note: &mut impl FnMut(u64)) {
     const CALL: u8 = 0xe8;
     for at in memchr::memchr_iter(CALL, window) {
         let Some(distance) = window.get(at + 1..).and_then(<[u8]>::first_chunk) else {
             continue;
         };
-        let call = address.wrapping_add(at as u64);
-        let next = call.wrapping_add(5);
-        note(
-            call,
-            next.wrapping_add_signed(i32::from_le_bytes(*distance).into()),
-        );
+        let next = address.wrapping_add(at as u64 + 5);
+        note(next.wrapping_add_signed(i32::from_le_bytes(*distance).into()));
     }
 }
 
-fn arm_calls(window: &[u8], address: u64, note: &mut impl FnMut(u64, u64)) {
+fn arm_calls(window: &[u8], address: u64, note: &mut impl FnMut(u64)) {
     let (words, _) = window.as_chunks::<4>();
     for (index, word) in words.iter().enumerate() {
         // BL
         if word[3] & 0xfc == 0x94 {
             let distance = (i32::from_le_bytes(*word) << 6) >> 4;
             let call = address.wrapping_add(index as u64 * 4);
-            note(call, call.wrapping_add_signed(distance.into()));
+            note(call.wrapping_add_signed(distance.into()));
         }
     }
 }

@@ -33,8 +33,8 @@ const LONGEST_INSTRUCTION: usize = 15;
 pub(crate) struct Witness {
     /// Unwind information does.
     pub(crate) unwind: bool,
-    /// It is called from here: number of direct calls, up to [`scan::MAX_CALLERS`].
-    pub(crate) callers: usize,
+    /// Direct calls do.
+    pub(crate) calls: bool,
 }
 
 /// Code around error sites.
@@ -74,7 +74,7 @@ impl Text {
                 described.insert(start, description);
                 let witness = Witness {
                     unwind: true,
-                    callers: 0,
+                    calls: false,
                 };
                 text.functions.insert(start, witness);
             }
@@ -82,7 +82,7 @@ impl Text {
                 return Ok(None);
             }
         }
-        for (target, callers) in scan::calls(image, reader, &ranges)? {
+        for target in scan::calls(image, reader, &ranges)? {
             let begins = match text.functions.get(&target) {
                 Some(_) => true,
                 // Bytes that look like a call may point anywhere.
@@ -98,7 +98,7 @@ impl Text {
                 }
             };
             if begins {
-                text.functions.entry(target).or_default().callers = callers.calls.len();
+                text.functions.entry(target).or_default().calls = true;
             }
         }
         Ok(Some(text))

@@ -217,7 +217,7 @@ impl Walk<'_> {
         let is_called = self
             .text
             .witness(target)
-            .is_some_and(|witness| witness.callers > 0);
+            .is_some_and(|witness| witness.calls);
         target != self.body.start && is_called || self.text.instruction(target).is_none()
     }
 
