@@ -88,6 +88,27 @@ impl SocketSupport {
     /// Most first: the order in which they are tried.
     pub const ALL: [Self; 3] = [Self::Traffic, Self::Connects, Self::None];
 
+    /// What is to be expected of a kernel; only loading the programs shows it.
+    pub fn expected(kernel: KernelVersion, has_types: bool) -> Self {
+        let is_since = |major, minor| has_types && kernel >= KernelVersion { major, minor };
+        if is_since(6, 3) {
+            Self::Traffic
+        } else if is_since(5, 15) {
+            Self::Connects
+        } else {
+            Self::None
+        }
+    }
+
+    /// Name in reports.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Traffic => "followed",
+            Self::Connects => "connects and closes only",
+            Self::None => "not seen",
+        }
+    }
+
     /// What is missing, and what follows from it.
     pub const fn shortfall(self) -> Option<&'static str> {
         match self {
@@ -132,6 +153,7 @@ pub fn examine(lacking: Option<&'static str>) -> Vec<Finding> {
     let may_load = lacking.is_none();
     let multi = AttachKind::of_this_kernel();
     let exists = |path: &str| Path::new(path).exists();
+    let sockets = SocketSupport::expected(kernel, exists("/sys/kernel/btf/vmlinux"));
     vec![
         Finding { what: "kernel", found: release, remedy: kernel_remedy },
         user(is_root, lacking),
@@ -158,6 +180,11 @@ pub fn examine(lacking: Option<&'static str>) -> Vec<Finding> {
             what: "kernel types (BTF)",
             found: presence(exists("/sys/kernel/btf/vmlinux")).to_owned(),
             remedy: None,
+        },
+        Finding {
+            what: "sockets",
+            found: sockets.as_str().to_owned(),
+            remedy: sockets.shortfall(),
         },
         Finding {
             what: "pid namespace",
@@ -233,6 +260,18 @@ mod tests {
                 "{release}"
             );
         }
+    }
+
+    #[test]
+    fn sockets_are_followed_as_far_as_the_kernel_has_the_tracepoints() {
+        let expected = |major, minor| SocketSupport::expected(KernelVersion { major, minor }, true);
+        assert_eq!(expected(5, 10), SocketSupport::None);
+        assert_eq!(expected(5, 15), SocketSupport::Connects);
+        assert_eq!(expected(6, 2), SocketSupport::Connects);
+        assert_eq!(expected(6, 3), SocketSupport::Traffic);
+        assert_eq!(expected(7, 0), SocketSupport::Traffic);
+        let newest = KernelVersion { major: 7, minor: 2 };
+        assert_eq!(SocketSupport::expected(newest, false), SocketSupport::None);
     }
 
     #[test]
