@@ -430,10 +430,14 @@ fn status_of(
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
         {
-            for (what, count) in [("records", losses.records()), ("bytes", losses.bytes())] {
+            for (what, count) in [
+                ("lost_records", losses.records()),
+                ("lost_bytes", losses.bytes()),
+                ("untracked_sockets", losses.untracked_sockets),
+            ] {
                 status
                     .counters
-                    .insert(format!("lost_{what}_cpu_{cpu}"), count.into());
+                    .insert(format!("{what}_cpu_{cpu}"), count.into());
             }
         }
         status

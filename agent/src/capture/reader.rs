@@ -439,13 +439,11 @@ impl Reader {
             let total = all.entry(cpu.cpu).or_default();
             *total = total.plus(&losses);
             drop(all);
-            recording::push_lost(
-                &mut self.batch,
-                now,
-                cpu.cpu,
-                losses.records(),
-                losses.bytes(),
-            );
+            let (records, bytes) = (losses.records(), losses.bytes());
+            // A socket that is not followed is no lost record.
+            if records > 0 || bytes > 0 {
+                recording::push_lost(&mut self.batch, now, cpu.cpu, records, bytes);
+            }
         }
         Ok(())
     }
