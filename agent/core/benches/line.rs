@@ -144,8 +144,10 @@ fn bomb(block: &[u8]) -> Duration {
         ]
         .concat(),
     );
-    let block = frame(1, 5, 0, block);
-    time(|| send(block))
+    let block = frame(1, 5, 1, block);
+    let taken = time(|| send(block));
+    assert_eq!(stats.dismissed_ambiguous, 0, "it is a block that is read");
+    taken
 }
 
 /// Makes a connection of exchanges.
