@@ -15,6 +15,8 @@ const EMPTY_BLOCK: &[u8] = &[0x00, 0x00, 0x00, 0xff, 0xff];
 /// Inflates the messages of one direction.
 pub(super) struct Inflater {
     inflate: Decompress,
+    /// Where a step puts its output; kept, since messages are many and small.
+    buffer: Vec<u8>,
     /// Bytes of the current message, compressed and not.
     taken: u64,
     given: u64,
@@ -31,6 +33,7 @@ impl Inflater {
         share.grow(INFLATE_MEMORY)?;
         Ok(Self {
             inflate: Decompress::new(false),
+            buffer: vec![0; OUT_BYTES],
             taken: 0,
             given: 0,
             rest: None,
@@ -63,16 +66,15 @@ impl Inflater {
     fn step(&mut self, mut bytes: &[u8], out: &mut Vec<u8>) -> Result<(), Refusal> {
         let most = out.len().saturating_add(room(self.taken, self.given));
         let before = out.len();
-        let mut buffer = [0; OUT_BYTES];
         while self.rest.is_none() {
             let (taken, given) = (self.inflate.total_in(), self.inflate.total_out());
             let status = self
                 .inflate
-                .decompress(bytes, &mut buffer, FlushDecompress::None);
+                .decompress(bytes, &mut self.buffer, FlushDecompress::None);
             let taken = usize::try_from(self.inflate.total_in() - taken).unwrap_or(usize::MAX);
             let given = usize::try_from(self.inflate.total_out() - given).unwrap_or(usize::MAX);
             bytes = bytes.get(taken..).unwrap_or_default();
-            out.extend_from_slice(buffer.get(..given).unwrap_or_default());
+            out.extend_from_slice(self.buffer.get(..given).unwrap_or_default());
             if out.len() > most {
                 out.truncate(most);
                 return Err(Refusal);

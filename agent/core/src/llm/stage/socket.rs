@@ -18,9 +18,9 @@ pub(super) const TURNS: usize = 32;
 /// again, and that a response which goes on in another one is known.
 const ENDED: usize = 64;
 
-/// LIMIT: an event is looked through in steps of 1 KiB until it says where it belongs, which it
+/// LIMIT: an event is looked through in steps of 64 bytes until it says where it belongs, which it
 /// does in its first members; the rest is read once.
-const LOOK_BYTES: usize = 1 << 10;
+const LOOK_BYTES: usize = 64;
 
 /// A request that waits for its response.
 pub(super) struct Waiting {
@@ -71,6 +71,8 @@ pub(super) struct Socket {
     pub(super) is_server_lost: bool,
     /// Whether a request may be among the client's messages that could not be read.
     pub(super) is_request_lost: bool,
+    /// Whether any lane was named.
+    pub(super) has_lanes: bool,
 }
 
 impl Socket {
@@ -89,6 +91,7 @@ impl Socket {
             is_client_lost: false,
             is_server_lost: false,
             is_request_lost: false,
+            has_lanes: false,
         }
     }
 
@@ -128,6 +131,19 @@ impl Socket {
         for open in &mut self.open {
             open.has_gap = true;
         }
+    }
+
+    /// Reads the envelope of an event, and what it says of the session.
+    pub(super) fn envelope(&mut self, event: &[u8]) -> Envelope {
+        let is_in_order = self.api.create.is_some() && !self.has_lanes;
+        let envelope = Envelope::of(event, is_in_order);
+        self.has_lanes |= !envelope.lane.as_str().is_empty();
+        self.model = envelope.model.some().or_else(|| self.model.take());
+        self.transcriber = envelope
+            .transcriber
+            .some()
+            .or_else(|| self.transcriber.take());
+        envelope
     }
 
     /// Remembers a response that ended.
@@ -204,13 +220,15 @@ pub(super) enum Kind {
 }
 
 impl Envelope {
-    /// Reads the envelope of an event.
-    pub(super) fn of(event: &[u8]) -> Self {
+    /// Reads as much of an event as tells where it belongs. Where responses come one after the other
+    /// a piece of text belongs to the one that is being read.
+    fn of(event: &[u8], is_in_order: bool) -> Self {
         let mut envelope = Self::default();
         let mut scanner = Scanner::default();
         for step in event.chunks(LOOK_BYTES) {
             scanner.push(step, &mut |path, value| envelope.value(path, value));
-            if envelope.is_enough() {
+            let is_piece = is_in_order && envelope.kind.as_str().ends_with(".delta");
+            if is_piece || envelope.is_enough() {
                 break;
             }
         }
@@ -229,11 +247,6 @@ impl Envelope {
             kind if kind.starts_with("response.") => Kind::Response,
             _ => Kind::Other,
         }
-    }
-
-    /// What an event of the session says of its models.
-    pub(super) fn models(&self) -> [Option<String>; 2] {
-        [self.model.some(), self.transcriber.some()]
     }
 
     /// Snapshots of a response repeat all that was asked for, and its id stands before that. The

@@ -194,6 +194,7 @@ impl Llm {
             return;
         }
         let lane = request.lane.as_str().to_owned();
+        socket.has_lanes |= !lane.is_empty();
         call.request_end(at, end);
         // The client goes on, so it has seen the end of what failed, and of what was lost here.
         socket.is_request_lost = false;
@@ -237,10 +238,7 @@ impl Llm {
             .waiting
             .retain(|waiting| calls.contains_key(&waiting.call));
         socket.open.retain(|open| calls.contains_key(&open.call));
-        let envelope = Envelope::of(event);
-        let [model, transcriber] = envelope.models();
-        socket.model = model.or_else(|| socket.model.take());
-        socket.transcriber = transcriber.or_else(|| socket.transcriber.take());
+        let envelope = socket.envelope(event);
         let (kind, response) = (envelope.kind(), envelope.response.as_str());
         if kind == Kind::Other || (!response.is_empty() && socket.has_ended(response)) {
             return;
