@@ -214,7 +214,8 @@ pub fn line(bytes: &[u8]) {
         .filter(|output| matches!(output, Output::Usage(_)))
         .count();
     let stats = line.stats();
-    let asked = stats.exchanges + stats.messages;
+    let messages = stats.messages + stats.messages_lost + stats.messages_refused;
+    let asked = stats.exchanges + messages;
     assert!(calls as u64 <= asked, "{calls} calls in {asked} requests");
 }
 
