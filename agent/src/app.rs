@@ -392,6 +392,9 @@ fn status_of(
             match &target.refusal {
                 None => status.hooked.push(HookedFile {
                     path,
+                    library: target.library.clone(),
+                    found_by: target.found_by.clone(),
+                    confidence: target.confidence.clone(),
                     functions: target.functions.clone(),
                 }),
                 Some(reason) => status.failed.push(FailedFile {

@@ -500,6 +500,7 @@ fn status_says_what_the_agent_said() {
         hooked: vec![agent::store::HookedFile {
             path: "/usr/lib/libssl.so.3".to_owned(),
             functions: vec!["SSL_read".to_owned(), "SSL_write".to_owned()],
+            ..Default::default()
         }],
         failed: vec![agent::store::FailedFile {
             path: "/opt/odd\u{1b}/libssl.so".to_owned(),

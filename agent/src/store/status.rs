@@ -39,6 +39,12 @@ pub struct AgentStatus {
 pub struct HookedFile {
     /// Path.
     pub path: String,
+    /// The TLS library in it, with its version where that is known.
+    pub library: Option<String>,
+    /// How its functions were found.
+    pub found_by: Option<String>,
+    /// How sure it is that they are these.
+    pub confidence: Option<String>,
     /// Functions with a probe.
     pub functions: Vec<String>,
 }
