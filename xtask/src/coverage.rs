@@ -83,7 +83,7 @@ const NOT_RUN: [[&str; 4]; 12] = [
     ],
 ];
 
-const SAME_AS_BUN: &str = "not run: needs an account; the same runtime as opencode's and Bun's";
+const SAME_AS_BUN: &str = "not run: the same runtime as opencode's and Bun's";
 const NOT_READ: &str = "not read yet; reported as `unprobed`";
 
 const HEAD: &str = "\
@@ -192,10 +192,14 @@ fn cells(note: &Value) -> [String; 6] {
         "" => "—".to_owned(),
         text => text.to_owned(),
     };
-    let found = match (text(tls, "found_by"), text(tls, "confidence")) {
-        ("", _) => "—".to_owned(),
-        (found_by, "") => found_by.to_owned(),
-        (found_by, confidence) => format!("{found_by}, {confidence}"),
+    let (library, found) = match (text(note, "library"), text(tls, "found_by")) {
+        ("", "") => (text(tls, "library"), String::new()),
+        ("", found_by) => {
+            let confidence = text(tls, "confidence");
+            (text(tls, "library"), format!("{found_by}, {confidence}"))
+        }
+        // What is hooked is not what it calls with.
+        (library, _) => (library, String::new()),
     };
     let protocols = note["protocols"].as_array();
     let protocols = protocols.into_iter().flatten().filter_map(Value::as_str);
@@ -208,15 +212,11 @@ fn cells(note: &Value) -> [String; 6] {
             other => other,
         })
         .collect();
-    let library = match text(note, "library") {
-        "" => text(tls, "library"),
-        library => library,
-    };
     [
         text(note, "client").to_owned(),
         or_dash(text(note, "version")),
         or_dash(library),
-        found,
+        or_dash(&found),
         or_dash(&protocols.join(", ")),
         text(note, "verified").to_owned(),
     ]
