@@ -201,13 +201,13 @@ const GEMINI_SETTINGS: &str = r#"{
 }"#;
 
 #[test]
-fn gemini_cli_with_a_tool_a_base_url_and_http2() {
+fn gemini_cli_with_tools_sub_agents_a_base_url_and_http2() {
     let test = "gemini_cli";
     // Prompt, base URL, whether it is the newest Node, calls. Without a model of the user's choice a
     // small one chooses it.
     let runs = [
         ("bpftok-do:shell say hi", None, false, 3),
-        ("say hi", Some(BASE_URL), false, 2),
+        ("bpftok-do:agent say hi", Some(BASE_URL), false, 5),
         ("say hi", None, true, 2),
     ];
     let run = || {

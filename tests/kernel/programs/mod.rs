@@ -82,10 +82,12 @@ impl Watch {
         place
     }
 
-    /// Stops the agent and gives its ledger, and what it said.
+    /// Stops the agent and gives its ledger, and what it said and counted.
     fn stop(self) -> (Place, Said) {
         let said = self.agent.stop();
-        (self.place, Said(said))
+        let counters = &self.place.status()["counters"];
+        let said = Said(format!("{said}\n{counters}"));
+        (self.place, said)
     }
 }
 

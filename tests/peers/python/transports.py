@@ -112,20 +112,26 @@ def with_pycurl(args):
 
 
 def with_websockets(args, compression):
-    from websockets.sync.client import connect
+    from websockets.asyncio.client import connect
 
     address = url(args).replace("https://", "wss://")
     extra = calls.headers(args) | {"authorization": "Bearer sk-test-canary"}
-    with connect(address, additional_headers=extra, compression=compression, max_size=None) as socket:
-        for _ in range(args.calls):
-            socket.send(json.dumps({"type": "response.create", **calls.body(args)}))
-            seen = calls.Seen()
-            for message in socket:
-                event = json.loads(message)
-                seen.take(event)
-                if event["type"] in ("response.completed", "response.failed", "error"):
-                    break
-            seen.say(extensions=socket.response.headers.get("sec-websocket-extensions"))
+
+    async def turns():
+        async with connect(
+            address, additional_headers=extra, compression=compression, max_size=None
+        ) as socket:
+            for _ in range(args.calls):
+                await socket.send(json.dumps({"type": "response.create", **calls.body(args)}))
+                seen = calls.Seen()
+                async for message in socket:
+                    event = json.loads(message)
+                    seen.take(event)
+                    if event["type"] in ("response.completed", "response.failed", "error"):
+                        break
+                seen.say(extensions=socket.response.headers.get("sec-websocket-extensions"))
+
+    asyncio.run(turns())
 
 
 def with_grpc(args):
