@@ -5,12 +5,12 @@ use std::process::ExitCode;
 use anyhow::Result;
 
 use crate::project::Project;
-use crate::{Usage, agent, clients, debian, host, pins, setup};
+use crate::{Usage, agent, clients, debian, host, pins, programs, setup};
 
 /// `EX_NOPERM` of sysexits.h.
 const EXIT_NO_PERMISSION: u8 = 77;
 
-/// `cargo xtask bench [line|overhead|scan] [-- ARGUMENTS]`.
+/// `cargo xtask bench [line|overhead|discovery|scan] [-- ARGUMENTS]`.
 pub(crate) fn run(project: &Project, arguments: &[String]) -> Result<ExitCode> {
     let (names, rest) = match arguments.iter().position(|a| a == "--") {
         Some(at) => (
@@ -20,7 +20,7 @@ pub(crate) fn run(project: &Project, arguments: &[String]) -> Result<ExitCode> {
         None => (arguments, &[][..]),
     };
     let names: Vec<&str> = if names.is_empty() {
-        vec!["line", "overhead"]
+        vec!["line", "overhead", "discovery"]
     } else {
         names.iter().map(String::as_str).collect()
     };
@@ -28,10 +28,11 @@ pub(crate) fn run(project: &Project, arguments: &[String]) -> Result<ExitCode> {
         let code = match name {
             "line" => line(project, rest)?,
             "overhead" => overhead(project, rest)?,
+            "discovery" => discovery(project, rest)?,
             "scan" => scan(project, rest)?,
             other => {
                 return Err(Usage(format!(
-                    "no benchmark `{other}`; there are: line, overhead, scan"
+                    "no benchmark `{other}`; there are: line, overhead, discovery, scan"
                 ))
                 .into());
             }
@@ -66,14 +67,32 @@ fn scan(project: &Project, files: &[String]) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The experiment is a program of the test support package; it is handed what it observes with.
 fn overhead(project: &Project, arguments: &[String]) -> Result<ExitCode> {
+    probing(project, "overhead", arguments, || {
+        debian::install(&pins::YARDSTICK_PACKAGES)
+    })
+}
+
+fn discovery(project: &Project, arguments: &[String]) -> Result<ExitCode> {
+    probing(project, "discovery", arguments, || {
+        programs::install(project)
+    })
+}
+
+/// An experiment with probes is a program of the test support package; it is handed what it observes
+/// with.
+fn probing(
+    project: &Project,
+    name: &str,
+    arguments: &[String],
+    install: impl FnOnce() -> Result<()>,
+) -> Result<ExitCode> {
     if !host::is_root() {
-        eprintln!("bench overhead loads probes: run it as root");
+        eprintln!("bench {name} loads probes: run it as root");
         return Ok(ExitCode::from(EXIT_NO_PERMISSION));
     }
     setup::for_testing(project)?;
-    debian::install(&pins::YARDSTICK_PACKAGES)?;
+    install()?;
     agent::build(project)?;
     let experiment = project
         .cargo(&[
@@ -82,11 +101,12 @@ fn overhead(project: &Project, arguments: &[String]) -> Result<ExitCode> {
             "--package",
             "test-support",
             "--bin",
-            "overhead",
+            name,
             "--",
         ])
         .args(arguments)
         .env("BPFTOK_BINARY", project.agent_binary());
-    clients::announce_to(project, experiment).run()?;
+    let experiment = clients::announce_to(project, experiment);
+    programs::announce_to(project, experiment).run()?;
     Ok(ExitCode::SUCCESS)
 }

@@ -28,7 +28,7 @@ More:
   test-kernel  the live tests on this kernel, or probe tests on others in QEMU
   fuzz         replay the seeds, or search for new ones
   coverage     run the programs that people run, and write agent/docs/coverage.md
-  bench        throughput of the line, or what an observed program pays
+  bench        throughput of the line, what an observed program pays, how soon it is observed
   ci           test, and then cargo-deny
   help         this, or `help COMMAND`
 
@@ -115,13 +115,14 @@ its own live tests saw. Downloads the programs first: 1.4 GB, once.
         name: "bench",
         run: bench::run,
         help: "\
-cargo xtask bench [line|overhead|scan] [-- ARGUMENTS]
+cargo xtask bench [line|overhead|discovery|scan] [-- ARGUMENTS]
 
 line       throughput of the line on recorded traffic, by stage (no root needed)
 overhead   what a hooked program pays: agent off, ignoring, capturing, and sslsniff (root)
+discovery  how long a new library or program is used before it is hooked (root)
 scan       what it takes to find the TLS functions of the files given as arguments (no root needed)
 
-Without a name: the first two.
+Without a name: all but the last.
 ",
     },
     Command {

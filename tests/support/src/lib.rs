@@ -11,6 +11,7 @@
 //! | [`script`] | a reply turned into the writes of a connection |
 //! | [`proxy`] | a proxy for tunnels |
 //! | [`stranger`] | a client whose TLS library no probe knows |
+//! | [`discovery`] | the experiment behind `cargo xtask bench discovery` |
 //! | [`overhead`] | the experiment behind `cargo xtask bench overhead` |
 //! | [`traffic`] | ring records and events of made-up conversations |
 //! | [`streams`] | the same over HTTP/2 |
@@ -20,8 +21,10 @@
 pub mod agents;
 pub mod call;
 pub mod certificate;
+pub mod discovery;
 pub mod endpoint;
 pub mod numbers;
+mod observer;
 pub mod overhead;
 pub mod plan;
 pub mod proxy;

@@ -4,34 +4,26 @@
 //! loopback TLS, both ends in probed processes on one processor, the observer on another.
 //! Configurations follow each other in every round, so that a drift of the machine's speed hits all
 //! of them; the figure is the median over the rounds. The same without TLS shows what the tracepoints
-//! on sends and receives cost those who have nothing to do with it. The yardstick is `sslsniff` of bcc, where it
-//! can be made to run. At the end it measures how long a new library is mapped without being hooked;
-//! the argument `discovery` asks for that alone.
+//! on sends and receives cost those who have nothing to do with it. The yardstick is `sslsniff` of
+//! bcc, where it can be made to run.
 
 use std::collections::BTreeMap;
-use std::env;
 use std::fs;
-use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use serde::Deserialize;
 
+use crate::observer::{ATTACH_LIMIT, Observer, required};
+
 /// How often all configurations are run, and round trips of each size in each.
 const ROUNDS: usize = 5;
 const ROUND_TRIPS: u32 = 2_000;
 const BULK_BYTES: u64 = 100_000_000;
-
-/// Libraries that nobody mapped before.
-const DISCOVERIES: usize = 30;
-
-/// Longest wait for an observer to be attached.
-const ATTACH_LIMIT: Duration = Duration::from_secs(60);
 
 /// What observes, and what it sees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -90,9 +82,6 @@ pub fn run() -> Result<()> {
     let agent = required("BPFTOK_BINARY")?;
     let workload = required("BPFTOK_TLS_PAIR")?;
     let dir = tempfile::tempdir().context("no temporary folder")?;
-    if env::args().nth(1).as_deref() == Some("discovery") {
-        return discovery(&agent, &workload, dir.path());
-    }
     let mut yardstick = Yardstick::prepare(dir.path());
     if let Err(why) = &yardstick {
         println!("the yardstick does not run here: {why:#}");
@@ -109,7 +98,7 @@ pub fn run() -> Result<()> {
         note(Configuration::OffNoise, "noise")?;
         note(Configuration::OffLlm, "llm")?;
         note(Configuration::OffPlain, "plain")?;
-        let observer = Observer::agent(&agent, dir.path())?;
+        let observer = Observer::agent(pinned(OBSERVER_CPU, &agent), dir.path())?;
         note(Configuration::Ignored, "noise")?;
         note(Configuration::Capturing, "llm")?;
         note(Configuration::Plain, "plain")?;
@@ -128,7 +117,7 @@ pub fn run() -> Result<()> {
         }
     }
     print_table(&all);
-    discovery(&agent, &workload, dir.path())
+    Ok(())
 }
 
 #[expect(clippy::print_stdout, reason = "the table is what it is for")]
@@ -176,12 +165,6 @@ fn print_table(all: &BTreeMap<Configuration, Vec<Figures>>) {
     );
 }
 
-fn required(name: &str) -> Result<PathBuf> {
-    let value = env::var_os(name)
-        .with_context(|| format!("{name} is not set; run `cargo xtask bench overhead`"))?;
-    Ok(value.into())
-}
-
 /// Processors of the workload, and of whatever observes it: the kernel's wake-ups of an idle
 /// processor would hide the cost that is measured.
 const WORKLOAD_CPU: &str = "0";
@@ -214,54 +197,6 @@ fn measure(workload: &Path, as_what: &str) -> Result<Figures> {
     serde_json::from_slice(&output.stdout).context("the workload printed something else")
 }
 
-/// How long a library that nobody mapped before is mapped without being hooked.
-#[expect(clippy::print_stdout, reason = "the figures are what it is for")]
-fn discovery(agent: &Path, workload: &Path, dir: &Path) -> Result<()> {
-    let library = library_of(workload)?;
-    let observer = Observer::agent(agent, dir)?;
-    let mut delays = Vec::new();
-    for number in 0..DISCOVERIES {
-        let folder = dir.join(format!("library-{number}"));
-        fs::create_dir(&folder).context("no folder for a library")?;
-        let name = library.file_name().context("a library without a name")?;
-        fs::copy(&library, folder.join(name)).context("the library can't be copied")?;
-        let started = Instant::now();
-        let mut child = Command::new(workload)
-            .args(["transfer", "--hold"])
-            .env("LD_LIBRARY_PATH", &folder)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .spawn()
-            .context("the workload can't be started")?;
-        delays.push(
-            observer
-                .said(&folder.display().to_string())?
-                .duration_since(started),
-        );
-        let mut input = child.stdin.take().context("no pipe")?;
-        input
-            .write_all(b"\n")
-            .context("the workload does not listen")?;
-        child.wait().context("the workload can't be waited for")?;
-    }
-    observer.stop()?;
-    delays.sort();
-    let of = |share: usize| {
-        delays
-            .get((delays.len() - 1) * share / 100)
-            .copied()
-            .unwrap_or_default()
-    };
-    println!(
-        "\nfrom the start of a program to the probes on a library that nobody mapped before, {DISCOVERIES} times:\n\
-         median {:.1} ms, 90th percentile {:.1} ms, longest {:.1} ms",
-        of(50).as_secs_f64() * 1e3,
-        of(90).as_secs_f64() * 1e3,
-        of(100).as_secs_f64() * 1e3,
-    );
-    Ok(())
-}
-
 /// The TLS library that a program maps, as its dynamic linker finds it.
 ///
 /// # Errors
@@ -277,85 +212,6 @@ pub fn library_of(program: &Path) -> Result<PathBuf> {
         .find(|word| word.starts_with('/') && word.contains("/libssl"))
         .map(PathBuf::from)
         .with_context(|| format!("{} maps no libssl", program.display()))
-}
-
-/// A process that observes.
-struct Observer {
-    child: Child,
-    /// Lines of its standard error, and when they came.
-    lines: Receiver<(Instant, String)>,
-}
-
-impl Observer {
-    fn agent(binary: &Path, dir: &Path) -> Result<Self> {
-        let child = pinned(OBSERVER_CPU, binary)
-            .args(["run", "--db"])
-            .arg(dir.join("usage.db"))
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .context("the agent can't be started")?;
-        let observer = Self::new(child)?;
-        observer.said("ready")?;
-        Ok(observer)
-    }
-
-    /// Reads on until the child ends, so that it never waits for a reader.
-    fn new(mut child: Child) -> Result<Self> {
-        let lines = BufReader::new(child.stderr.take().context("no pipe")?).lines();
-        let (sender, receiver) = channel();
-        thread::spawn(move || {
-            for line in lines.map_while(std::io::Result::ok) {
-                if sender.send((Instant::now(), line)).is_err() {
-                    return;
-                }
-            }
-        });
-        Ok(Self {
-            child,
-            lines: receiver,
-        })
-    }
-
-    /// Waits for a line with `word`, and says when it came.
-    fn said(&self, word: &str) -> Result<Instant> {
-        let mut last = String::new();
-        let deadline = Instant::now() + ATTACH_LIMIT;
-        loop {
-            match self
-                .lines
-                .recv_timeout(deadline.saturating_duration_since(Instant::now()))
-            {
-                Ok((at, line)) if line.contains(word) => return Ok(at),
-                Ok((_, line)) => last = line,
-                Err(RecvTimeoutError::Disconnected) => bail!("it ended: {last}"),
-                Err(RecvTimeoutError::Timeout) => {
-                    bail!("it did not say {word} within {} s", ATTACH_LIMIT.as_secs())
-                }
-            }
-        }
-    }
-
-    fn stop(mut self) -> Result<()> {
-        let pid = self.child.id().to_string();
-        Command::new("kill")
-            .args(["-TERM", &pid])
-            .status()
-            .context("no kill")?;
-        let deadline = Instant::now() + ATTACH_LIMIT;
-        while self
-            .child
-            .try_wait()
-            .context("it can't be waited for")?
-            .is_none()
-        {
-            if Instant::now() > deadline {
-                self.child.kill().context("it can't be ended")?;
-            }
-            thread::sleep(Duration::from_millis(20));
-        }
-        Ok(())
-    }
 }
 
 /// bcc's `sslsniff`, made to run on this machine.

@@ -1,0 +1,5 @@
+//! `discovery`: see [`test_support::discovery`].
+
+fn main() -> anyhow::Result<()> {
+    test_support::discovery::run()
+}
