@@ -36,7 +36,7 @@ pub use resolution::{
 pub use source::{MAX_READ_BYTES, Source};
 
 use bodies::Bodies;
-use image::Image;
+use image::{Image, Range};
 use marks::Marks;
 use names::Names;
 use source::Reader;
@@ -74,13 +74,17 @@ pub enum Unreadable {
 /// The file is no ELF file of a known kind, is damaged, or can't be read.
 pub fn resolve(source: &dyn Source) -> Result<Resolution, Unreadable> {
     let file = File::open(source)?;
-    let (by_name, named) = file.by_names()?;
-    let (outcome, family) = match by_name {
-        Outcome::Found(_) => (by_name, named),
-        Outcome::Nothing | Outcome::Refused(_) => match file.by_error_sites()? {
-            (Outcome::Nothing, _) => (by_name, named),
-            other => other,
-        },
+    let by_names = file.by_names()?;
+    let (outcome, family) = if matches!(by_names.0, Outcome::Found(_)) {
+        by_names
+    } else {
+        let by_sites = file.by_error_sites()?;
+        // What is wrong with names is more telling than what is wrong without them.
+        if matches!(by_sites.0, Outcome::Found(_)) || by_names.0 == Outcome::Nothing {
+            by_sites
+        } else {
+            by_names
+        }
     };
     Ok(file.resolution(outcome, family))
 }
@@ -111,16 +115,7 @@ impl<'a> File<'a> {
     fn open(source: &'a dyn Source) -> Result<Self, Unreadable> {
         let reader = Reader::new(source);
         let image = Image::read(&reader)?;
-        // What it would take at most is known now. Code is gone over twice.
-        let sizes = |ranges: Vec<image::Range>| {
-            let sizes = ranges.iter().map(|range| range.size);
-            sizes.fold(0, u64::saturating_add)
-        };
-        let needed =
-            sizes(image.constants()).saturating_add(sizes(image.instructions()).saturating_mul(2));
-        if needed > MAX_READ_BYTES {
-            return Err(Unreadable::TooLarge);
-        }
+        within_limit(&image.constants(), 1)?;
         let names = names::find(&image, &reader)?;
         let marks = marks::find(&image, &reader)?;
         Ok(Self {
@@ -161,6 +156,8 @@ impl<'a> File<'a> {
         if texts.is_empty() {
             return Ok((Outcome::Nothing, None));
         }
+        // For the loads of texts, and for calls.
+        within_limit(&self.image.instructions(), 2)?;
         let bodies = Bodies::find(&self.image, &self.reader, &texts)?;
         let mut attempts: Vec<(Family, Selected)> = Vec::new();
         for file in &self.marks.boring_files {
@@ -199,6 +196,18 @@ impl<'a> File<'a> {
             segments: self.image.code_segments(),
         }
     }
+}
+
+/// Refuses a file before it is read that would take more than [`MAX_READ_BYTES`] for going over
+/// `ranges` so many times.
+fn within_limit(ranges: &[Range], times: u64) -> Result<(), Unreadable> {
+    let bytes = ranges
+        .iter()
+        .fold(0_u64, |bytes, range| bytes.saturating_add(range.size));
+    if bytes.saturating_mul(times) > MAX_READ_BYTES {
+        return Err(Unreadable::TooLarge);
+    }
+    Ok(())
 }
 
 /// Functions of one library, or why there are none.
