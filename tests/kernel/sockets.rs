@@ -236,11 +236,13 @@ fn clients_are_bound_to_the_endpoint_and_named_by_their_handshake() {
     let peers = found.peers();
     let expected = (endpoint.addr(), Binding::Thread);
     for (at, pid) in pids.iter().enumerate() {
+        // The first run of Node may be on its way when its executable is hooked, and end before
+        // anything proves which socket it uses.
+        if at == 3 {
+            continue;
+        }
         let used: Vec<_> = found.used.iter().filter(|conn| conn.pid == *pid).collect();
-        assert!(
-            !used.is_empty() || at == 3,
-            "nothing of client {at} was seen"
-        );
+        assert!(!used.is_empty(), "nothing of client {at} was seen");
         for conn in used {
             assert_eq!(peers.get(conn), Some(&expected), "client {at}");
         }
