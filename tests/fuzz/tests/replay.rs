@@ -213,6 +213,10 @@ fn conversations() -> Vec<(&'static str, Vec<Vec<u8>>)> {
             with(vec![written(1, 4, 1, &head), read(0, 8, 1, &[9, 0])]),
         ),
         (
+            "a-part-of-a-setting",
+            with(vec![written(4, 0, 0, &[0; 9]), written(1, 5, 1, &head)]),
+        ),
+        (
             "header-bomb",
             with(vec![
                 written(1, 4, 1, &[&[0x40, 1, b'x', 200], &[b'y'; 200][..]].concat()),

@@ -39,6 +39,9 @@ pub(super) mod flag {
     pub(in super::super) const PRIORITY: u8 = 0x20;
 }
 
+/// Length of one setting.
+const SETTING_BYTES: u32 = 6;
+
 /// Identifier of the setting that bounds the header table of the other direction.
 pub(super) const SETTINGS_HEADER_TABLE_SIZE: u16 = 1;
 
@@ -111,7 +114,8 @@ impl Header {
             kind::SETTINGS | kind::GOAWAY => self.stream == 0,
             _ => true,
         };
-        on_stream && self.length as usize >= self.prefix_bytes()
+        let is_whole = self.kind != kind::SETTINGS || self.length.is_multiple_of(SETTING_BYTES);
+        on_stream && is_whole && self.length as usize >= self.prefix_bytes()
     }
 }
 
@@ -264,7 +268,8 @@ impl Framer {
                     return Some(Part::Content(content));
                 }
                 State::Setting(seen) if self.left > 0 => {
-                    self.state = State::Setting(self.gather(input, seen, 6)?);
+                    self.state =
+                        State::Setting(self.gather(input, seen, SETTING_BYTES as usize)?);
                     let [a, b, c, d, e, f, ..] = self.gathered;
                     self.state = State::Setting(0);
                     return Some(Part::Setting {

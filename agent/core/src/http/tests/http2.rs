@@ -585,7 +585,8 @@ fn what_no_peer_accepts_ends_the_reading() {
         ]
         .concat(),
         [frame(HEADERS, 0, 1, &[OK]), frame(PING, 0, 0, &[0; 8])].concat(),
-        // Too short for its own fields.
+        // Too short for its own fields, or for a whole number of them.
+        frame(SETTINGS, 0, 0, &[0; 7]),
         frame(HEADERS, WITH_PRIORITY | END_HEADERS, 1, &[0; 4]),
         frame(GOAWAY, 0, 0, &[0; 7]),
     ] {
