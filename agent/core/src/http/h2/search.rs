@@ -58,7 +58,7 @@ pub(super) struct Found {
 
 /// A search in one direction.
 #[derive(Debug)]
-pub(crate) struct Search {
+pub(in crate::http) struct Search {
     /// Whether it began with the first byte of the direction.
     begins: bool,
     held: Vec<u8>,
@@ -71,12 +71,12 @@ pub(crate) struct Search {
 
 impl Search {
     /// A search from the first byte of a direction on.
-    pub(crate) const fn at_start() -> Self {
+    pub(in crate::http) const fn at_start() -> Self {
         Self::new(true)
     }
 
     /// A search from anywhere on.
-    pub(crate) const fn midway() -> Self {
+    pub(in crate::http) const fn midway() -> Self {
         Self::new(false)
     }
 
@@ -91,7 +91,7 @@ impl Search {
     }
 
     /// Bytes held back.
-    pub(crate) const fn held_bytes(&self) -> usize {
+    pub(in crate::http) const fn held_bytes(&self) -> usize {
         self.held.len()
     }
 
@@ -101,7 +101,7 @@ impl Search {
     }
 
     /// Takes a gap: nothing before it is connected with what follows.
-    pub(crate) fn gap(&mut self) {
+    pub(in crate::http) fn gap(&mut self) {
         let end = self.end();
         *self = Self {
             from: end,
@@ -111,7 +111,7 @@ impl Search {
     }
 
     /// Takes bytes that are too few to be looked at.
-    pub(crate) fn hold(&mut self, bytes: &[u8]) {
+    pub(in crate::http) fn hold(&mut self, bytes: &[u8]) {
         self.held.extend_from_slice(bytes);
     }
 
