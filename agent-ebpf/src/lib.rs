@@ -129,6 +129,13 @@ pub const fn is_client_hello(start: [u8; HELLO_START_BYTES]) -> bool {
     start[0] == 22 && start[1] == 3 && start[2] <= 4 && (start[3] | start[4]) != 0 && start[5] == 1
 }
 
+/// Whether a send begins with any TLS record: alert, handshake, data or change of cipher
+/// (RFC 8446, section 5.1).
+#[inline(always)]
+pub const fn is_tls_record(start: [u8; HELLO_START_BYTES]) -> bool {
+    start[0] >= 20 && start[0] <= 23 && start[1] == 3 && start[2] <= 4
+}
+
 /// Most plaintext in a TLS record (RFC 8446, section 5.1).
 const RECORD_BYTES: u64 = 16_384;
 
@@ -342,6 +349,15 @@ mod tests {
             [0; 6],
         ] {
             assert!(!is_client_hello(other), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn a_socket_of_which_the_hello_was_missed_is_known_by_its_records() {
+        assert!(is_tls_record([22, 3, 3, 0, 0x5a, 2]));
+        assert!(is_tls_record([23, 3, 3, 0x40, 0, 9]));
+        for other in [*b"GET / ", [24, 3, 3, 0, 1, 1], [23, 2, 0, 0, 1, 1]] {
+            assert!(!is_tls_record(other), "{other:?}");
         }
     }
 

@@ -9,9 +9,10 @@
 //! it, if the lengths agree. The first agreement holds until the object is freed or the socket is
 //! closed.
 //!
-//! A tracepoint does not run a program anew on a CPU on which it runs already (it counts a miss),
-//! so these programs may use the private stack that kernels since 6.13 give them, which those of
-//! probes must stay off.
+//! A tracepoint does not run a program anew on a CPU on which it runs already, so these programs may
+//! use the private stack that kernels since 6.13 give them, which those of probes must stay off. But
+//! kernels since 7.0 preempt them, and then the runs of others on that CPU are skipped: the kernel
+//! counts them, and the agent says how many. Nothing here relies on having seen everything.
 
 use agent_common::record::{
     Connected, ConnectionKey, MAX_HELLO_BYTES, RecordHeader, Traffic, family, kind,
@@ -19,7 +20,7 @@ use agent_common::record::{
 use agent_common::settings::sockets;
 use agent_ebpf::{
     HELLO_START_BYTES, is_client_hello, is_inside, is_length_of, is_length_with_handshake,
-    socket_number, tls_records,
+    is_tls_record, socket_number, tls_records,
 };
 use aya_ebpf::helpers::bpf_probe_read_user;
 use aya_ebpf::helpers::generated::bpf_get_smp_processor_id;
@@ -310,7 +311,10 @@ fn first_sends(socket: &mut Socket, sent: u64) {
     }
     // SAFETY: the helper checks the address.
     let start = unsafe { bpf_probe_read_user(buffer as *const [u8; HELLO_START_BYTES]) };
-    if !start.is_ok_and(is_client_hello) {
+    let Ok(start) = start else { return };
+    let is_hello = is_client_hello(start);
+    // The run for the hello may have been skipped.
+    if !is_hello && !is_tls_record(start) {
         return;
     }
     let (pid, _tid) = task::pid_and_tid();
@@ -319,7 +323,9 @@ fn first_sends(socket: &mut Socket, sent: u64) {
     // A parent may have connected it.
     socket.pid = pid;
     announce(socket);
-    emit::hello(header(kind::HELLO, pid, socket), buffer, length);
+    if is_hello {
+        emit::hello(header(kind::HELLO, pid, socket), buffer, length);
+    }
 }
 
 const _: () = assert!(MAX_HELLO_BYTES >= HELLO_START_BYTES);

@@ -428,11 +428,15 @@ fn status_of(
         ] {
             status.counters.insert(name.to_owned(), count.into());
         }
-        for (cpu, losses) in &*watched
+        let lost = watched
             .losses
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-        {
+            .clone();
+        status
+            .counters
+            .insert("program_runs_skipped".to_owned(), lost.skipped_runs.into());
+        for (cpu, losses) in &lost.by_cpu {
             for (what, count) in [
                 ("lost_records", losses.records()),
                 ("lost_bytes", losses.bytes()),

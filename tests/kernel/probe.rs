@@ -232,13 +232,19 @@ impl Held {
     }
 }
 
-/// Records runs of the C peer, one after the other; gives what the ends of each say and the
-/// recording.
-pub(crate) fn recording(
-    test: &str,
-    config: &'static str,
-    runs: &[&[&str]],
-) -> Option<(Vec<Vec<End>>, Vec<u8>)> {
+/// What was recorded of runs of the C peer.
+#[derive(Debug)]
+pub(crate) struct Recording {
+    /// What the ends of each run say.
+    pub(crate) ends: Vec<Vec<End>>,
+    /// The file.
+    pub(crate) bytes: Vec<u8>,
+    /// Runs of programs on tracepoints that the kernel skipped meanwhile.
+    pub(crate) skipped_runs: usize,
+}
+
+/// Records runs of the C peer, one after the other.
+pub(crate) fn recording(test: &str, config: &'static str, runs: &[&[&str]]) -> Option<Recording> {
     let place = Place::with(config);
     let file = place.file("recording");
     // They are there before the recorder is, so that a library already mapped is found too.
@@ -247,15 +253,26 @@ pub(crate) fn recording(
     let agent = place.record(test, &file)?;
     let ends: Vec<_> = held.into_iter().map(Held::release).collect();
     assert!(ends.iter().all(|ends| !ends.is_empty()));
-    agent.stop();
+    let said = agent.stop();
     assert!(poll(LEDGER_LIMIT, || file.exists()));
-    Some((ends, fs::read(&file).unwrap()))
+    let skipped_runs = said
+        .lines()
+        .find(|line| line.contains("skipped runs"))
+        .map_or(0, |line| {
+            let (_, runs) = line.rsplit_once("runs=").expect("a count");
+            runs.trim().parse().expect("a count")
+        });
+    Some(Recording {
+        ends,
+        bytes: fs::read(&file).unwrap(),
+        skipped_runs,
+    })
 }
 
 /// Records one run of the C peer.
 fn record(test: &str, config: &'static str, arguments: &[&str]) -> Option<(Vec<End>, Recorded)> {
-    let (mut ends, bytes) = recording(test, config, &[arguments])?;
-    Some((ends.pop()?, Recorded::read(&bytes)))
+    let mut recording = recording(test, config, &[arguments])?;
+    Some((recording.ends.pop()?, Recorded::read(&recording.bytes)))
 }
 
 /// A ring that holds all that one run writes and reads, twice 32 MiB and the headers, so that an

@@ -103,14 +103,16 @@ impl Found {
 }
 
 /// Records runs of the C peer and asserts that each client's connection has the peer that it has,
-/// and no other connection has one.
+/// and no other connection has one. Where the kernel skipped runs of its programs (7.0 and later,
+/// when they are preempted), as many connections may have none: never a wrong one.
 fn assert_bound(test: &str, runs: &[&[&str]]) {
-    let Some((ends, bytes)) = recording(test, "", runs) else {
+    let Some(recording) = recording(test, "", runs) else {
         return;
     };
-    let found = Found::read(&bytes);
+    let found = Found::read(&recording.bytes);
     let peers = found.peers();
-    for (run, ends) in runs.iter().zip(&ends) {
+    let mut unbound = 0;
+    for (run, ends) in runs.iter().zip(&recording.ends) {
         let binding = match support() {
             Support::Traffic => Some(Binding::Thread),
             // TLS in memory has no descriptor.
@@ -127,9 +129,17 @@ fn assert_bound(test: &str, runs: &[&[&str]]) {
             let expected = binding
                 .filter(|_| end.role == "client")
                 .map(|binding| (peer, binding));
-            assert_eq!(peers.get(&conn), expected.as_ref(), "{run:?} {end:?}");
+            match (peers.get(&conn), &expected) {
+                (None, Some(_)) => unbound += 1,
+                (bound, expected) => assert_eq!(bound, expected.as_ref(), "{run:?} {end:?}"),
+            }
         }
     }
+    let skipped = recording.skipped_runs;
+    assert!(
+        unbound <= skipped,
+        "{unbound} are unbound, {skipped} runs were skipped"
+    );
 }
 
 /// The connection of an end: an object that served several has them in the order in which the peer

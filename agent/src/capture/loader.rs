@@ -1,11 +1,13 @@
 //! Loads the kernel programs. The only place that knows their names and those of their maps.
 
+use std::os::fd::{AsFd as _, AsRawFd as _};
+
 use agent_common::record::{ConnectionKey, Losses};
 use agent_common::settings::{AGENT_PID, FOLLOWED_SOCKETS, sockets};
 use agent_core::event::ConnId;
 use agent_resolver::Function;
 use aya::maps::{HashMap, MapData, PerCpuArray, ProgramArray, RingBuf};
-use aya::programs::{ProgramError, RawTracePoint, UProbe};
+use aya::programs::{ProgramError, ProgramFd, RawTracePoint, UProbe};
 use aya::{Ebpf, EbpfError, EbpfLoader, include_bytes_aligned};
 
 use super::Error;
@@ -158,6 +160,7 @@ pub fn load(kind: AttachKind, ring_bytes: u32, most: SocketSupport) -> Result<Lo
         sockets,
         ring: map(&mut programs, EVENTS)?,
         losses: LossCounters {
+            skipped: SkippedRuns::of(&mut programs, sockets)?,
             map: map(&mut programs, LOSSES)?,
             seen: Vec::new(),
         },
@@ -317,6 +320,51 @@ fn key(pid: u32, ssl: u64) -> [u64; 2] {
     })
 }
 
+/// Runs of the programs on tracepoints that the kernel skips, because the same program is running, or
+/// was preempted, on that CPU.
+struct SkippedRuns {
+    programs: Vec<ProgramFd>,
+    seen: u64,
+}
+
+impl SkippedRuns {
+    fn of(programs: &mut Ebpf, support: SocketSupport) -> Result<Self, Error> {
+        let names = [PROCESS_EXEC, PROCESS_EXIT];
+        let names = names
+            .into_iter()
+            .chain(socket_programs(support).iter().map(|(name, _)| *name));
+        let descriptors = names.map(|name| {
+            program::<RawTracePoint>(programs, name)?
+                .fd()
+                .and_then(|fd| fd.try_clone().map_err(ProgramError::from))
+                .map_err(|source| program_error(name, source))
+        });
+        Ok(Self {
+            programs: descriptors.collect::<Result<_, _>>()?,
+            seen: 0,
+        })
+    }
+
+    fn take_new(&mut self) -> u64 {
+        let runs: u64 = self.programs.iter().filter_map(skipped_runs).sum();
+        let new = runs.saturating_sub(self.seen);
+        self.seen = runs;
+        new
+    }
+}
+
+/// What the kernel says of a program's descriptor (kernel/bpf/syscall.c, `bpf_prog_show_fdinfo`).
+fn skipped_runs(program: &ProgramFd) -> Option<u64> {
+    let descriptor = program.as_fd().as_raw_fd();
+    let facts = std::fs::read_to_string(format!("/proc/self/fdinfo/{descriptor}")).ok()?;
+    facts
+        .lines()
+        .find_map(|line| line.strip_prefix("recursion_misses:"))?
+        .trim()
+        .parse()
+        .ok()
+}
+
 /// Losses of one CPU since the last look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CpuLosses {
@@ -331,11 +379,18 @@ const LOSS_COUNTERS: usize = size_of::<Losses>() / size_of::<u64>();
 
 /// The loss counters of all CPUs.
 pub struct LossCounters {
+    skipped: SkippedRuns,
     map: PerCpuArray<MapData, [u64; LOSS_COUNTERS]>,
     seen: Vec<[u64; LOSS_COUNTERS]>,
 }
 
 impl LossCounters {
+    /// Runs of the programs on tracepoints that the kernel skipped since the last call. Kernels
+    /// before 5.12 do not count them.
+    pub fn take_skipped_runs(&mut self) -> u64 {
+        self.skipped.take_new()
+    }
+
     /// What was lost since the last call, CPU by CPU; CPUs that lost nothing are left out.
     ///
     /// # Errors

@@ -82,8 +82,17 @@ pub enum Act {
     Connecting,
 }
 
-/// What each CPU lost since the start.
-pub type SharedLosses = Arc<Mutex<BTreeMap<u64, Losses>>>;
+/// What was lost since the start.
+pub type SharedLosses = Arc<Mutex<Lost>>;
+
+/// What was lost.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Lost {
+    /// Records and bytes, by CPU.
+    pub by_cpu: BTreeMap<u64, Losses>,
+    /// Runs of programs on tracepoints that the kernel skipped.
+    pub skipped_runs: u64,
+}
 
 /// Where the reader's findings go.
 pub struct Channels {
@@ -234,6 +243,7 @@ impl Reader {
                 return Ok(());
             }
             if is_last && !had_records {
+                self.say_skipped_runs();
                 return Ok(());
             }
             empty_looks = if had_records { 0 } else { empty_looks + 1 };
@@ -242,6 +252,14 @@ impl Reader {
             } else {
                 IDLE_WAIT
             })?;
+        }
+    }
+
+    fn say_skipped_runs(&self) {
+        let lost = self.channels.losses.lock();
+        let runs = lost.unwrap_or_else(PoisonError::into_inner).skipped_runs;
+        if runs > 0 {
+            tracing::info!(runs, "the kernel skipped runs of programs on tracepoints");
         }
     }
 
@@ -428,6 +446,18 @@ impl Reader {
                 self.ended(pid, &record);
             }
         }
+        let runs = self.losses.take_skipped_runs();
+        if runs > 0 {
+            tracing::debug!(
+                runs,
+                "the kernel skipped runs of the programs on tracepoints"
+            );
+            self.channels
+                .losses
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .skipped_runs += runs;
+        }
         for cpu in self.losses.take_new()? {
             let losses = cpu.losses;
             tracing::warn!(cpu = cpu.cpu, ?losses, "the kernel lost records");
@@ -436,7 +466,7 @@ impl Reader {
                 .losses
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner);
-            let total = all.entry(cpu.cpu).or_default();
+            let total = all.by_cpu.entry(cpu.cpu).or_default();
             *total = total.plus(&losses);
             drop(all);
             let (records, bytes) = (losses.records(), losses.bytes());
