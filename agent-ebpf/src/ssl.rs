@@ -1,5 +1,7 @@
 //! The TLS library's calls: arguments are kept at entry, bytes are copied at return.
 
+use core::arch::asm;
+
 use agent_common::record::{ConnectionKey, MAX_PAYLOAD_BYTES, Opened, RecordHeader, kind};
 use agent_common::settings::MAX_CALL_BYTES;
 use agent_common::site;
@@ -193,6 +195,14 @@ fn is_ignored_connection(key: &ConnectionKey) -> bool {
     connection.since_ns == unsafe { *since_ns }
 }
 
+/// Keeps the compiler from folding the test before it and the one behind it into one number, from
+/// which older verifiers (6.1) can't tell that a pointer is there.
+#[inline(always)]
+fn keep_apart() {
+    // SAFETY: it does nothing.
+    unsafe { asm!("", options(nomem, nostack)) };
+}
+
 /// Return of a call that moves bytes.
 #[inline(always)]
 pub(crate) fn exit(context: &RetProbeContext) {
@@ -227,21 +237,21 @@ pub(crate) fn exit(context: &RetProbeContext) {
         Returns::Flag => unsafe { bpf_probe_read_user(call.count_at as *const u64) }.unwrap_or(0),
     };
     let Some(moved) = moved_bytes(kind, value, counted, call.bytes) else {
-        if let Some(thread) = thread
-            && !is_write
-        {
-            socket::forget_received(thread);
+        if let Some(thread) = thread {
+            keep_apart();
+            if !is_write {
+                socket::forget_received(thread);
+            }
         }
         let _gone = CALLS.remove(&call_key);
         return;
     };
     let now_ns = task::now_ns();
-    if let Some(thread) = &mut thread
-        && used.is_none()
-        && call.has_inner == 0
-        && !is_write
-    {
-        used = socket::used_before(thread, &key, moved);
+    if let Some(thread) = &mut thread {
+        keep_apart();
+        if used.is_none() && call.has_inner == 0 && !is_write {
+            used = socket::used_before(thread, &key, moved);
+        }
     }
     if is_write || used.is_some() {
         begin_on_new_socket(&key, now_ns);
@@ -263,11 +273,11 @@ pub(crate) fn exit(context: &RetProbeContext) {
     }
     if let Some(used) = used {
         socket::bind(&key, connection, used);
-    } else if let Some(thread) = thread
-        && call.has_inner == 0
-        && is_write
-    {
-        socket::wrote(thread, &key, connection, moved);
+    } else if let Some(thread) = thread {
+        keep_apart();
+        if call.has_inner == 0 && is_write {
+            socket::wrote(thread, &key, connection, moved);
+        }
     }
     let direction = if is_write {
         &mut connection.written

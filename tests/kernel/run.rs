@@ -203,6 +203,13 @@ pub(crate) fn tls_pair(arguments: &[&str], test: &str) -> Option<Command> {
     Some(command)
 }
 
+/// The same peer with OpenSSL inside and no symbols.
+pub(crate) fn stripped_tls_pair(arguments: &[&str], test: &str) -> Option<Command> {
+    let mut command = Command::new(installed("BPFTOK_STRIPPED_TLS_PAIR", test)?);
+    command.args(arguments);
+    Some(command)
+}
+
 /// Waits no longer than `limit` for what `is_so` says; gives what it said last. The limits are
 /// generous because a limit that is reached fails the test.
 pub(crate) fn poll(limit: Duration, mut is_so: impl FnMut() -> bool) -> bool {

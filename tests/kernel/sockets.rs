@@ -96,7 +96,11 @@ impl Found {
     fn names(&self, pid: u32) -> BTreeSet<&str> {
         let names = self.findings.iter().filter_map(|finding| match finding {
             Finding::Named { conn, name, .. } if conn.pid == pid => Some(name.as_str()),
-            _ => None,
+            Finding::Named { .. }
+            | Finding::Peer { .. }
+            | Finding::Ended { .. }
+            | Finding::Unprobed { .. }
+            | Finding::UnprobedBytes { .. } => None,
         });
         names.collect()
     }

@@ -21,6 +21,7 @@ pub(crate) fn install(project: &Project) -> Result<()> {
     python_packages(project)?;
     node_packages(project)?;
     tls_pair(project)?;
+    stripped_tls_pair(project)?;
     tls_call(project)?;
     Ok(())
 }
@@ -46,6 +47,10 @@ pub(crate) fn announce_to(project: &Project, child: Invocation) -> Invocation {
         .env("BPFTOK_PYTHON", python(project))
         .env("BPFTOK_NODE_MODULES", node_modules(project))
         .env("BPFTOK_TLS_PAIR", tls_pair_binary(project))
+        .env(
+            "BPFTOK_STRIPPED_TLS_PAIR",
+            folder(project).join("stripped_tls_pair"),
+        )
         .env("BPFTOK_TLS_CALL", folder(project).join("tls_call"))
 }
 
@@ -57,14 +62,24 @@ pub(crate) fn tls_pair(project: &Project) -> Result<PathBuf> {
     Ok(binary)
 }
 
+/// What links OpenSSL into a program and leaves no symbols.
+const OPENSSL_INSIDE: [&str; 5] = ["-s", "-Wl,-Bstatic", "-lssl", "-lcrypto", "-Wl,-Bdynamic"];
+
+/// Compiles the same with OpenSSL inside and no symbols.
+pub(crate) fn stripped_tls_pair(project: &Project) -> Result<PathBuf> {
+    let binary = folder(project).join("stripped_tls_pair");
+    let libraries = [&OPENSSL_INSIDE[..], &["-pthread"]].concat();
+    compile(project, TLS_PAIR, &binary, &libraries)?;
+    Ok(binary)
+}
+
 /// Compiles the C client that has OpenSSL inside and no symbols.
 fn tls_call(project: &Project) -> Result<()> {
-    let libraries = ["-s", "-Wl,-Bstatic", "-lssl", "-lcrypto", "-Wl,-Bdynamic"];
     compile(
         project,
         TLS_CALL,
         &folder(project).join("tls_call"),
-        &libraries,
+        &OPENSSL_INSIDE,
     )
 }
 

@@ -465,13 +465,14 @@ fn program_error(program: &'static str, source: ProgramError) -> Error {
     }
 }
 
-/// The refusal by the kernel, if it stands anywhere in the chain of causes.
+/// The refusal by the kernel for want of rights, if it stands anywhere in the chain of causes. It is
+/// EPERM; EACCES is what the verifier says of a program.
 fn permission_error(error: &(dyn std::error::Error + 'static)) -> Option<std::io::Error> {
     std::iter::successors(Some(error), |error| error.source())
         .filter_map(|error| error.downcast_ref::<std::io::Error>())
         .filter_map(std::io::Error::raw_os_error)
+        .find(|code| *code == rustix::io::Errno::PERM.raw_os_error())
         .map(std::io::Error::from_raw_os_error)
-        .find(|error| error.kind() == std::io::ErrorKind::PermissionDenied)
 }
 
 /// The objects are empty where the kernel programs were not built, so these run with the live tests.

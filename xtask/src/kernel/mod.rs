@@ -184,6 +184,10 @@ fn probe_tests(project: &Project) -> Result<Payload> {
     let variables = [
         ("BPFTOK_BINARY", built("bin", "bpftok")?),
         ("BPFTOK_TLS_PAIR", clients::tls_pair(project)?),
+        (
+            "BPFTOK_STRIPPED_TLS_PAIR",
+            clients::stripped_tls_pair(project)?,
+        ),
     ];
     Ok(Payload::of_test(
         built("test", "kernel")?,
