@@ -466,11 +466,11 @@ pub(crate) fn entered(tid: u32, stack_pointer: u64) -> u64 {
     outer
 }
 
-/// A TLS call has ended, whatever it moved. Gives what is known of its thread.
+/// A TLS call has ended, whatever it moved.
 #[inline(always)]
-pub(crate) fn left(pid: u32, tid: u32, call: &Call) -> Option<&'static mut Thread> {
+pub(crate) fn left(pid: u32, tid: u32, call: &Call) {
     if !sees_traffic() {
-        return None;
+        return;
     }
     if call.outer != 0 {
         let key = CallKey {
@@ -483,9 +483,9 @@ pub(crate) fn left(pid: u32, tid: u32, call: &Call) -> Option<&'static mut Threa
             unsafe { (*outer).has_inner = 1 };
         }
     }
-    let thread = thread(tid)?;
-    thread.call = call.outer;
-    Some(thread)
+    if let Some(thread) = thread(tid) {
+        thread.call = call.outer;
+    }
 }
 
 /// The socket that was used inside a call.
@@ -503,7 +503,11 @@ pub(crate) const fn used_inside(call: &Call) -> Option<Used> {
 /// The socket whose bytes a read took that found them in memory: that of the receive right before
 /// it, if the length proves it or two reads in a row agree.
 #[inline(always)]
-pub(crate) fn used_before(thread: &mut Thread, key: &ConnectionKey, read: u64) -> Option<Used> {
+pub(crate) fn used_before(tid: u32, key: &ConnectionKey, read: u64) -> Option<Used> {
+    if !sees_traffic() {
+        return None;
+    }
+    let thread = thread(tid)?;
     if thread.received_socket == 0 {
         return None;
     }
@@ -515,7 +519,7 @@ pub(crate) fn used_before(thread: &mut Thread, key: &ConnectionKey, read: u64) -
     let is_agreed = thread.agreed_ssl == key.ssl && thread.agreed_socket == used.number;
     thread.agreed_ssl = key.ssl;
     thread.agreed_socket = used.number;
-    forget_received(thread);
+    thread.received_socket = 0;
     if is_proven || is_agreed {
         Some(used)
     } else {
@@ -525,22 +529,21 @@ pub(crate) fn used_before(thread: &mut Thread, key: &ConnectionKey, read: u64) -
 
 /// A read asked for more: what was received before it is consumed.
 #[inline(always)]
-pub(crate) const fn forget_received(thread: &mut Thread) {
-    thread.received_socket = 0;
-    thread.received_bytes = 0;
+pub(crate) fn asked_for_more(tid: u32) {
+    if sees_traffic()
+        && let Some(thread) = thread(tid)
+    {
+        thread.received_socket = 0;
+    }
 }
 
 /// A write into memory: the send that follows may be its.
 #[inline(always)]
-pub(crate) fn wrote(
-    thread: &mut Thread,
-    key: &ConnectionKey,
-    connection: &Connection,
-    written: u64,
-) {
-    if connection.socket != 0 {
+pub(crate) fn wrote(tid: u32, key: &ConnectionKey, connection: &Connection, written: u64) {
+    if connection.socket != 0 || !sees_traffic() {
         return;
     }
+    let Some(thread) = thread(tid) else { return };
     if thread.written_ssl != key.ssl || thread.written_since_ns != connection.since_ns {
         thread.written_ssl = key.ssl;
         thread.written_since_ns = connection.since_ns;

@@ -1,7 +1,5 @@
 //! The TLS library's calls: arguments are kept at entry, bytes are copied at return.
 
-use core::arch::asm;
-
 use agent_common::record::{ConnectionKey, MAX_PAYLOAD_BYTES, Opened, RecordHeader, kind};
 use agent_common::settings::MAX_CALL_BYTES;
 use agent_common::site;
@@ -195,14 +193,6 @@ fn is_ignored_connection(key: &ConnectionKey) -> bool {
     connection.since_ns == unsafe { *since_ns }
 }
 
-/// Keeps the compiler from folding the test before it and the one behind it into one number, from
-/// which older verifiers (6.1) can't tell that a pointer is there.
-#[inline(always)]
-fn keep_apart() {
-    // SAFETY: it does nothing.
-    unsafe { asm!("", options(nomem, nostack)) };
-}
-
 /// Return of a call that moves bytes.
 #[inline(always)]
 pub(crate) fn exit(context: &RetProbeContext) {
@@ -223,7 +213,7 @@ pub(crate) fn exit(context: &RetProbeContext) {
         let _gone = CALLS.remove(&call_key);
         return;
     };
-    let mut thread = socket::left(pid, tid, call);
+    socket::left(pid, tid, call);
     let mut used = socket::used_inside(call);
     let is_write = writes(call.site);
     let key = ConnectionKey {
@@ -237,21 +227,15 @@ pub(crate) fn exit(context: &RetProbeContext) {
         Returns::Flag => unsafe { bpf_probe_read_user(call.count_at as *const u64) }.unwrap_or(0),
     };
     let Some(moved) = moved_bytes(kind, value, counted, call.bytes) else {
-        if let Some(thread) = thread {
-            keep_apart();
-            if !is_write {
-                socket::forget_received(thread);
-            }
+        if !is_write {
+            socket::asked_for_more(tid);
         }
         let _gone = CALLS.remove(&call_key);
         return;
     };
     let now_ns = task::now_ns();
-    if let Some(thread) = &mut thread {
-        keep_apart();
-        if used.is_none() && call.has_inner == 0 && !is_write {
-            used = socket::used_before(thread, &key, moved);
-        }
+    if used.is_none() && call.has_inner == 0 && !is_write {
+        used = socket::used_before(tid, &key, moved);
     }
     if is_write || used.is_some() {
         begin_on_new_socket(&key, now_ns);
@@ -273,11 +257,8 @@ pub(crate) fn exit(context: &RetProbeContext) {
     }
     if let Some(used) = used {
         socket::bind(&key, connection, used);
-    } else if let Some(thread) = thread {
-        keep_apart();
-        if call.has_inner == 0 && is_write {
-            socket::wrote(thread, &key, connection, moved);
-        }
+    } else if call.has_inner == 0 && is_write {
+        socket::wrote(tid, &key, connection, moved);
     }
     let direction = if is_write {
         &mut connection.written
