@@ -230,6 +230,10 @@ pub(crate) fn exit(context: &RetProbeContext) {
         if !is_write {
             socket::asked_for_more(tid);
         }
+        // Node makes its first write, and sends it, inside the read that ends the handshake.
+        if let Some(used) = used {
+            bind_if_known(&key, used);
+        }
         let _gone = CALLS.remove(&call_key);
         return;
     };
@@ -319,6 +323,15 @@ fn moved_so_far(connection: &Connection, site: u64) -> u64 {
         connection.written
     } else {
         connection.read
+    }
+}
+
+/// Notes the socket of a connection that is known already.
+#[inline(always)]
+fn bind_if_known(key: &ConnectionKey, used: socket::Used) {
+    if let Some(connection) = CONNECTIONS.get_ptr_mut(key) {
+        // SAFETY: see `open`.
+        socket::bind(key, unsafe { &mut *connection }, used);
     }
 }
 
