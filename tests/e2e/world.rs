@@ -15,7 +15,9 @@ use agent::store::{HostFacts, Keep, Writer};
 use agent_core::attribution::Client;
 use agent_core::event::{Ancestor, ConnId, FactSource, ProcId, Process, Timestamp};
 use agent_core::http::ExchangeId;
-use agent_core::llm::{Endpoint, LlmCall, Outcome, Provider, SessionHints, Usage, UsageSource};
+use agent_core::llm::{
+    Endpoint, Estimates, LlmCall, Outcome, Provider, SessionHints, Terms, Units, Usage, UsageSource,
+};
 use agent_core::pipeline::{CoverageMinute, CoverageOutcome, Output};
 use agent_core::session::{KeySource, SessionKey, UsageRecord};
 
@@ -215,11 +217,17 @@ pub(crate) fn record(identity: &str, started: &str) -> UsageRecord {
                 cache_read: Some(800),
                 cache_write_5m: Some(50),
                 cache_write_1h: Some(0),
-                cache_write_other: None,
                 output: Some(50),
-                reasoning: None,
+                ..Usage::default()
             },
             usage_source: UsageSource::Provider,
+            estimates: Estimates::default(),
+            units: Units::default(),
+            sub_inferences: Vec::new(),
+            terms: Terms::default(),
+            reported_cost_nanousd: None,
+            attempt: None,
+            aborted_by: None,
             response_id: Some(identity.to_owned()),
             user_agent: Some("claude-cli/2.1.0".to_owned()),
             originator: None,

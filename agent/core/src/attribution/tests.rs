@@ -1,7 +1,9 @@
 use super::*;
 use crate::event::{Ancestor, ConnId};
 use crate::http::ExchangeId;
-use crate::llm::{Endpoint, Outcome, Provider, SessionHints, Usage, UsageSource};
+use crate::llm::{
+    Endpoint, Estimates, Outcome, Provider, SessionHints, Terms, Units, Usage, UsageSource,
+};
 
 fn at(seconds: u64) -> Timestamp {
     Timestamp::from_nanos(seconds * 1_000_000_000)
@@ -31,6 +33,13 @@ fn call(pid: u32, started: u64, user_agent: Option<&str>) -> LlmCall {
         stop_reason: None,
         usage: Usage::default(),
         usage_source: UsageSource::None,
+        estimates: Estimates::default(),
+        units: Units::default(),
+        sub_inferences: Vec::new(),
+        terms: Terms::default(),
+        reported_cost_nanousd: None,
+        attempt: None,
+        aborted_by: None,
         response_id: None,
         user_agent: user_agent.map(str::to_owned),
         originator: None,

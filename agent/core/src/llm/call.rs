@@ -3,7 +3,8 @@
 use super::json::Scanner;
 use super::provider::{Api, Form, Reply, Request, Target, Terminal, printable};
 use super::{
-    Countable, Endpoint, LlmCall, Outcome, Provider, SessionHints, Usage, UsageSource, recognize,
+    Countable, Endpoint, Estimates, LlmCall, Outcome, Provider, SessionHints, Terms, Units, Usage,
+    UsageSource, recognize,
 };
 use crate::event::Timestamp;
 use crate::http::sse::{Decoder, Event};
@@ -428,6 +429,13 @@ impl OpenCall {
             stop_reason: reply.stop.some(),
             usage,
             usage_source,
+            estimates: Estimates::default(),
+            units: Units::default(),
+            sub_inferences: Vec::new(),
+            terms: Terms::default(),
+            reported_cost_nanousd: None,
+            attempt: None,
+            aborted_by: None,
             response_id: reply.id.some(),
             user_agent: self.caller.user_agent,
             originator: self.caller.originator,

@@ -11,6 +11,7 @@
 //! Over a WebSocket responses are counted, not requests: a response may go on in another one without
 //! being asked, and what only warms the connection up is no call.
 
+mod beside;
 mod call;
 mod json;
 mod provider;
@@ -20,6 +21,10 @@ mod stage;
 mod tests;
 mod usage;
 
+pub use beside::{
+    AbortedBy, Credential, Estimate, Estimates, Method, Quality, SubInference, SubKind, Terms,
+    Units,
+};
 pub use stage::{Limits, Llm};
 
 use crate::event::{ConnId, Timestamp};
@@ -81,10 +86,20 @@ pub struct Usage {
     pub cache_write_1h: Option<u64>,
     /// Input that was written to a cache for another or an unknown time.
     pub cache_write_other: Option<u64>,
+    /// The part of `cache_write_other` that was written for twelve hours.
+    pub cache_write_12h: Option<u64>,
     /// Everything generated, reasoning included.
     pub output: Option<u64>,
     /// The part of `output` that is reasoning.
     pub reasoning: Option<u64>,
+    /// The part of the input that is sound.
+    pub audio_input: Option<u64>,
+    /// The part of `output` that is sound.
+    pub audio_output: Option<u64>,
+    /// The part of the input that is pictures.
+    pub image_input: Option<u64>,
+    /// The part of `output` that is pictures.
+    pub image_output: Option<u64>,
 }
 
 impl Usage {
@@ -285,6 +300,20 @@ pub struct LlmCall {
     pub usage: Usage,
     /// Where the tokens come from.
     pub usage_source: UsageSource,
+    /// How those that were counted here were.
+    pub estimates: Estimates,
+    /// What is billed by other units.
+    pub units: Units,
+    /// What the provider ran beside, billed apart; at most [`SubInference::MOST`].
+    pub sub_inferences: Vec<SubInference>,
+    /// What decides the price.
+    pub terms: Terms,
+    /// What the provider itself says that it costs, in billionths of a US dollar.
+    pub reported_cost_nanousd: Option<u64>,
+    /// Number of the try, from 1; unknown where neither the client nor the calls before tell.
+    pub attempt: Option<u32>,
+    /// Who ended it early, for a call that was [`Outcome::Aborted`].
+    pub aborted_by: Option<AbortedBy>,
     /// Id of the response; at most 256 bytes.
     pub response_id: Option<String>,
     /// User agent; at most 256 bytes.

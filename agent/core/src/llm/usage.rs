@@ -181,6 +181,7 @@ impl Counts {
             reasoning: self
                 .reasoning
                 .map(|part| part.min(self.output.unwrap_or(part))),
+            ..Usage::default()
         }
     }
 
@@ -210,11 +211,10 @@ impl Counts {
         Usage {
             input_uncached: input.map(|all| all.saturating_sub(cached)),
             cache_read,
-            cache_write_5m: None,
-            cache_write_1h: None,
             cache_write_other: cache_write,
             output,
             reasoning: self.reasoning.map(|part| part.min(output.unwrap_or(part))),
+            ..Usage::default()
         }
     }
 }
@@ -265,6 +265,7 @@ mod tests {
             cache_write_other: Some(48),
             output: Some(25),
             reasoning: Some(5),
+            ..Usage::default()
         };
         assert_eq!((counts.anthropic(), refused), (usage, 0));
     }

@@ -1,7 +1,10 @@
 use super::*;
 use crate::event::{ConnId, FactSource};
 use crate::http::ExchangeId;
-use crate::llm::{Countable, Endpoint, Outcome, Provider, SessionHints, Usage, UsageSource};
+use crate::llm::{
+    Countable, Endpoint, Estimates, Outcome, Provider, SessionHints, Terms, Units, Usage,
+    UsageSource,
+};
 
 fn at(seconds: u64) -> Timestamp {
     Timestamp::from_nanos(seconds * 1_000_000_000)
@@ -31,6 +34,13 @@ fn call(pid: u32, started: u64) -> LlmCall {
         stop_reason: None,
         usage: Usage::default(),
         usage_source: UsageSource::None,
+        estimates: Estimates::default(),
+        units: Units::default(),
+        sub_inferences: Vec::new(),
+        terms: Terms::default(),
+        reported_cost_nanousd: None,
+        attempt: None,
+        aborted_by: None,
         response_id: None,
         user_agent: None,
         originator: None,

@@ -1,7 +1,7 @@
 use super::*;
 use crate::event::{ConnId, Timestamp};
 use crate::http::ExchangeId;
-use crate::llm::{Outcome, Provider, SessionHints, Usage};
+use crate::llm::{Estimates, Outcome, Provider, SessionHints, Terms, Units, Usage};
 
 fn text(parts: &[&str]) -> CountedText {
     let mut text = CountedText::default();
@@ -37,6 +37,13 @@ fn call(endpoint: Endpoint, model: &str, countable: Option<Countable>) -> LlmCal
         stop_reason: None,
         usage: Usage::default(),
         usage_source: UsageSource::None,
+        estimates: Estimates::default(),
+        units: Units::default(),
+        sub_inferences: Vec::new(),
+        terms: Terms::default(),
+        reported_cost_nanousd: None,
+        attempt: None,
+        aborted_by: None,
         response_id: None,
         user_agent: None,
         originator: None,

@@ -41,6 +41,13 @@ fn a_turn_is_read_whole() {
                 ..Usage::default()
             },
             usage_source: UsageSource::Provider,
+            estimates: Estimates::default(),
+            units: Units::default(),
+            sub_inferences: Vec::new(),
+            terms: Terms::default(),
+            reported_cost_nanousd: None,
+            attempt: None,
+            aborted_by: None,
             response_id: Some("resp_1".to_owned()),
             user_agent: Some(
                 "codex_exec/0.169.0 (Linux; x86_64) xterm (codex_exec; 0.169.0)".to_owned()
