@@ -718,16 +718,16 @@ impl Discovery {
 
     fn hooked_new(&mut self, cause: &Cause, id: FileId, now: Timestamp) {
         let (mut from_map, mut from_exec) = (None, None);
-        if let Cause::Mapped {
-            at: Some(at), pid, ..
-        } = cause
-        {
-            from_map = Some(now.since(*at));
+        if let Cause::Mapped { at, pid, .. } = cause {
+            // A look at the process may have been quicker than the event of the mapping.
+            from_map = at.map(|at| now.since(at));
             from_exec = self.looks.executed_at(*pid).map(|exec| now.since(exec));
-            self.delays.from_map.add(now.since(*at));
-            if let Some(delay) = from_exec {
-                self.delays.from_exec.add(delay);
-            }
+        }
+        if let Some(delay) = from_map {
+            self.delays.from_map.add(delay);
+        }
+        if let Some(delay) = from_exec {
+            self.delays.from_exec.add(delay);
         }
         if let Some(target) = self.hooks.target(id) {
             tracing::info!(
