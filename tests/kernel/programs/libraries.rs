@@ -45,12 +45,21 @@ fn transports(scene: &Scene, python: &Path, library: &str, arguments: &str) -> C
     command
 }
 
+/// The module that maps a library's TLS.
+fn module_of(library: &str) -> &str {
+    match library {
+        "curl_cffi" | "pycurl" | "grpc" => library,
+        _ => "ssl",
+    }
+}
+
 /// Runs a Python library in every API and expects its calls over `protocol`. `file` is a part of
 /// the path of what carries its TLS.
 fn python_library(test: &'static str, library: &str, file: &str, protocol: Protocol) {
     let run = || {
         let python = installed("BPFTOK_PYTHON", test)?;
         let watch = Watch::start(test)?;
+        watch.has_imported(&python, module_of(library), file)?;
         let apis: &[&str] = match protocol {
             Protocol::WebSocket | Protocol::WebSocketDeflate => &["responses"],
             Protocol::Http1 | Protocol::Http2 => &["messages", "chat", "responses"],
@@ -114,6 +123,7 @@ fn grpc_exchanges_are_read() {
     let run = || {
         let python = installed("BPFTOK_PYTHON", test)?;
         let watch = Watch::start(test)?;
+        watch.has_imported(&python, module_of("grpc"), "cygrpc")?;
         let scene = Scene::set(test, offering(Protocol::Http2))?;
         let command = transports(&scene, &python, "grpc", "--calls 3");
         let played = scene.run(command)?;

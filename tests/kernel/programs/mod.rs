@@ -68,6 +68,21 @@ impl Watch {
         Some(())
     }
 
+    /// Has Python map `file`, a part of the path of what carries a module's TLS, and waits until that
+    /// has made the agent hook it.
+    fn has_imported(&self, python: &Path, module: &str, file: &str) -> Option<()> {
+        let scene = Scene::set(self.test, Options::default())?;
+        let mut command = scene.command(python);
+        command.args(["-c", &format!("import {module}")]);
+        scene.run(command)?;
+        assert!(
+            poll(HOOK_LIMIT, || self.agent.has_hooked(file)),
+            "{file} is not hooked:\n{}",
+            self.agent.said()
+        );
+        Some(())
+    }
+
     /// Fails unless the ledger holds exactly what the programs were served; notes under `client`
     /// what is known of `file`. Gives the ledger.
     fn finish(self, client: &Client, file: &Path, played: &[Played]) -> Place {
