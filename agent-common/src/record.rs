@@ -8,9 +8,12 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// What a record says. An unknown number is counted and skipped by the reader.
 pub mod kind {
-    /// Plaintext that the process wrote; the payload is the bytes.
+    /// Plaintext that the process wrote; the payload is the bytes, `aux` the offset behind the last
+    /// byte of the same call that is copied, be it in this record or in a later one.
     pub const WRITTEN: u32 = 1;
-    /// Plaintext that the process read; the payload is the bytes.
+    /// Plaintext that the process read; the payload is the bytes. If a write of the same connection
+    /// had been entered and had not returned by then, `aux` is one more than the offset of what it
+    /// writes, else 0: the peer may have answered that write, whose record comes later.
     pub const READ: u32 = 2;
     /// First sight of a TLS object; the payload is an [`super::Opened`].
     pub const OPENED: u32 = 3;

@@ -13,6 +13,11 @@ pub(crate) struct Connection {
     pub(crate) since_ns: u64,
     pub(crate) written: u64,
     pub(crate) read: u64,
+    /// While a write is under way, one more than the offset of what it writes; else 0. Its entry
+    /// sets it, its return clears it once its records are in the ring. It is one word, so that a
+    /// read on another thread sees it whole; one that a call left that never returned is cleared
+    /// by the return of the next write.
+    pub(crate) writing: u64,
     /// Key in [`SOCKETS`] of the socket that it uses; 0 if that is not known.
     pub(crate) sock: u64,
     /// Number of that socket, which tells it apart from a later one with the same key.
@@ -90,6 +95,9 @@ pub(crate) struct Call {
     /// The connection's; before the return 0 if it was not known then.
     pub(crate) since_ns: u64,
     pub(crate) returned_ns: u64,
+    /// After the return, the second number of its records: where a write ends, and
+    /// [`Connection::writing`] as a read returned.
+    pub(crate) aux: u64,
     /// Stack pointer of the call that this one was made in; 0 if there is none.
     pub(crate) outer: u64,
     /// The socket that was used inside it, and not inside a call that it made; 0 if none was.

@@ -101,6 +101,7 @@ pub(crate) fn enter(context: &ProbeContext, site: u64) {
                 offset: 0,
                 since_ns: 0,
                 returned_ns: 0,
+                aux: 0,
                 outer: 0,
                 sock: 0,
                 socket: 0,
@@ -129,11 +130,15 @@ fn called(context: &ProbeContext, key: &ConnectionKey, tid: u32, site: u64) {
         Returns::Flag if site == site::WRITE_EX2 => (asked, context.arg::<u64>(4).unwrap_or(0)),
         Returns::Flag => (asked, context.arg::<u64>(3).unwrap_or(0)),
     };
-    let (since_ns, offset) = match CONNECTIONS.get_ptr(key) {
+    let (since_ns, offset) = match CONNECTIONS.get_ptr_mut(key) {
         Some(connection) => {
             // SAFETY: see `open`.
-            let connection = unsafe { &*connection };
-            (connection.since_ns, moved_so_far(connection, site))
+            let connection = unsafe { &mut *connection };
+            let offset = moved_so_far(connection, site);
+            if writes(site) {
+                connection.writing = offset.wrapping_add(1);
+            }
+            (connection.since_ns, offset)
         }
         None => (0, 0),
     };
@@ -147,6 +152,7 @@ fn called(context: &ProbeContext, key: &ConnectionKey, tid: u32, site: u64) {
         offset,
         since_ns,
         returned_ns: 0,
+        aux: 0,
         outer: socket::entered(tid, stack_pointer),
         sock: 0,
         socket: 0,
@@ -227,7 +233,9 @@ pub(crate) fn exit(context: &RetProbeContext) {
         Returns::Flag => unsafe { bpf_probe_read_user(call.count_at as *const u64) }.unwrap_or(0),
     };
     let Some(moved) = moved_bytes(kind, value, counted, call.bytes) else {
-        if !is_write {
+        if is_write {
+            write_ended(&key);
+        } else {
             socket::asked_for_more(tid);
         }
         // Node makes its first write, and sends it, inside the read that ends the handshake.
@@ -244,7 +252,8 @@ pub(crate) fn exit(context: &RetProbeContext) {
     if is_write || used.is_some() {
         begin_on_new_socket(&key, now_ns);
     }
-    let Some(connection) = open(&key, now_ns, -1) else {
+    // A write that began before the connection was known may be under way, unless this is one.
+    let Some(connection) = open(&key, now_ns, -1, u64::from(!is_write)) else {
         emit::count(Loss::UntrackedCalls, 1);
         let _gone = CALLS.remove(&call_key);
         return;
@@ -279,6 +288,11 @@ pub(crate) fn exit(context: &RetProbeContext) {
         emit::count(Loss::OversizedBytes, moved - MAX_CALL_BYTES);
         call.bytes = MAX_CALL_BYTES;
     }
+    call.aux = if is_write {
+        call.offset.wrapping_add(call.bytes)
+    } else {
+        connection.writing
+    };
     #[cfg(feature = "log")]
     aya_log_ebpf::debug!(
         context,
@@ -313,7 +327,7 @@ fn began(pid: u32, call: &Call, returned: u64, value: i32) {
         }
         close(&key, connection, now_ns);
     }
-    open(&key, now_ns, -1);
+    open(&key, now_ns, -1, 0);
 }
 
 /// Bytes that moved so far in the direction of the function at `site`.
@@ -323,6 +337,15 @@ fn moved_so_far(connection: &Connection, site: u64) -> u64 {
         connection.written
     } else {
         connection.read
+    }
+}
+
+/// The write that was under way has returned, and all of its records are in the ring.
+#[inline(always)]
+fn write_ended(key: &ConnectionKey) {
+    if let Some(connection) = CONNECTIONS.get_ptr_mut(key) {
+        // SAFETY: see `open`.
+        unsafe { (*connection).writing = 0 };
     }
 }
 
@@ -388,12 +411,10 @@ fn copy(context: &RetProbeContext, call_key: &CallKey, call: &mut Call) {
         pid: call_key.pid,
         reserved: 0,
     };
-    let record_kind = if writes(call.site) {
-        kind::WRITTEN
-    } else {
-        kind::READ
-    };
+    let is_write = writes(call.site);
+    let record_kind = if is_write { kind::WRITTEN } else { kind::READ };
     let mut header = header(record_kind, &key, call.since_ns, call.returned_ns);
+    header.aux = call.aux;
     let full = MAX_PAYLOAD_BYTES as u64;
     for _ in 0..RECORDS_PER_RUN {
         if call.bytes <= full {
@@ -411,6 +432,9 @@ fn copy(context: &RetProbeContext, call_key: &CallKey, call: &mut Call) {
     } else if call.bytes > 0 {
         header.offset = call.offset;
         account(emit::plaintext(header, call.buffer, call.bytes), call.bytes);
+    }
+    if is_write {
+        write_ended(&key);
     }
     let _gone = CALLS.remove(call_key);
 }
@@ -436,7 +460,12 @@ fn account(copied: Copied, bytes: u64) {
 
 /// The connection's entry, made and announced at first sight.
 #[inline(always)]
-fn open(key: &ConnectionKey, now_ns: u64, fd: i32) -> Option<&'static mut Connection> {
+fn open(
+    key: &ConnectionKey,
+    now_ns: u64,
+    fd: i32,
+    writing: u64,
+) -> Option<&'static mut Connection> {
     if let Some(connection) = CONNECTIONS.get_ptr_mut(key) {
         // SAFETY: map values live as long as the map; see `Connection` for who writes.
         return Some(unsafe { &mut *connection });
@@ -445,6 +474,7 @@ fn open(key: &ConnectionKey, now_ns: u64, fd: i32) -> Option<&'static mut Connec
         since_ns: now_ns,
         written: 0,
         read: 0,
+        writing,
         sock: 0,
         socket: 0,
     };
@@ -472,7 +502,7 @@ fn begin(key: &ConnectionKey, fd: i32) -> Option<&'static mut Connection> {
             close(key, connection, now_ns);
         }
     }
-    open(key, now_ns, fd)
+    open(key, now_ns, fd, 0)
 }
 
 #[inline(always)]

@@ -20,7 +20,7 @@ mod tests {
     use std::fs;
     use std::path::{Path, PathBuf};
 
-    use agent_core::event::Event;
+    use agent_core::event::{Direction, Event};
     use agent_core::pipeline::{Output, Settings, replay};
     use agent_core::recording::{self, Frame};
     use agent_core::session::UsageRecord;
@@ -270,6 +270,8 @@ mod tests {
                 conn,
                 direction,
                 offset,
+                during_write,
+                rest,
                 bytes,
             }) if bytes.len() > 1 => {
                 let middle = 1 + usize::try_from(offset).unwrap() * 7 % (bytes.len() - 1);
@@ -278,6 +280,11 @@ mod tests {
                     conn,
                     direction,
                     offset: offset + range.start as u64,
+                    during_write,
+                    rest: match direction {
+                        Direction::Written => rest + (bytes.len() - range.end) as u64,
+                        Direction::Read => 0,
+                    },
                     bytes: bytes.slice(range),
                 };
                 vec![piece(0..middle), piece(middle..bytes.len())]

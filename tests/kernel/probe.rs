@@ -6,13 +6,19 @@ use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
+use agent_core::connection::{Connections, Limits, Segment};
 use agent_core::event::{ConnId, Direction, Event};
 use agent_core::recording::{self, Frame};
+use agent_core::stats::Stats;
 use serde::Deserialize;
 
 use crate::agent::{LEDGER_LIMIT, Place};
 use crate::run::{Kept, poll, stripped_tls_pair, tls_pair};
+
+/// The role of an end whose reads return before the writes that they answer.
+const OVERTAKEN: &str = "overtaken client";
 
 /// What one end of a connection says.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -92,6 +98,10 @@ pub(crate) struct Recorded {
     /// Bytes written and read, where the end of the connection was seen.
     closed: BTreeMap<ConnId, (u64, u64)>,
     names: BTreeMap<ConnId, String>,
+    /// Chunks that were read while a write was under way.
+    overtaking: BTreeMap<ConnId, usize>,
+    /// Connections of which the first call that was seen is a read.
+    begun_by_reads: BTreeSet<ConnId>,
     lost_bytes: u64,
 }
 
@@ -109,12 +119,23 @@ impl Recorded {
     fn take(&mut self, event: Event) {
         match event {
             Event::Chunk {
+                at,
                 conn,
                 direction,
                 offset,
                 bytes,
+                during_write,
                 ..
             } => {
+                if direction == Direction::Read && at == conn.since {
+                    self.begun_by_reads.insert(conn);
+                }
+                if during_write.is_some_and(|write| {
+                    // A write may have been under way before the connection was known.
+                    write > 0 || !self.begun_by_reads.contains(&conn)
+                }) {
+                    *self.overtaking.entry(conn).or_default() += 1;
+                }
                 let slot = usize::from(direction == Direction::Read);
                 self.flows.entry(conn).or_default()[slot].take(offset, &bytes);
             }
@@ -182,6 +203,9 @@ impl Recorded {
                 )
             });
             *place += 1;
+            if self.overtaking.contains_key(conn) {
+                assert_eq!(end.role, OVERTAKEN, "no other end reads while it writes");
+            }
             assert_eq!((written.missing, read.missing), (0, 0), "gaps in {end:?}");
             assert_eq!(
                 (written.flow(), read.flow()),
@@ -382,6 +406,93 @@ fn probe_captures_many_small_messages_of_many_threads() {
         "200",
     ];
     assert_captured("probe_threads", &arguments);
+}
+
+/// A write returns once its answer was read on another thread, so that the ring has the answer
+/// first, every time. The records say so, and the core puts both in order.
+#[test]
+fn probe_tells_which_answers_overtake_their_write() {
+    let test = "probe_overtaken";
+    for (size, kind) in [(1_000_u64, "plain"), (1_000, "ex"), (3_000_000, "plain")] {
+        let text = size.to_string();
+        let arguments = ["answered", "--count", "4", "--size", &text, "--write", kind];
+        let Some(mut recording) = recording(test, WIDE_RING, &[&arguments]) else {
+            return;
+        };
+        let ends = recording.ends.pop().unwrap();
+        let recorded = Recorded::read(&recording.bytes);
+        recorded.assert_identical(&ends);
+        let client = ends.iter().find(|end| end.role == OVERTAKEN).unwrap();
+        let (conn, _) = recorded.of(client)[0];
+        let (captured, ordered) = both_orders(&recording.bytes, conn);
+        // In which message a byte is, and how many messages were written before it was read.
+        let overtakes = |order: &[(Direction, u64)]| {
+            let mut written = 0;
+            let mut read = 0;
+            order.iter().any(|(direction, bytes)| match direction {
+                Direction::Written => {
+                    written += bytes;
+                    false
+                }
+                Direction::Read => {
+                    read += bytes;
+                    read.div_ceil(size) > written / size
+                }
+            })
+        };
+        assert!(overtakes(&captured), "nothing was tested: {captured:?}");
+        assert!(!overtakes(&ordered), "{ordered:?}");
+        let of_read = |order: &[(Direction, u64)]| -> u64 {
+            let is_read = |(direction, _): &&(Direction, u64)| *direction == Direction::Read;
+            order.iter().filter(is_read).map(|(_, bytes)| bytes).sum()
+        };
+        assert_eq!(of_read(&ordered), 4 * size);
+        assert_eq!(recorded.overtaking.keys().collect::<Vec<_>>(), [&conn]);
+    }
+}
+
+/// Direction and length of what came, in order.
+type Order = Vec<(Direction, u64)>;
+
+/// The chunks of one connection as they are in the ring, and as its segments come.
+fn both_orders(recording: &[u8], of: ConnId) -> (Order, Order) {
+    let limits = Limits {
+        held: Duration::from_secs(3_600),
+        held_bytes: usize::MAX,
+        held_bytes_of_all: usize::MAX,
+        ..Limits::default()
+    };
+    let mut stage = Connections::new(limits);
+    let (mut stats, mut segments) = (Stats::default(), Vec::new());
+    let mut captured = Vec::new();
+    for frame in recording::read(recording).unwrap() {
+        let event = frame.event().expect("an event");
+        if let Event::Chunk {
+            conn,
+            direction,
+            bytes,
+            ..
+        } = &event
+            && *conn == of
+        {
+            captured.push((*direction, bytes.len() as u64));
+        }
+        stage.handle(&event, &mut stats, &mut segments);
+    }
+    let mut ordered = Vec::new();
+    for segment in &segments {
+        if let Segment::Data {
+            conn,
+            direction,
+            bytes,
+            ..
+        } = segment
+            && *conn == of
+        {
+            ordered.push((*direction, bytes.len() as u64));
+        }
+    }
+    (captured, ordered)
 }
 
 #[test]

@@ -9,6 +9,8 @@
  *   reuse      ROUNDS connections, one after the other, whose objects get the same address
  *   clear      ROUNDS connections, one after the other, on one object at each end
  *   parallel   THREADS connections whose clients take turns on one thread
+ *   answered   COUNT messages and answers; each write of the client returns once another thread has
+ *              read the answer
  *   fork       one transfer in the parent, one in a child that does not exec, both at once
  *   bench      times round trips and a bulk transfer over loopback, prints medians
  *
@@ -36,6 +38,7 @@
 #include <openssl/x509.h>
 #include <poll.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -212,26 +215,34 @@ static void end_print(const struct end *end) {
     fflush(stdout);
 }
 
+/* Writes `size` bytes. */
+static void write_message(struct end *end, unsigned char *message, uint64_t seed) {
+    fill(message, options.size, seed, end->written.bytes);
+    end_write(end, message, options.size);
+}
+
+/* Reads `total` bytes. */
+static void read_messages(struct end *end, unsigned char *buffer, uint64_t total, uint64_t seed,
+                          bool peeks) {
+    uint64_t start = end->read.bytes;
+    while (end->read.bytes - start < total) {
+        uint64_t place = end->read.bytes, left = total - (place - start);
+        size_t wanted = left < options.read_size ? (size_t)left : options.read_size;
+        if (peeks) end_peek(end);
+        size_t length = end_read(end, buffer, wanted);
+        for (size_t i = 0; i < length; i++)
+            check(buffer[i] == pattern(seed, place + i), "wrong bytes");
+    }
+}
+
 /* Writes COUNT messages and reads as much; `seed` is of the own bytes, `other` of the peer's. */
 static void converse(struct end *end, uint64_t seed, uint64_t other, bool is_first, bool peeks) {
     unsigned char *message = allocate(options.size), *buffer = allocate(options.read_size);
     for (int turn = 0; turn < 2; turn++) {
         if ((turn == 0) == is_first) {
-            for (unsigned long i = 0; i < options.count; i++) {
-                fill(message, options.size, seed, end->written.bytes);
-                end_write(end, message, options.size);
-            }
+            for (unsigned long i = 0; i < options.count; i++) write_message(end, message, seed);
         } else {
-            uint64_t total = (uint64_t)options.size * options.count;
-            uint64_t start = end->read.bytes;
-            while (end->read.bytes - start < total) {
-                uint64_t place = end->read.bytes, left = total - (place - start);
-                size_t wanted = left < options.read_size ? (size_t)left : options.read_size;
-                if (peeks) end_peek(end);
-                size_t length = end_read(end, buffer, wanted);
-                for (size_t i = 0; i < length; i++)
-                    check(buffer[i] == pattern(other, place + i), "wrong bytes");
-            }
+            read_messages(end, buffer, (uint64_t)options.size * options.count, other, peeks);
         }
     }
     free(message);
@@ -487,6 +498,88 @@ static void nested(void) {
     check(pthread_create(&thread, NULL, nest_server, &fds[SERVER]) == 0, "pthread_create");
     nest(true, fds[CLIENT]);
     pthread_join(thread, NULL);
+}
+
+/* answered: the last send of each write of the client goes on once the answer was read. */
+
+/* What a record of TLS 1.3 adds: header, type and tag (RFC 8446, section 5.2). */
+enum { RECORD_SIZE = 16384, RECORD_ADDS = 22 };
+
+struct answered {
+    struct end client;
+    sem_t was_read;
+    /* Bytes that the write under way has to send before it is answered. */
+    size_t to_send;
+};
+
+static long wait_for_answer(BIO *bio, int operation, const char *bytes, size_t length, int number,
+                            long other, int result, size_t *moved) {
+    (void)bytes, (void)length, (void)number, (void)other;
+    struct answered *answered = (void *)BIO_get_callback_arg(bio);
+    if (operation != (BIO_CB_WRITE | BIO_CB_RETURN) || result <= 0 || answered->to_send == 0)
+        return result;
+    check(*moved <= answered->to_send, "more was sent than written");
+    answered->to_send -= *moved;
+    if (answered->to_send == 0) {
+        struct timespec limit;
+        clock_gettime(CLOCK_REALTIME, &limit);
+        limit.tv_sec += 30;
+        check(sem_timedwait(&answered->was_read, &limit) == 0, "no answer");
+    }
+    return result;
+}
+
+static void *read_answers(void *argument) {
+    struct answered *answered = argument;
+    unsigned char *buffer = allocate(options.read_size);
+    for (unsigned long i = 0; i < options.count; i++) {
+        read_messages(&answered->client, buffer, options.size, seed_of(SERVER, 0), false);
+        sem_post(&answered->was_read);
+    }
+    free(buffer);
+    return NULL;
+}
+
+static void *answer(void *fd) {
+    struct end end = end_new(false, *(int *)fd);
+    unsigned char *message = allocate(options.size), *buffer = allocate(options.read_size);
+    handshake(&end, false);
+    for (unsigned long i = 0; i < options.count; i++) {
+        read_messages(&end, buffer, options.size, seed_of(CLIENT, 0), false);
+        write_message(&end, message, seed_of(SERVER, 0));
+    }
+    end_print(&end);
+    SSL_free(end.ssl);
+    free(message);
+    free(buffer);
+    return NULL;
+}
+
+static void answered(void) {
+    int fds[2];
+    pair_of_sockets(fds);
+    pthread_t server, reader;
+    check(pthread_create(&server, NULL, answer, &fds[SERVER]) == 0, "pthread_create");
+    struct answered answered = {.client = end_new(true, fds[CLIENT])};
+    check(sem_init(&answered.was_read, 0, 0) == 0, "sem_init");
+    answered.client.role = "overtaken client";
+    handshake(&answered.client, true);
+    check(SSL_version(answered.client.ssl) == TLS1_3_VERSION, "TLS 1.3");
+    BIO *bio = SSL_get_wbio(answered.client.ssl);
+    BIO_set_callback_arg(bio, (char *)&answered);
+    BIO_set_callback_ex(bio, wait_for_answer);
+    check(pthread_create(&reader, NULL, read_answers, &answered) == 0, "pthread_create");
+    unsigned char *message = allocate(options.size);
+    size_t records = (options.size + RECORD_SIZE - 1) / RECORD_SIZE;
+    for (unsigned long i = 0; i < options.count; i++) {
+        answered.to_send = options.size + records * RECORD_ADDS;
+        write_message(&answered.client, message, seed_of(CLIENT, 0));
+    }
+    pthread_join(reader, NULL);
+    pthread_join(server, NULL);
+    end_print(&answered.client);
+    SSL_free(answered.client.ssl);
+    free(message);
 }
 
 /* clear: both objects live on, and take a new socket after SSL_clear. */
@@ -797,6 +890,7 @@ int main(int count, char **words) {
     else if (strcmp(verb, "nested") == 0) nested();
     else if (strcmp(verb, "clear") == 0) clear();
     else if (strcmp(verb, "parallel") == 0) parallel();
+    else if (strcmp(verb, "answered") == 0) answered();
     else if (strcmp(verb, "fork") == 0) in_parent_and_child();
     else if (strcmp(verb, "bench") == 0) bench();
     else if (strcmp(verb, "reuse") == 0)

@@ -23,6 +23,11 @@ pub struct Stats {
     pub gap_bytes: u64,
     /// Chunks dropped because they go back in the stream or belong to an ended connection.
     pub chunks_stale: u64,
+    /// Chunks that were read while a write was under way, and held back until it came.
+    pub reads_held: u64,
+    /// Times that what was held back of a connection had to go on before its write, because of a
+    /// limit: if it is what answers that write, the call may be lost.
+    pub reads_given_up: u64,
     /// Connections seen.
     pub connections_opened: u64,
     /// Connections that are open now.

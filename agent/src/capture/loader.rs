@@ -250,9 +250,9 @@ fn print_diagnostics(programs: &mut Ebpf) {
 
 /// What the kernel programs know of connections, as far as the agent changes it.
 pub struct ConnectionMaps {
-    connections: HashMap<MapData, [u64; 2], [u64; 5]>,
+    connections: HashMap<MapData, [u64; 2], [u64; 6]>,
     ignored: HashMap<MapData, [u64; 2], u64>,
-    calls: HashMap<MapData, [u64; 2], [u64; 12]>,
+    calls: HashMap<MapData, [u64; 2], [u64; 13]>,
 }
 
 impl ConnectionMaps {

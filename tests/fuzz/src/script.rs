@@ -93,6 +93,8 @@ pub fn events(script: &[u8]) -> Vec<Event> {
                 conn: CONNECTION,
                 direction,
                 offset,
+                during_write: None,
+                rest: 0,
                 bytes: Plaintext::from(bytes),
             });
         }

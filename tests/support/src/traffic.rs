@@ -161,6 +161,8 @@ impl Line {
                 conn: self.conn,
                 direction,
                 offset,
+                during_write: None,
+                rest: 0,
                 bytes: Plaintext::new(Bytes::copy_from_slice(piece)),
             });
             self.skip(direction, piece.len() as u64);

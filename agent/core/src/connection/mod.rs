@@ -1,9 +1,11 @@
 //! Stage 1: puts chunks in order and makes losses visible.
 //!
 //! *Takes* events. *Gives* [`Segment`]s: the bytes of each direction in order, gaps of known
-//! length, and one end for each connection. *Remembers* the next expected offset per direction.
+//! length, and one end for each connection; what was read while a write was under way comes after
+//! that write. *Remembers* the next expected offset per direction, and what waits for a write.
 //! *Nonsense* (offsets that go back, chunks of an ended connection) is counted and dropped.
 
+mod hold;
 mod table;
 #[cfg(test)]
 mod tests;

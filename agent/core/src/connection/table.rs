@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
+use super::hold::Holds;
 use super::{EndReason, Segment};
 use crate::event::{ConnId, Direction, Event, Plaintext, Timestamp};
 use crate::stats::Stats;
@@ -22,6 +23,18 @@ pub struct Limits {
     /// connection leave the ring in order, so that only a short memory is needed. The oldest is
     /// forgotten, and a chunk of it that came yet later would open a connection with a gap.
     pub ended: usize,
+    /// Longest time for which what was read waits for a write under way. LIMIT: 250 ms, more than
+    /// two of the periods (100 ms) in which a writer that has used up the CPU time of its cgroup is
+    /// let run again. A write that takes longer is a long one, or one that never returns; what is
+    /// read meanwhile goes on before it. Time comes with events, so that on a quiet host it is up
+    /// to the next tick of the line.
+    pub held: Duration,
+    /// Memory of what one connection holds back, in bytes. LIMIT: 256 KiB, as for other undecoded
+    /// bytes; beyond it all of that goes on.
+    pub held_bytes: usize,
+    /// The same for all connections. LIMIT: 8 MiB; beyond it that of the connection that waits
+    /// longest goes on.
+    pub held_bytes_of_all: usize,
 }
 
 impl Default for Limits {
@@ -30,6 +43,9 @@ impl Default for Limits {
             open: 65_536,
             idle: Duration::from_secs(3_600),
             ended: 4_096,
+            held: Duration::from_millis(250),
+            held_bytes: 256 << 10,
+            held_bytes_of_all: 8 << 20,
         }
     }
 }
@@ -39,6 +55,10 @@ impl Default for Limits {
 pub(super) struct Connection {
     written: u64,
     read: u64,
+    /// Where the write ends of which the last chunk came.
+    write_end: u64,
+    /// The write that is not waited for any more, because it takes too long.
+    given_up: Option<u64>,
     /// Moment of the last event.
     active: Timestamp,
     /// Key of its entry in `Connections::by_activity`; at most `active`.
@@ -52,6 +72,67 @@ impl Connection {
             Direction::Written => &mut self.written,
             Direction::Read => &mut self.read,
         }
+    }
+
+    /// Whether all chunks came of the write that began at `write`.
+    const fn has_whole(&self, write: u64) -> bool {
+        self.written > write && self.written >= self.write_end
+    }
+
+    /// Takes the bytes of a chunk that are new, and what is missing before them.
+    fn advance(&mut self, chunk: &Chunk<'_>, stats: &mut Stats, out: &mut Vec<Segment>) {
+        if chunk.bytes.is_empty() {
+            return;
+        }
+        let Chunk {
+            at,
+            conn,
+            direction,
+            offset,
+            bytes,
+        } = *chunk;
+        let expected = self.expected(direction);
+        if offset > *expected {
+            count_gap(stats, offset - *expected);
+            out.push(Segment::Gap {
+                at,
+                conn,
+                direction,
+                bytes: offset - *expected,
+            });
+            *expected = offset;
+        }
+        let known = *expected - offset;
+        if known > 0 {
+            stats.chunks_stale += 1;
+        }
+        if chunk.end() <= *expected {
+            return;
+        }
+        *expected = chunk.end();
+        let known = usize::try_from(known).unwrap_or(usize::MAX);
+        out.push(Segment::Data {
+            at,
+            conn,
+            direction,
+            bytes: bytes.slice(known..bytes.len()),
+        });
+    }
+}
+
+/// Plaintext of one call, or of a part of it.
+struct Chunk<'a> {
+    at: Timestamp,
+    conn: ConnId,
+    direction: Direction,
+    offset: u64,
+    bytes: &'a Plaintext,
+}
+
+impl Chunk<'_> {
+    /// Offset behind its last byte.
+    fn end(&self) -> u64 {
+        self.offset.saturating_add(length(self.bytes))
     }
 }
 
@@ -73,6 +154,7 @@ pub struct Connections {
     /// Newest `since` that ended at an address, so that late chunks of it are known as such.
     pub(super) ended: BTreeMap<(u32, u64), Timestamp>,
     ended_order: VecDeque<ConnId>,
+    pub(super) holds: Holds,
 }
 
 impl Connections {
@@ -84,11 +166,18 @@ impl Connections {
             by_activity: BTreeSet::new(),
             ended: BTreeMap::new(),
             ended_order: VecDeque::new(),
+            holds: Holds::new(),
         }
     }
 
     /// Takes one event.
     pub fn handle(&mut self, event: &Event, stats: &mut Stats, out: &mut Vec<Segment>) {
+        self.take(event, stats, out);
+        // Afterwards, because a write that comes late is better than one that does not.
+        self.give_up(event.at(), None, stats, out);
+    }
+
+    fn take(&mut self, event: &Event, stats: &mut Stats, out: &mut Vec<Segment>) {
         match event {
             Event::Opened { at, conn, .. } => {
                 self.admit(*at, *conn, stats, out);
@@ -109,14 +198,27 @@ impl Connections {
                 conn,
                 direction,
                 offset,
+                during_write,
+                rest,
                 bytes,
             } => {
-                let length = length(bytes);
+                let chunk = Chunk {
+                    at: *at,
+                    conn: *conn,
+                    direction: *direction,
+                    offset: *offset,
+                    bytes,
+                };
                 match direction {
-                    Direction::Written => stats.written_bytes += length,
-                    Direction::Read => stats.read_bytes += length,
+                    Direction::Written => {
+                        stats.written_bytes += length(bytes);
+                        self.written(&chunk, *rest, stats, out);
+                    }
+                    Direction::Read => {
+                        stats.read_bytes += length(bytes);
+                        self.read(&chunk, *during_write, stats, out);
+                    }
                 }
-                self.chunk(*at, *conn, *direction, *offset, bytes, stats, out);
             }
             Event::Closed {
                 at,
@@ -143,8 +245,10 @@ impl Connections {
         }
     }
 
-    /// Ends the connections that were silent for longer than the limit.
+    /// Lets go what was held back for longer than the limit, and ends the connections that were
+    /// silent for longer than theirs.
     pub fn expire(&mut self, now: Timestamp, stats: &mut Stats, out: &mut Vec<Segment>) {
+        self.give_up(Some(now), None, stats, out);
         while let Some((active, conn)) = self.longest_silent() {
             if active + self.limits.idle > now {
                 break;
@@ -157,9 +261,11 @@ impl Connections {
     /// When [`expire`](Self::expire) may have something to do; `None` if nothing is open. It may
     /// be early, never late.
     pub fn deadline(&self) -> Option<Timestamp> {
-        self.by_activity
-            .first()
-            .map(|(noted, _)| *noted + self.limits.idle)
+        let idle = self.by_activity.first();
+        let idle = idle.map(|(noted, _)| *noted + self.limits.idle);
+        idle.into_iter()
+            .chain(self.holds.deadline(&self.limits))
+            .min()
     }
 
     /// Ends every connection, because the agent stops.
@@ -175,6 +281,12 @@ impl Connections {
         if let Some(open) = self.open.get_mut(&conn) {
             open.interest = Interest::Ignored;
         }
+        self.holds.take(conn);
+    }
+
+    /// Memory of what is held back, in bytes; bounded by the limits.
+    pub const fn held_bytes(&self) -> usize {
+        self.holds.bytes()
     }
 
     /// The connection, opened if this is its first sight; `None` if it ended already.
@@ -216,6 +328,8 @@ impl Connections {
             let opened = Connection {
                 written: 0,
                 read: 0,
+                write_end: 0,
+                given_up: None,
                 active: at,
                 noted: at,
                 interest: Interest::Wanted,
@@ -231,54 +345,93 @@ impl Connections {
         Some(open)
     }
 
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "the fields of one event, taken apart once"
-    )]
-    fn chunk(
+    /// A chunk that was written, of whose call `rest` bytes follow in others.
+    fn written(&mut self, chunk: &Chunk<'_>, rest: u64, stats: &mut Stats, out: &mut Vec<Segment>) {
+        let Some(open) = self.wanted(chunk, stats, out) else {
+            return;
+        };
+        open.advance(chunk, stats, out);
+        if open.written == chunk.end() {
+            open.write_end = chunk.end().saturating_add(rest);
+        }
+        let open = *open;
+        let waiting = self.holds.write_of(chunk.conn);
+        if waiting.is_some_and(|write| open.has_whole(write)) {
+            self.let_go(chunk.conn, out);
+        }
+    }
+
+    /// A chunk that was read, maybe while the write that began at `during_write` was under way.
+    fn read(
         &mut self,
-        at: Timestamp,
-        conn: ConnId,
-        direction: Direction,
-        offset: u64,
-        bytes: &Plaintext,
+        chunk: &Chunk<'_>,
+        during_write: Option<u64>,
         stats: &mut Stats,
         out: &mut Vec<Segment>,
     ) {
-        let Some(open) = self.admit(at, conn, stats, out) else {
-            stats.chunks_stale += 1;
+        // Reads wait for one write at a time: that of the reads before has returned. If it is not
+        // here, it moved nothing, or its chunks are lost.
+        if self.holds.write_of(chunk.conn) != during_write {
+            self.let_go(chunk.conn, out);
+        }
+        let Some(open) = self.wanted(chunk, stats, out) else {
             return;
         };
-        if open.interest == Interest::Ignored || bytes.is_empty() {
+        let waits_for =
+            during_write.filter(|write| open.given_up != Some(*write) && !open.has_whole(*write));
+        let Some(write) = waits_for else {
+            open.advance(chunk, stats, out);
             return;
+        };
+        let mut segments = Vec::new();
+        open.advance(chunk, stats, &mut segments);
+        if !segments.is_empty() {
+            stats.reads_held += 1;
+            self.holds.add(chunk.at, chunk.conn, write, segments);
+            self.give_up(None, Some(chunk.conn), stats, out);
         }
-        let expected = open.expected(direction);
-        let end = offset.saturating_add(length(bytes));
-        if offset > *expected {
-            count_gap(stats, offset - *expected);
-            out.push(Segment::Gap {
-                at,
-                conn,
-                direction,
-                bytes: offset - *expected,
-            });
-            *expected = offset;
+    }
+
+    /// What is held back of a connection goes on.
+    fn let_go(&mut self, conn: ConnId, out: &mut Vec<Segment>) {
+        if let Some(held) = self.holds.take(conn) {
+            out.extend(held.segments);
         }
-        let known = *expected - offset;
-        if known > 0 {
+    }
+
+    /// What is held back for longer than a limit allows goes on before its write, as does what else
+    /// is read during that write.
+    fn give_up(
+        &mut self,
+        now: Option<Timestamp>,
+        added: Option<ConnId>,
+        stats: &mut Stats,
+        out: &mut Vec<Segment>,
+    ) {
+        while let Some(conn) = self.holds.overdue(now, added, &self.limits) {
+            let Some(held) = self.holds.take(conn) else {
+                return;
+            };
+            stats.reads_given_up += 1;
+            if let Some(open) = self.open.get_mut(&conn) {
+                open.given_up = Some(held.write);
+            }
+            out.extend(held.segments);
+        }
+    }
+
+    /// The connection of a chunk, if it is open and wanted.
+    fn wanted(
+        &mut self,
+        chunk: &Chunk<'_>,
+        stats: &mut Stats,
+        out: &mut Vec<Segment>,
+    ) -> Option<&mut Connection> {
+        if self.admit(chunk.at, chunk.conn, stats, out).is_none() {
             stats.chunks_stale += 1;
         }
-        if end <= *expected {
-            return;
-        }
-        *expected = end;
-        let known = usize::try_from(known).unwrap_or(usize::MAX);
-        out.push(Segment::Data {
-            at,
-            conn,
-            direction,
-            bytes: bytes.slice(known..bytes.len()),
-        });
+        let open = self.open.get_mut(&chunk.conn)?;
+        (open.interest == Interest::Wanted).then_some(open)
     }
 
     fn closed(
@@ -290,6 +443,7 @@ impl Connections {
         stats: &mut Stats,
         out: &mut Vec<Segment>,
     ) {
+        self.let_go(conn, out);
         let Some(open) = self.open.get_mut(&conn) else {
             return;
         };
@@ -354,6 +508,7 @@ impl Connections {
         stats: &mut Stats,
         out: &mut Vec<Segment>,
     ) {
+        self.let_go(conn, out);
         let Some(open) = self.open.remove(&conn) else {
             return;
         };

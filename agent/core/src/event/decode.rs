@@ -34,15 +34,25 @@ pub fn decode(record: &[u8]) -> Result<Event, Malformed> {
         since: Timestamp::from_nanos(header.since_ns),
     };
     Ok(match header.kind {
-        kind::WRITTEN | kind::READ => Event::Chunk {
+        kind::WRITTEN => Event::Chunk {
             at,
             conn,
-            direction: if header.kind == kind::WRITTEN {
-                Direction::Written
-            } else {
-                Direction::Read
-            },
+            direction: Direction::Written,
             offset: header.offset,
+            during_write: None,
+            rest: header
+                .aux
+                .saturating_sub(header.offset)
+                .saturating_sub(u64::from(header.payload_bytes)),
+            bytes: Plaintext::new(Bytes::copy_from_slice(payload)),
+        },
+        kind::READ => Event::Chunk {
+            at,
+            conn,
+            direction: Direction::Read,
+            offset: header.offset,
+            during_write: header.aux.checked_sub(1),
+            rest: 0,
             bytes: Plaintext::new(Bytes::copy_from_slice(payload)),
         },
         kind::OPENED => {
@@ -190,16 +200,43 @@ mod tests {
     fn a_data_record_is_a_chunk_without_the_slack_behind_it() {
         let mut bytes = record(kind::READ, b"hello");
         bytes.extend_from_slice(b"another process's secret");
-        assert_eq!(
-            decode(&bytes),
-            Ok(Event::Chunk {
-                at: AT,
-                conn: CONN,
-                direction: Direction::Read,
-                offset: 9,
-                bytes: Plaintext::from(b"hello".to_vec()),
-            })
-        );
+        let chunk = Event::Chunk {
+            at: AT,
+            conn: CONN,
+            direction: Direction::Read,
+            offset: 9,
+            during_write: Some(12),
+            rest: 0,
+            bytes: Plaintext::from(b"hello".to_vec()),
+        };
+        assert_eq!(decode(&bytes), Ok(chunk));
+    }
+
+    #[test]
+    fn a_chunk_says_what_of_its_call_follows_or_which_write_was_under_way() {
+        for (kind, aux, expected) in [
+            (kind::WRITTEN, 0, (None, 0)),
+            (kind::WRITTEN, 10, (None, 0)),
+            (kind::WRITTEN, 13, (None, 3)),
+            (kind::READ, 0, (None, 0)),
+            (kind::READ, 1, (Some(0), 0)),
+            (kind::READ, u64::MAX, (Some(u64::MAX - 1), 0)),
+        ] {
+            // One byte, at the offset 9.
+            let mut record = record(kind, b"x");
+            let header = RecordHeader {
+                aux,
+                ..header(kind, 1)
+            };
+            record[..size_of::<RecordHeader>()].copy_from_slice(header.as_bytes());
+            let Ok(Event::Chunk {
+                during_write, rest, ..
+            }) = decode(&record)
+            else {
+                panic!("kind {kind} is no chunk");
+            };
+            assert_eq!((during_write, rest), expected, "kind {kind}, {aux}");
+        }
     }
 
     #[test]

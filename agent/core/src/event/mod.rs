@@ -267,6 +267,11 @@ pub enum Event {
         direction: Direction,
         /// Offset of the first byte in its direction since the connection's first sight.
         offset: u64,
+        /// Of bytes that were read: offset of the write that had been entered and had not returned
+        /// by then. They may be the answer to it, though it comes later.
+        during_write: Option<u64>,
+        /// Of bytes that were written: how many of the same call follow in further chunks.
+        rest: u64,
         /// Bytes.
         bytes: Plaintext,
     },

@@ -189,8 +189,9 @@ impl Pipeline {
     /// Observed bytes that are held back, text that waits to be counted, and the memory of
     /// decompressors; bounded by the limits of the stages.
     pub fn held_bytes(&self) -> usize {
-        self.http
-            .buffered_bytes()
+        self.connections
+            .held_bytes()
+            .saturating_add(self.http.buffered_bytes())
             .saturating_add(self.http.decoder_bytes())
             .saturating_add(self.llm.held_bytes())
     }

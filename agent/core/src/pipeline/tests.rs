@@ -65,6 +65,8 @@ impl Run {
             conn: conn(pid),
             direction,
             offset,
+            during_write: None,
+            rest: 0,
             bytes,
         });
     }
@@ -145,6 +147,39 @@ fn a_prompt_of_any_size_is_held_up_to_the_limit() {
         panic!("one call, not {outputs:?}");
     };
     assert_eq!(record.call.observed_bytes, (length + reply.len()) as u64);
+}
+
+#[test]
+fn a_response_that_overtakes_its_request_is_a_call() {
+    let body = r#"{"model":"m","messages":[{"content":"hi"}]}"#;
+    let reply = r#"{"choices":[],"usage":{"prompt_tokens":9,"completion_tokens":1}}"#;
+    let mut run = Run::new();
+    for turn in 0..2 {
+        let written = run.written;
+        let response = format!(
+            "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{reply}",
+            reply.len()
+        );
+        run.line.handle(&Event::Chunk {
+            at: run.now,
+            conn: conn(7),
+            direction: Direction::Read,
+            offset: run.read,
+            during_write: Some(written),
+            rest: 0,
+            bytes: Plaintext::from(response.clone().into_bytes()),
+        });
+        run.read += response.len() as u64;
+        assert!(run.line.held_bytes() > response.len());
+        run.write(request("/v1/chat/completions", body.len()) + body);
+        let outputs = run.outputs();
+        let [Output::Usage(record)] = outputs.as_slice() else {
+            panic!("one call, not {outputs:?} in turn {turn}");
+        };
+        assert_eq!(record.call.http_status, Some(200));
+        assert_eq!(run.line.held_bytes(), 0);
+    }
+    assert_eq!(run.line.stats().reads_held, 2);
 }
 
 #[test]
@@ -406,6 +441,8 @@ fn through_a_proxy(run: &mut Run, has_inner_name: bool) {
             conn,
             direction,
             offset: offset as u64,
+            during_write: None,
+            rest: 0,
             bytes: Plaintext::from(bytes.as_bytes().to_vec()),
         });
     };

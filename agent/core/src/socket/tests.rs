@@ -543,6 +543,8 @@ fn event(step: Step, ms: u64) -> Event {
             conn,
             direction: Direction::Read,
             offset: 0,
+            during_write: None,
+            rest: 0,
             bytes: Plaintext::default(),
         },
     }

@@ -227,6 +227,8 @@ pub(in crate::http) fn with_holes(
                     conn: CONN,
                     direction: *direction,
                     offset: (index + 1 - usize::from(is_lost(index)) - run.len()) as u64,
+                    during_write: None,
+                    rest: 0,
                     bytes: std::mem::take(&mut run).into(),
                 });
             }

@@ -1,5 +1,7 @@
 //! Tables and laws of the connection stage.
 
+mod order;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -35,6 +37,8 @@ fn chunk(time: u64, conn: ConnId, direction: Direction, offset: u64, text: &str)
         conn,
         direction,
         offset,
+        during_write: None,
+        rest: 0,
         bytes: bytes(text),
     }
 }
@@ -373,12 +377,14 @@ fn any_event() -> impl Strategy<Value = Event> {
     let direction = prop_oneof![Just(Written), Just(Read)];
     let offset = prop_oneof![0..30u64, Just(u64::MAX), Just(u64::MAX - 3)];
     prop_oneof![
-        8 => (0..50u64, conn.clone(), direction, offset, 0..9usize).prop_map(
-            |(time, conn, direction, offset, length)| Event::Chunk {
+        8 => (0..50u64, conn.clone(), direction, offset.clone(), 0..9usize, offset).prop_map(
+            |(time, conn, direction, offset, length, number)| Event::Chunk {
                 at: at(time),
                 conn,
                 direction,
                 offset,
+                during_write: number.checked_sub(1),
+                rest: number,
                 bytes: vec![b'x'; length].into(),
             }
         ),
@@ -401,7 +407,14 @@ proptest! {
         events in proptest::collection::vec(any_event(), 0..80),
         open in 1..5usize,
     ) {
-        let limits = Limits { open, ended: 2, idle: Duration::from_nanos(20) };
+        let limits = Limits {
+            open,
+            ended: 2,
+            idle: Duration::from_nanos(20),
+            held: Duration::from_nanos(5),
+            held_bytes: 2 * size_of::<Segment>() + 9,
+            held_bytes_of_all: 3 * size_of::<Segment>() + 9,
+        };
         let mut stage = Connections::new(limits);
         let (mut out, mut stats) = (Vec::new(), Stats::default());
         for event in &events {
@@ -413,8 +426,10 @@ proptest! {
             prop_assert_eq!(stage.open.len(), stage.by_activity.len());
             prop_assert_eq!(stage.open.len() as u64, stats.connections_open);
             prop_assert!(stage.ended.len() <= 2);
+            prop_assert!(stage.held_bytes() <= limits.held_bytes_of_all);
         }
         stage.finish(at(60), &mut stats, &mut out);
+        prop_assert_eq!(stage.held_bytes(), 0);
         let mut live = BTreeMap::new();
         for segment in out {
             match segment {
