@@ -22,6 +22,7 @@ use crate::callers::{self, Callers};
 use crate::capture::attach::Attacher;
 use crate::capture::checks::CheckCounts;
 use crate::capture::discover::{Delays, Discovery};
+use crate::capture::executables::Executables;
 use crate::capture::hooks::Target;
 use crate::capture::reader::{self, Act, Channels, Noticed, SharedLosses};
 use crate::capture::self_check::SelfCheck;
@@ -480,6 +481,7 @@ fn capture(
     };
     let (noticed, mut noticed_in) = tokio::sync::mpsc::channel(WAITING_NOTICES);
     let self_check = Arc::new(SelfCheck::default());
+    let executables = Arc::new(Executables::default());
     let facts = process::Facts {
         cwd: config.privacy.store_cwd,
         argv0: config.privacy.store_argv == Argv::Argv0,
@@ -500,6 +502,7 @@ fn capture(
             ignored,
             self_check: Arc::clone(&self_check),
             losses,
+            executables: Arc::clone(&executables),
         },
     );
     let stop = Arc::new(AtomicBool::new(false));
@@ -525,6 +528,7 @@ fn capture(
         config,
         &mut discovery,
         &mut noticed_in,
+        executables,
         watched,
         &capture,
     ));
@@ -543,13 +547,14 @@ async fn attend(
     config: &Config,
     discovery: &mut Discovery,
     noticed: &mut tokio::sync::mpsc::Receiver<Noticed>,
+    executables: Arc<Executables>,
     watched: &Arc<Mutex<Watched>>,
     capture: &JoinHandle<anyhow::Result<()>>,
 ) -> anyhow::Result<()> {
     let mut interrupt = signal(SignalKind::interrupt()).context("can't wait for SIGINT")?;
     let mut terminate = signal(SignalKind::terminate()).context("can't wait for SIGTERM")?;
     // Told before anything is looked at, so that nothing is missed in between.
-    discovery.listen();
+    discovery.listen(executables);
     discovery.scan_host(reader::now());
     let started = Instant::now();
     let mut is_ready = false;

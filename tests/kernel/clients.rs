@@ -1,13 +1,14 @@
 //! Every client, every API, every way to send a reply: the ledger equals what was served.
 
 use std::collections::{BTreeSet, HashMap};
+use std::fs;
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 
 use test_support::plan::Encoding;
 use test_support::{Api, Endpoint, Plan, Served};
 
-use crate::agent::{Agent, LEDGER_LIMIT, Place, Row};
+use crate::agent::{Agent, LEDGER_LIMIT, Place, Row, send};
 use crate::compare::assert_same;
 use crate::run::{Client, Ended, Kept, Who, curl, node, poll, python};
 
@@ -55,6 +56,20 @@ impl Stage {
         let mut command = node(&self.endpoint, self.test)?;
         command.args(arguments.split_whitespace());
         self.run(command)
+    }
+
+    /// Runs a client as `run` does, while the agent stands still.
+    pub(crate) fn run_unseen(&mut self, command: Command) -> Option<Ended> {
+        let agent = self.agent.as_ref().unwrap().id();
+        send("STOP", agent);
+        let has_stopped = || {
+            let stat = fs::read_to_string(format!("/proc/{agent}/stat")).unwrap();
+            stat.contains(") T ")
+        };
+        assert!(poll(LEDGER_LIMIT, has_stopped), "the agent goes on");
+        let ended = self.run(command);
+        send("CONT", agent);
+        ended
     }
 
     /// Who made a call.

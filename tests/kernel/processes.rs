@@ -142,6 +142,68 @@ fn a_process_of_a_few_milliseconds_is_named() {
     stage.finish();
 }
 
+/// The agent stands still while the process lives, so that it can't look at it. Where the kernel does
+/// not tell of execs the executable stays unknown.
+#[test]
+fn a_process_that_is_gone_before_it_is_looked_at_has_its_executable() {
+    let test = "gone";
+    let Some(mut stage) = Stage::start(test) else {
+        return;
+    };
+    let body = r#"{"model":"gone","max_tokens":9,"messages":[{"role":"user","content":"hi"}]}"#;
+    let path = Api::AnthropicMessages.path();
+    // Its library is hooked from here on.
+    if stage
+        .run(curl(&stage.endpoint, &Plan::default(), path, body))
+        .is_none()
+    {
+        return;
+    }
+    stage.place.rows_when(1);
+    if stage.place.status()["degraded"]
+        .to_string()
+        .contains("mapped files")
+    {
+        skip(test, "the kernel does not tell of mappings");
+        return;
+    }
+    for shell in [false, true, false, true] {
+        let mut command = curl(&stage.endpoint, &Plan::default(), path, body);
+        if shell {
+            // Two execs of one process, both of which are over.
+            let mut sh = Command::new("sh");
+            sh.args(["-c", r#"exec "$@""#, "sh"])
+                .arg(command.get_program())
+                .args(command.get_args())
+                .env("CURL_CA_BUNDLE", stage.endpoint.ca_path());
+            command = sh;
+        }
+        let Some(ended) = stage.run_unseen(command) else {
+            return;
+        };
+        assert!(
+            poll(LEDGER_LIMIT, || {
+                let rows = stage.place.rows();
+                rows.iter().any(|row| row.pid == Some(ended.who.pid))
+            }),
+            "no row"
+        );
+        let rows = stage.place.rows();
+        let row = rows.iter().find(|row| row.pid == Some(ended.who.pid));
+        let exe = row.and_then(|row| row.exe.as_deref()).unwrap_or_default();
+        assert!(exe.ends_with("/curl"), "{exe:?}, by a shell: {shell}");
+        let start = format!(
+            "SELECT max(start_time_ticks) FROM process WHERE pid = {}",
+            ended.who.pid
+        );
+        assert_eq!(
+            stage.place.number(&start),
+            0,
+            "it was looked at: nothing was tested"
+        );
+    }
+}
+
 /// Names the last process id that was given out, so that the next process gets the one after it.
 /// Needs a kernel with checkpoint and restore.
 const LAST_PID: &str = "/proc/sys/kernel/ns_last_pid";

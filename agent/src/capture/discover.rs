@@ -19,6 +19,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::attach::Attacher;
 use super::checks::{CheckCounts, Checks, Then};
+use super::executables::Executables;
 use super::files::{FileId, Stamp, host_devices, path_of, stamp_at};
 use super::hooks::{Added, Gone, Hooks, Target};
 use super::inspect::{Answer, Content, Inspector, Request, Tls, ways};
@@ -187,13 +188,16 @@ impl Discovery {
         })
     }
 
-    /// Has the kernel tell of mappings and of changes in folders from now on. Where it refuses to,
-    /// processes are looked at instead, and [`Discovery::degraded`] says so.
-    pub fn listen(&mut self) {
+    /// Has the kernel tell of mappings and of changes in folders from now on, and tells
+    /// `executables` which programs are executed. Where it refuses to, processes are looked at
+    /// instead, and [`Discovery::degraded`] says so.
+    pub fn listen(&mut self, executables: Arc<Executables>) {
         match Mappings::open() {
             Ok(mappings) => {
                 let sender = self.sender.clone();
-                let take = move |batch: Batch| {
+                let take = move |mut batch: Batch| {
+                    let steps = std::mem::take(&mut batch.steps);
+                    executables.take(steps, batch.has_gap, batch.until);
                     let is_empty = batch.mapped.is_empty() && !batch.has_gap;
                     if is_empty {
                         return !sender.is_closed();

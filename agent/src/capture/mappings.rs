@@ -1,4 +1,4 @@
-//! Every mapping of a file as code, on the whole host, as it is made.
+//! Every mapping of a file as code, and every exec, on the whole host, as they are made.
 //!
 //! The kernel tells of them through a perf event that counts nothing ([`Software::DUMMY`]): no
 //! program runs for it and no system call is traced. One record costs the process that maps about
@@ -17,7 +17,9 @@ use perf_event::events::Software;
 use perf_event::{Builder, Clock, SampleFlag, Sampler};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use super::executables::{Step, StepKind};
 use super::maps::MapKey;
+use super::reader::now;
 
 /// LIMIT: bytes of the ring of one processor: about 400 mappings. Those beyond are lost, and the
 /// kernel says so: then all processes are looked at. It is locked memory, of which the kernel
@@ -31,6 +33,10 @@ const PAUSE: Duration = Duration::from_millis(1);
 /// How long the reader waits at most, after which it looks whether it is to stop and whether there
 /// are other processors.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
+
+/// `PERF_RECORD_MISC_COMM_EXEC` (include/uapi/linux/perf_event.h): a process is renamed by an exec,
+/// which has left the old program and not yet mapped the new one.
+const RENAMED_BY_EXEC: u16 = 1 << 13;
 
 /// LIMIT: processors. Beyond it the mappings made on the others are found by the scan.
 const MAX_PROCESSORS: usize = 4_096;
@@ -54,6 +60,9 @@ pub(super) struct Mapped {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Batch {
     pub(super) mapped: Vec<Mapped>,
+    /// What was done until `until`, on all processors, in the order in which it was.
+    pub(super) steps: Vec<Step>,
+    pub(super) until: Timestamp,
     /// Some are missing.
     pub(super) has_gap: bool,
 }
@@ -62,6 +71,9 @@ pub(super) struct Batch {
 pub(super) struct Mappings {
     rings: Vec<Sampler>,
     processors: BTreeSet<usize>,
+    /// What was done after the last look had begun. Something that was done before it may be in a
+    /// ring that had been looked at by then.
+    later: Vec<Step>,
 }
 
 impl Mappings {
@@ -76,7 +88,11 @@ impl Mappings {
             .iter()
             .map(|processor| listen(*processor))
             .collect::<io::Result<Vec<_>>>()?;
-        Ok(Self { rings, processors })
+        Ok(Self {
+            rings,
+            processors,
+            later: Vec::new(),
+        })
     }
 
     /// Gives what is mapped to `take` until it says false, which it is asked at least every
@@ -91,17 +107,26 @@ impl Mappings {
                 return;
             }
             thread::sleep(PAUSE);
-            self.wait();
+            if self.later.is_empty() {
+                self.wait();
+            }
         }
     }
 
     fn drain(&mut self) -> Batch {
-        let mut batch = Batch::default();
+        let mut batch = Batch {
+            until: now(),
+            steps: std::mem::take(&mut self.later),
+            ..Batch::default()
+        };
         for ring in &mut self.rings {
             while let Some(record) = ring.next_record() {
                 take(&record, &mut batch);
             }
         }
+        batch.steps.sort_by_key(|step| step.at);
+        let done = batch.steps.partition_point(|step| step.at <= batch.until);
+        self.later = batch.steps.split_off(done);
         batch
     }
 
@@ -153,6 +178,8 @@ fn listen(processor: usize) -> io::Result<Sampler> {
         .one_cpu(processor)
         .mmap(true)
         .mmap2(true)
+        // An exec renames its process, and is told by that.
+        .comm(true)
         // The time, and nothing else, at the end of each record.
         .sample_id_all(true)
         .sample(SampleFlag::TIME)
@@ -164,8 +191,21 @@ fn listen(processor: usize) -> io::Result<Sampler> {
 }
 
 fn take(record: &perf_event::Record<'_>, batch: &mut Batch) {
+    // The time is the last thing in each record.
+    let time = record.to_contiguous().last_chunk().copied();
+    let at = Timestamp::from_nanos(time.map_or(0, u64::from_ne_bytes));
     let parsed = match record.parse_record() {
         Ok(Record::Mmap2(mapping)) => mapping,
+        Ok(Record::Comm(renamed)) => {
+            if record.misc() & RENAMED_BY_EXEC != 0 {
+                batch.steps.push(Step {
+                    pid: renamed.pid,
+                    at,
+                    kind: StepKind::BeganExec,
+                });
+            }
+            return;
+        }
         Ok(Record::Lost(_)) | Err(_) => {
             batch.has_gap = true;
             return;
@@ -184,17 +224,22 @@ fn take(record: &perf_event::Record<'_>, batch: &mut Batch) {
     if !is_file {
         return;
     }
-    let time = record.to_contiguous().last_chunk().copied();
+    let path = PathBuf::from(parsed.filename_os());
+    batch.steps.push(Step {
+        pid: parsed.pid,
+        at,
+        kind: StepKind::Mapped(path.clone()),
+    });
     batch.mapped.push(Mapped {
         pid: parsed.pid,
-        at: Timestamp::from_nanos(time.map_or(0, u64::from_ne_bytes)),
+        at,
         addresses: (parsed.addr, parsed.addr.saturating_add(parsed.len)),
         key: MapKey {
             device: (major, minor),
             inode,
         },
         generation,
-        path: PathBuf::from(parsed.filename_os()),
+        path,
     });
 }
 

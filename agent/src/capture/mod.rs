@@ -3,6 +3,7 @@
 pub mod attach;
 pub mod checks;
 pub mod discover;
+pub mod executables;
 mod files;
 pub mod hooks;
 mod inspect;

@@ -2,6 +2,7 @@
 //! facts of a process before its first record.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,6 +17,7 @@ use rustix::time::{ClockId, clock_gettime};
 use zerocopy::FromBytes as _;
 
 use super::Error;
+use super::executables::Executables;
 use super::loader::{ConnectionMaps, LossCounters};
 use super::self_check::SelfCheck;
 use super::support::{self, SocketSupport};
@@ -106,6 +108,8 @@ pub struct Channels {
     pub self_check: Arc<SelfCheck>,
     /// Losses, for the status report.
     pub losses: SharedLosses,
+    /// What processes execute.
+    pub executables: Arc<Executables>,
 }
 
 /// What the reader changes in the kernel.
@@ -167,6 +171,15 @@ fn matches(pattern: &str, text: &str) -> bool {
     ends_open
 }
 
+/// What is kept of a process that executed a program.
+#[derive(Debug)]
+struct Executed {
+    /// When, and when it did so before.
+    within: RangeInclusive<Timestamp>,
+    /// What was seen of it then, until its facts are sent; `None` if it was gone already.
+    glimpse: Option<Glimpse>,
+}
+
 /// What is kept of a process whose facts were sent.
 #[derive(Debug, Default)]
 struct Known {
@@ -186,8 +199,8 @@ pub struct Reader {
     channels: Channels,
     /// Processes whose facts were sent.
     known: BTreeMap<u32, Known>,
-    /// Processes that executed a program and have not shown a connection.
-    executed: BTreeMap<u32, Glimpse>,
+    /// Processes that executed a program.
+    executed: BTreeMap<u32, Executed>,
     /// Exit records of processes whose first thread ended while others were still there.
     ending: BTreeMap<u32, Vec<u8>>,
     batch: Vec<u8>,
@@ -290,12 +303,18 @@ impl Reader {
         match header.kind {
             kind::EXEC => {
                 self.notice(header, Act::Executed);
-                if let Some(glimpse) = Glimpse::of(pid) {
-                    if self.executed.len() >= MAX_KNOWN {
-                        self.executed.clear();
-                    }
-                    self.executed.insert(pid, glimpse);
+                if self.executed.len() >= MAX_KNOWN {
+                    self.executed.clear();
                 }
+                let before = self
+                    .executed
+                    .get(&pid)
+                    .map(|executed| *executed.within.end());
+                let executed = Executed {
+                    within: before.unwrap_or_default()..=Timestamp::from_nanos(header.at_ns),
+                    glimpse: Glimpse::of(pid),
+                };
+                self.executed.insert(pid, executed);
                 self.ending.remove(&pid);
                 if self.known.remove(&pid).is_none() {
                     return;
@@ -383,7 +402,8 @@ impl Reader {
             self.known.clear();
         }
         self.known.insert(pid, Known::default());
-        let glimpse = self.executed.remove(&pid);
+        let executed = self.executed.get_mut(&pid);
+        let glimpse = executed.and_then(|executed| executed.glimpse.take());
         let facts = match self.processes.read(pid) {
             Some(mut facts) => {
                 if let Some(glimpse) = glimpse {
@@ -401,7 +421,13 @@ impl Reader {
                 _ => None,
             },
         };
-        let Some(facts) = facts else { return };
+        let Some(mut facts) = facts else { return };
+        // One that ends has no executable any more, and one that ended is not there.
+        if let (None, Some(executed)) = (&facts.exe, self.executed.get(&pid)) {
+            let within = executed.within.clone();
+            let path = self.channels.executables.of(pid, within);
+            facts.exe = path.as_deref().map(process::path_text);
+        }
         if self.ignored.matches(&facts) {
             if let Some(known) = self.known.get_mut(&pid) {
                 known.is_ignored = true;

@@ -143,6 +143,11 @@ impl Reader {
     }
 }
 
+/// A path that a process chose, for people to read.
+pub fn path_text(path: &Path) -> String {
+    printable(path.as_os_str().as_encoded_bytes())
+}
+
 /// Whether a process has threads besides its first one, which ended.
 pub fn outlives_its_first_thread(pid: u32) -> bool {
     fs::read_dir(format!("/proc/{pid}/task")).is_ok_and(|tasks| tasks.take(2).count() > 1)
@@ -194,7 +199,7 @@ fn argv0(dir: &Path) -> Option<String> {
 
 fn link(path: &Path) -> Option<String> {
     let target = fs::read_link(path).ok()?;
-    Some(printable(target.as_os_str().as_encoded_bytes()))
+    Some(path_text(&target))
 }
 
 fn read_text(path: &Path) -> Option<String> {
