@@ -103,6 +103,9 @@ pub struct Stats {
     pub calls_evicted: u64,
     /// Usage fields refused: negative, no integer, or beyond the limit.
     pub usage_refused: u64,
+    /// Calls whose reported total fits none of the known sums of their counters, or with a part that
+    /// is larger than its whole; they are stored as reported.
+    pub usage_inconsistent: u64,
     /// Bodies that are no valid JSON, or nested too deeply.
     pub json_malformed: u64,
     /// Calls whose process is unknown.

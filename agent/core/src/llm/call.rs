@@ -3,7 +3,7 @@
 use super::json::Scanner;
 use super::provider::{Api, Form, Reply, Request, Target, Terminal, printable};
 use super::{
-    Countable, Endpoint, Estimates, LlmCall, Outcome, Provider, SessionHints, Terms, Units, Usage,
+    Countable, Endpoint, Estimates, LlmCall, Outcome, Provider, SessionHints, Terms, Usage,
     UsageSource, recognize,
 };
 use crate::event::Timestamp;
@@ -395,6 +395,8 @@ impl OpenCall {
         let mut counts = reply.counts;
         counts.add(&reply.further);
         let usage = (self.api.usage)(&counts);
+        stats.usage_inconsistent += u64::from(counts.contradicts(&usage));
+        let units = counts.units();
         // A response that used nothing to a request that was not seen: a model reads something.
         let is_idle = is_message && is_torn && !counts.is_empty();
         if usage.is_zero() && (self.request.generates == Some(false) || is_idle) {
@@ -409,8 +411,10 @@ impl OpenCall {
         let usage_source = source(&usage, is_final);
         let has_text = reply.output.seen_bytes() > 0;
         let is_unknown = usage_source == UsageSource::None || usage.output.is_none();
+        // What is billed by the second or the piece has no tokens to count.
         let is_countable = is_answered
             && is_unknown
+            && units.unpriced.is_none()
             && ending != Ending::Terminal(Terminal::Pending)
             && (outcome != Outcome::Error || has_text);
         Ended::Call(Box::new(LlmCall {
@@ -430,10 +434,13 @@ impl OpenCall {
             usage,
             usage_source,
             estimates: Estimates::default(),
-            units: Units::default(),
-            sub_inferences: Vec::new(),
-            terms: Terms::default(),
-            reported_cost_nanousd: None,
+            units,
+            sub_inferences: reply.sub_inferences,
+            terms: Terms {
+                service_tier: reply.tier.some(),
+                ..Terms::default()
+            },
+            reported_cost_nanousd: counts.reported_cost(),
             attempt: None,
             aborted_by: None,
             response_id: reply.id.some(),

@@ -3,8 +3,8 @@
 //! Providers disagree on what a counter includes: Anthropic's `input_tokens` leaves both caches
 //! out, OpenAI's `prompt_tokens` has them in. Every counter may be missing or null.
 
-use super::Usage;
 use super::json::{Key, Value};
+use super::{Units, Usage};
 
 /// LIMIT: tokens that a response may claim as output. Models stop far below; a larger number is
 /// refused and counted, so that no sum is ever absurd.
@@ -13,6 +13,17 @@ const MAX_OUTPUT: u64 = 10_000_000;
 /// LIMIT: tokens that a counter of input may claim; refused and counted beyond. Server-side loops
 /// add up many contexts of a million tokens in one counter.
 const MAX_INPUT: u64 = 100_000_000;
+
+/// LIMIT: a million dollars for one call, in billionths; refused and counted beyond.
+const MAX_COST: u64 = 1_000_000_000_000_000;
+
+/// LIMIT: units of any other kind that one call may claim: searches, images, seconds. A file of
+/// sound has a day at most, and no reply more searches or pictures.
+const MAX_UNITS: u64 = 100_000;
+
+/// LIMIT: characters of a number that is read as an amount. The scanner cuts longer ones, and what
+/// is cut may be an exponent.
+const AMOUNT_BYTES: usize = 32;
 
 /// The counters of one usage object, under the names of the wire.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -46,12 +57,59 @@ pub(crate) struct Counts {
     reasoning: Option<u64>,
     /// `toolUsePromptTokenCount`: what tools of the provider added to the input.
     tool_use: Option<u64>,
+    /// `ttl_12h_tokens` of `cache_write_tokens_details`, a part of `cache_write`.
+    cache_write_12h: Option<u64>,
+    /// `audio_tokens` and `image_tokens` of the details of input and output.
+    audio_input: Option<u64>,
+    audio_output: Option<u64>,
+    image_input: Option<u64>,
+    image_output: Option<u64>,
+    /// `citation_tokens`, Perplexity's name for the text of search results that the model read.
+    citation: Option<u64>,
+    /// Searches by the provider, whatever they are called.
+    searches: Option<u64>,
+    /// Seconds of sound, or other units than tokens and searches.
+    units: Option<u64>,
+    /// What the provider says that the call costs, in billionths of a dollar.
+    cost: Option<u64>,
+    /// What another provider bills for it, if `has_own_key`.
+    upstream_cost: Option<u64>,
+    /// `is_byok`: whether a router used a key of its customer, whom the other provider bills.
+    has_own_key: bool,
+}
+
+/// Members that hold the parts of the input.
+macro_rules! input_details {
+    () => {
+        Key::PromptTokensDetails | Key::InputTokensDetails | Key::InputTokenDetails
+    };
+}
+
+/// Members that hold the parts of the output.
+macro_rules! output_details {
+    () => {
+        Key::CompletionTokensDetails | Key::OutputTokensDetails | Key::OutputTokenDetails
+    };
 }
 
 impl Counts {
     /// Reads one value of a usage object; `path` leads there from that object. Returns true if it
     /// is a counter whose value is refused: no plain non-negative integer, or beyond its limit.
     pub(crate) fn read(&mut self, path: &[Key], value: Value<'_>) -> bool {
+        if let [Key::IsByok] = path {
+            self.has_own_key = matches!(value, Value::Bool(true));
+            return false;
+        }
+        if let Some((slot, amount)) = self.amount(path) {
+            return match value {
+                Value::Number(text) => {
+                    *slot = amount(text);
+                    slot.is_none()
+                }
+                // Perplexity has an object where others have a number.
+                _ => false,
+            };
+        }
         let (slot, limit) = match path {
             [Key::InputTokens] => (&mut self.input, MAX_INPUT),
             [Key::OutputTokens] => (&mut self.output, MAX_OUTPUT),
@@ -64,11 +122,9 @@ impl Counts {
             [Key::CacheCreationInputTokens] => (&mut self.cache_creation, MAX_INPUT),
             [Key::CacheCreation, Key::Ephemeral5m] => (&mut self.ephemeral_5m, MAX_INPUT),
             [Key::CacheCreation, Key::Ephemeral1h] => (&mut self.ephemeral_1h, MAX_INPUT),
-            [
-                Key::PromptTokensDetails | Key::InputTokensDetails | Key::InputTokenDetails,
-                Key::CachedTokens,
-            ]
-            | [Key::CachedContentTokenCount] => (&mut self.cached, MAX_INPUT),
+            [input_details!(), Key::CachedTokens]
+            // Beside the others: Moonshot, Together, the image tool of OpenAI's responses.
+            | [Key::CachedContentTokenCount | Key::CachedTokens] => (&mut self.cached, MAX_INPUT),
             [Key::ToolUsePromptTokenCount] => (&mut self.tool_use, MAX_INPUT),
             [Key::PromptCacheHitTokens] => (&mut self.cache_hit, MAX_INPUT),
             [
@@ -80,6 +136,21 @@ impl Counts {
                 Key::CompletionTokensDetails | Key::OutputTokensDetails,
                 Key::ReasoningTokens | Key::ThinkingTokens,
             ] => (&mut self.reasoning, MAX_OUTPUT),
+            [
+                Key::PromptTokensDetails | Key::InputTokensDetails,
+                Key::CacheWriteTokensDetails,
+                Key::Ttl12hTokens,
+            ] => (&mut self.cache_write_12h, MAX_INPUT),
+            [input_details!(), Key::AudioTokens] => (&mut self.audio_input, MAX_INPUT),
+            [input_details!(), Key::ImageTokens] => (&mut self.image_input, MAX_INPUT),
+            [output_details!(), Key::AudioTokens] => (&mut self.audio_output, MAX_OUTPUT),
+            [output_details!(), Key::ImageTokens] => (&mut self.image_output, MAX_OUTPUT),
+            [Key::CitationTokens] => (&mut self.citation, MAX_INPUT),
+            [Key::NumRequests | Key::NumSearchQueries]
+            | [Key::ServerToolUse, Key::WebSearchRequests]
+            | [Key::ServerSideToolUsageDetails, Key::WebSearchCalls] => {
+                (&mut self.searches, MAX_UNITS)
+            }
             _ => return false,
         };
         match value {
@@ -96,9 +167,86 @@ impl Counts {
         }
     }
 
-    /// True if there is no counter at all.
+    /// The place of an amount that need not be whole, and how it is read.
+    fn amount(&mut self, path: &[Key]) -> Option<(&mut Option<u64>, fn(&str) -> Option<u64>)> {
+        Some(match path {
+            // OpenRouter; Perplexity; DeepInfra.
+            [Key::Cost] | [Key::Cost, Key::TotalCost] | [Key::EstimatedCost] => {
+                (&mut self.cost, nanousd)
+            }
+            [Key::CostInUsdTicks] => (&mut self.cost, nanousd_of_ticks),
+            [Key::CostDetails, Key::UpstreamInferenceCost] => (&mut self.upstream_cost, nanousd),
+            // Of sound: OpenAI's transcriptions; Mistral.
+            [Key::Seconds | Key::PromptAudioSeconds] => (&mut self.units, whole_units),
+            _ => return None,
+        })
+    }
+
+    /// True if no token is counted.
     pub(crate) fn is_empty(&self) -> bool {
-        *self == Self::default()
+        let beside = Self {
+            searches: self.searches,
+            units: self.units,
+            cost: self.cost,
+            upstream_cost: self.upstream_cost,
+            has_own_key: self.has_own_key,
+            ..Self::default()
+        };
+        *self == beside
+    }
+
+    /// Sets the searches by the provider where no counter says how many there were.
+    pub(crate) fn set_searches(&mut self, searches: u64) {
+        self.searches.get_or_insert_with(|| searches.min(MAX_UNITS));
+    }
+
+    /// Sets the units other than tokens where no counter says how many there were.
+    pub(crate) fn set_units(&mut self, units: u64) {
+        self.units.get_or_insert_with(|| units.min(MAX_UNITS));
+    }
+
+    /// What is billed by other units than tokens.
+    pub(crate) fn units(&self) -> Units {
+        Units {
+            web_searches: self.searches,
+            unpriced: self.units,
+        }
+    }
+
+    /// What the provider says that it costs; with a key of the customer a router bills its own
+    /// work, and the provider behind it the rest.
+    pub(crate) fn reported_cost(&self) -> Option<u64> {
+        let upstream = self.upstream_cost.filter(|_| self.has_own_key);
+        match (self.cost, upstream) {
+            (Some(cost), Some(upstream)) => Some(cost.saturating_add(upstream)),
+            (cost, upstream) => cost.or(upstream),
+        }
+    }
+
+    /// True if a total was reported that neither the classes nor the two main counters make, or if a
+    /// part is larger than its whole. The parts are kept all the same: the total is a check, never a
+    /// source.
+    pub(crate) fn contradicts(&self, usage: &Usage) -> bool {
+        let classes = [
+            usage.input_uncached,
+            usage.cache_read,
+            usage.cache_write_5m,
+            usage.cache_write_1h,
+            usage.cache_write_other,
+        ];
+        let input = usage.input_uncached.map(|_| sum(&classes));
+        let (Some(input), Some(output), Some(total)) = (input, usage.output, self.total) else {
+            return false;
+        };
+        // Perplexity leaves out of its total what it bills apart.
+        let counters = [self.prompt.or(self.input), self.completion.or(self.output)];
+        let is_total = total == input.saturating_add(output) || total == sum(&counters);
+        let is_part = |part: Option<u64>, whole: Option<u64>| {
+            part.zip(whole).is_none_or(|(part, whole)| part <= whole)
+        };
+        let are_parts = is_part(self.cached, self.prompt.or(self.input))
+            && is_part(self.reasoning, usage.output);
+        !(is_total && are_parts)
     }
 
     /// Takes over what `later` has, and keeps what it lacks.
@@ -130,6 +278,17 @@ impl Counts {
             cache_write: join(self.cache_write, other.cache_write),
             reasoning: join(self.reasoning, other.reasoning),
             tool_use: join(self.tool_use, other.tool_use),
+            cache_write_12h: join(self.cache_write_12h, other.cache_write_12h),
+            audio_input: join(self.audio_input, other.audio_input),
+            audio_output: join(self.audio_output, other.audio_output),
+            image_input: join(self.image_input, other.image_input),
+            image_output: join(self.image_output, other.image_output),
+            citation: join(self.citation, other.citation),
+            searches: join(self.searches, other.searches),
+            units: join(self.units, other.units),
+            cost: join(self.cost, other.cost),
+            upstream_cost: join(self.upstream_cost, other.upstream_cost),
+            has_own_key: self.has_own_key || other.has_own_key,
         }
     }
 
@@ -186,37 +345,115 @@ impl Counts {
     }
 
     /// OpenAI's contract, chat and responses: caches are inside the input, reasoning is inside the
-    /// output. Two exceptions are told by the numbers, not by the host:
+    /// output. Three exceptions are told by the numbers, not by the host:
     /// - the total is input, output *and* reasoning (xAI): reasoning is outside, and is added;
+    /// - there are citations (Perplexity's research): they are input that the prompt leaves out, and
+    ///   reasoning is outside as well;
     /// - Anthropic's names without OpenAI's (GitHub Copilot): Anthropic's contract holds.
     pub(crate) fn openai(&self) -> Usage {
         let has_anthropic_caches = self.cache_read.is_some() || self.cache_creation.is_some();
         if self.prompt.is_none() && self.cached.is_none() && has_anthropic_caches {
             return self.anthropic();
         }
-        let input = self.prompt.or(self.input);
-        let mut output = self.completion.or(self.output);
-        if let (Some(input), Some(inside), Some(reasoning), Some(total)) =
-            (input, output, self.reasoning, self.total)
-            && reasoning > 0
-            && total == input.saturating_add(inside).saturating_add(reasoning)
-        {
-            output = Some(inside.saturating_add(reasoning));
-        }
+        let prompt = self.prompt.or(self.input);
+        let input = prompt.map(|prompt| prompt.saturating_add(self.citation.unwrap_or(0)));
+        let output = self.completion.or(self.output).map(|inside| {
+            let outside = self.reasoning_outside(prompt, inside);
+            inside.saturating_add(outside)
+        });
         let cache_read = self.cached.or(self.cache_hit).or(self.cache_read);
         let cache_write = self.cache_write.or(self.cache_creation);
         let cached = cache_read
             .unwrap_or(0)
             .saturating_add(cache_write.unwrap_or(0));
+        let part = |part: Option<u64>, whole: Option<u64>| {
+            part.map(|part| part.min(whole.unwrap_or(part)))
+        };
         Usage {
             input_uncached: input.map(|all| all.saturating_sub(cached)),
             cache_read,
             cache_write_other: cache_write,
+            cache_write_12h: part(self.cache_write_12h, cache_write),
             output,
-            reasoning: self.reasoning.map(|part| part.min(output.unwrap_or(part))),
+            reasoning: part(self.reasoning, output),
+            audio_input: part(self.audio_input, input),
+            audio_output: part(self.audio_output, output),
+            image_input: part(self.image_input, input),
+            image_output: part(self.image_output, output),
             ..Usage::default()
         }
     }
+
+    /// Reasoning that the output leaves out.
+    fn reasoning_outside(&self, prompt: Option<u64>, inside: u64) -> u64 {
+        let reasoning = self.reasoning.unwrap_or(0);
+        let sum = prompt.map(|prompt| prompt.saturating_add(inside).saturating_add(reasoning));
+        if self.citation.is_some() || (self.total.is_some() && self.total == sum) {
+            reasoning
+        } else {
+            0
+        }
+    }
+
+    /// The contract of embeddings: there is input, and nothing is generated.
+    pub(crate) fn embeddings(&self) -> Usage {
+        let usage = self.openai();
+        Usage {
+            output: usage.output.or(usage.input_uncached.map(|_| 0)),
+            ..usage
+        }
+    }
+}
+
+fn sum(counts: &[Option<u64>]) -> u64 {
+    counts
+        .iter()
+        .flatten()
+        .fold(0, |sum, count| sum.saturating_add(*count))
+}
+
+/// An amount of dollars, in billionths.
+pub(crate) fn nanousd(text: &str) -> Option<u64> {
+    scaled(text, 9).filter(|cost| *cost <= MAX_COST)
+}
+
+/// xAI's unit: ten billion of them are a dollar.
+fn nanousd_of_ticks(text: &str) -> Option<u64> {
+    scaled(text, -1).filter(|cost| *cost <= MAX_COST)
+}
+
+/// A number of units that are billed as whole ones once begun.
+fn whole_units(text: &str) -> Option<u64> {
+    let thousandths = scaled(text, 3)?;
+    Some(thousandths.div_ceil(1_000)).filter(|units| *units <= MAX_UNITS)
+}
+
+/// A number that is not negative, times ten to the `places`, rounded to the nearest whole one.
+/// Decimal throughout, so that no amount is off by what a binary fraction cannot hold.
+fn scaled(text: &str, places: i32) -> Option<u64> {
+    if text.len() >= AMOUNT_BYTES {
+        return None;
+    }
+    let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
+    let exponent: i32 = exponent.parse().ok()?;
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let is_digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    if whole.is_empty() || !is_digits(whole) || !is_digits(fraction) {
+        return None;
+    }
+    let digits: u128 = format!("{whole}{fraction}").parse().ok()?;
+    let behind = i32::try_from(fraction.len()).ok()?;
+    let shift = exponent.checked_add(places)?.checked_sub(behind)?;
+    let power = 10_u128.checked_pow(shift.unsigned_abs());
+    let value = match power {
+        _ if digits == 0 => 0,
+        Some(power) if shift >= 0 => digits.checked_mul(power)?,
+        None if shift >= 0 => return None,
+        Some(power) => digits.checked_add(power / 2)? / power,
+        // Far below the half of one.
+        None => 0,
+    };
+    u64::try_from(value).ok()
 }
 
 /// A count as JSON writes it: digits only. Fractions and exponents are refused even where their
@@ -286,7 +523,7 @@ mod tests {
     #[test]
     fn trap_1_openai_input_has_the_caches_in() {
         let chat = r#"{"prompt_tokens":1129,"completion_tokens":87,"total_tokens":1216,
-            "prompt_tokens_details":{"cached_tokens":1024,"cache_write_tokens":5,"audio_tokens":0},
+            "prompt_tokens_details":{"cached_tokens":1024,"cache_write_tokens":5,"audio_tokens":null},
             "completion_tokens_details":{"reasoning_tokens":64,"rejected_prediction_tokens":3}}"#;
         let responses = r#"{"input_tokens":1129,"input_tokens_details":{"cached_tokens":1024,"cache_write_tokens":5,
             "cache_write_tokens_details":{"ttl_30m_tokens":5}},
@@ -321,6 +558,148 @@ mod tests {
         assert_eq!(with_total(19).output, Some(9));
         assert_eq!(with_total(15).output, Some(5));
         assert_eq!(with_total(99).output, Some(5));
+    }
+
+    #[test]
+    fn a_total_that_nothing_makes_is_noticed() {
+        let contradicts = |json: &str| {
+            let counts = read(json).0;
+            counts.contradicts(&counts.openai())
+        };
+        for fits in [
+            r#"{"prompt_tokens":10,"completion_tokens":5,"total_tokens":15}"#,
+            r#"{"prompt_tokens":10,"completion_tokens":5,"total_tokens":19,"completion_tokens_details":{"reasoning_tokens":4}}"#,
+            r#"{"input_tokens":10,"output_tokens":5,"total_tokens":15,"input_tokens_details":{"cached_tokens":10}}"#,
+            r#"{"prompt_tokens":33,"completion_tokens":7,"total_tokens":40,"citation_tokens":20,"reasoning_tokens":74}"#,
+            r#"{"prompt_tokens":10,"completion_tokens":5}"#,
+            r#"{"prompt_tokens":10,"total_tokens":10}"#,
+            r#"{"input_tokens":10,"output_tokens":5,"cache_read_input_tokens":90,"total_tokens":105}"#,
+        ] {
+            assert!(!contradicts(fits), "{fits}");
+        }
+        for not in [
+            r#"{"prompt_tokens":10,"completion_tokens":5,"total_tokens":16}"#,
+            r#"{"prompt_tokens":10,"completion_tokens":5,"total_tokens":0}"#,
+            r#"{"prompt_tokens":10,"completion_tokens":5,"total_tokens":15,"prompt_tokens_details":{"cached_tokens":11}}"#,
+            r#"{"prompt_tokens":10,"completion_tokens":5,"total_tokens":15,"completion_tokens_details":{"reasoning_tokens":6}}"#,
+        ] {
+            assert!(contradicts(not), "{not}");
+        }
+    }
+
+    #[test]
+    fn sound_and_pictures_are_parts_of_the_totals() {
+        for json in [
+            r#"{"prompt_tokens":100,"completion_tokens":50,"total_tokens":150,
+                "prompt_tokens_details":{"audio_tokens":13,"image_tokens":20},
+                "completion_tokens_details":{"audio_tokens":40,"text_tokens":10}}"#,
+            r#"{"input_tokens":100,"output_tokens":50,"total_tokens":150,
+                "input_token_details":{"audio_tokens":13,"image_tokens":20,"text_tokens":67,
+                "cached_tokens_details":{"audio_tokens":1}},"output_token_details":{"audio_tokens":40}}"#,
+        ] {
+            let usage = Usage {
+                input_uncached: Some(100),
+                output: Some(50),
+                audio_input: Some(13),
+                image_input: Some(20),
+                audio_output: Some(40),
+                ..Usage::default()
+            };
+            assert_eq!(openai(json), usage, "{json}");
+        }
+    }
+
+    #[test]
+    fn a_cache_write_for_twelve_hours_is_a_part_of_the_write() {
+        let usage = openai(
+            r#"{"input_tokens":100,"output_tokens":1,"input_tokens_details":{"cached_tokens":10,"cache_write_tokens":30,
+                "cache_write_tokens_details":{"ttl_30m_tokens":10,"ttl_12h_tokens":20}}}"#,
+        );
+        assert_eq!(
+            (
+                usage.input_uncached,
+                usage.cache_write_other,
+                usage.cache_write_12h
+            ),
+            (Some(60), Some(30), Some(20))
+        );
+    }
+
+    #[test]
+    fn trap_5_perplexitys_citations_and_reasoning_are_beside_its_prompt_and_completion() {
+        let (counts, refused) = read(
+            r#"{"prompt_tokens":33,"completion_tokens":7163,"total_tokens":7196,"citation_tokens":20016,
+                "num_search_queries":18,"reasoning_tokens":73997,
+                "cost":{"input_tokens_cost":0.0,"output_tokens_cost":0.057,"total_cost":0.409}}"#,
+        );
+        let usage = counts.openai();
+        assert_eq!(
+            (usage.input_uncached, usage.output, usage.reasoning, refused),
+            (Some(33 + 20_016), Some(7_163 + 73_997), Some(73_997), 0)
+        );
+        assert_eq!(counts.units().web_searches, Some(18));
+        assert_eq!(counts.reported_cost(), Some(409_000_000));
+    }
+
+    #[test]
+    fn what_the_provider_says_that_it_costs_is_read_to_the_billionth() {
+        for (json, expected) in [
+            (r#"{"cost":0.3}"#, Some(300_000_000)),
+            (r#"{"cost":0.00023099999999999998}"#, Some(231_000)),
+            (
+                r#"{"cost":1.5e-5,"is_byok":false,"cost_details":{"upstream_inference_cost":9}}"#,
+                Some(15_000),
+            ),
+            (
+                r#"{"cost":0.001,"is_byok":true,"cost_details":{"upstream_inference_cost":0.02}}"#,
+                Some(21_000_000),
+            ),
+            (r#"{"cost_in_usd_ticks":158500}"#, Some(15_850)),
+            (r#"{"cost_in_usd_ticks":5}"#, Some(1)),
+            (r#"{"estimated_cost":2E-9}"#, Some(2)),
+            (r#"{"cost":0}"#, Some(0)),
+            (r#"{"cost":0.0}"#, Some(0)),
+            (r#"{"cost":1e-99}"#, Some(0)),
+            (r#"{"cost":null}"#, None),
+            (r#"{"cost":"0.3"}"#, None),
+        ] {
+            let (counts, refused) = read(json);
+            assert_eq!((counts.reported_cost(), refused), (expected, 0), "{json}");
+            assert!(counts.is_empty(), "{json}: a cost is no token");
+        }
+        for odd in [
+            "-1",
+            "1e6000000000",
+            "1e30",
+            "1000001",
+            "1.2.3",
+            "1e",
+            ".5",
+            "0.1234567890123456789012345678901e3",
+        ] {
+            let (counts, refused) = read(&format!(r#"{{"cost":{odd}}}"#));
+            assert_eq!(
+                (counts.reported_cost(), refused == 1 || odd == ".5"),
+                (None, true),
+                "{odd}"
+            );
+        }
+    }
+
+    #[test]
+    fn seconds_of_sound_are_units_and_no_tokens() {
+        for (json, expected) in [
+            (r#"{"type":"duration","seconds":3}"#, 3),
+            (r#"{"type":"duration","seconds":3.01}"#, 4),
+            (r#"{"prompt_audio_seconds":0}"#, 0),
+        ] {
+            let (counts, refused) = read(json);
+            assert_eq!(
+                (counts.units().unpriced, counts.openai(), refused),
+                (Some(expected), Usage::default(), 0),
+                "{json}"
+            );
+        }
     }
 
     #[test]

@@ -19,7 +19,7 @@ pub(crate) use prefix::Prefix;
 /// tool definitions included; a deeper text is malformed.
 pub(crate) const MAX_DEPTH: usize = 64;
 
-/// LIMIT: bytes kept of a member name. The longest name that is looked for has 27; the rest of a
+/// LIMIT: bytes kept of a member name. The longest name that is looked for has 30; the rest of a
 /// longer one is dropped, and it is none of those looked for.
 const NAME_BYTES: usize = 64;
 

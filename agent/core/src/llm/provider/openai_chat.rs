@@ -1,7 +1,8 @@
 //! OpenAI chat completions, <https://platform.openai.com/docs/api-reference/chat>, and the many
 //! providers that speak it. Where they differ: Groq writes its usage twice, in `x_groq` and beside
 //! it; Mistral writes it beside choices; several write it cumulatively on more than one chunk. So
-//! the last usage that is an object with counters wins, wherever it stands, and nothing is added.
+//! the last usage that is an object with counters wins, wherever it stands, and nothing is added:
+//! of several choices (`n`) it counts all, and the prompt once.
 
 use super::{Api, Form, Reply, Target, Terminal};
 use crate::llm::Endpoint;
@@ -24,6 +25,7 @@ fn value(reply: &mut Reply, path: &[Key], value: Value<'_>) {
     match path {
         [Key::Id] => reply.id.first(value),
         [Key::Model] => reply.model.first(value),
+        [Key::ServiceTier] => reply.tier.last(value),
         [Key::Usage, inner @ ..] | [Key::XGroq, Key::Usage, inner @ ..] => {
             reply.usage(inner, value);
         }

@@ -1,9 +1,9 @@
 //! What is gathered from a reply, whole or in events.
 
 use super::{Api, Word};
-use crate::llm::CountedText;
 use crate::llm::json::{Key, Value};
 use crate::llm::usage::Counts;
+use crate::llm::{CountedText, SubInference, SubKind, Usage};
 
 /// How a reply is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +42,10 @@ pub(in crate::llm) struct Reply {
     pub(in crate::llm) counts: Counts,
     /// Counters of further passes of the same model, to be added to them.
     pub(in crate::llm) further: Counts,
+    /// Service tier that was served.
+    pub(in crate::llm) tier: Word<64>,
+    /// What the provider ran beside.
+    pub(in crate::llm) sub_inferences: Vec<SubInference>,
     /// True if the counters were final when they came, and nothing was missed since.
     pub(in crate::llm) is_final: bool,
     /// Counters that were refused.
@@ -67,6 +71,16 @@ pub(in crate::llm) struct Part {
     pub(in crate::llm) further: Counts,
     /// Kind and counters of the pass that is being read.
     pub(in crate::llm) pass: (Word<64>, Counts),
+    /// What the provider ran beside, as far as it is known.
+    pub(in crate::llm) sub_inferences: Vec<SubInference>,
+    /// Model and counters of what the provider ran beside and that is being read.
+    pub(in crate::llm) beside: (Word<256>, Counts),
+    /// Type of the item or tool that is being read, and what it does, or its model.
+    pub(in crate::llm) item: (Word<64>, Word<256>),
+    /// Things that were counted one by one: searches, pictures.
+    pub(in crate::llm) things: u64,
+    /// Model that makes pictures beside.
+    pub(in crate::llm) image_model: Word<256>,
     /// True if it has an `error`.
     pub(in crate::llm) has_error: bool,
     /// True if it has text of the answer.
@@ -159,11 +173,45 @@ impl Reply {
         self.refused += u64::from(refused);
     }
 
-    /// Takes the counters of the part in place of earlier ones, if it has any.
+    /// Takes a value of the usage of a model that ran beside.
+    pub(super) fn usage_beside(&mut self, path: &[Key], value: Value<'_>) {
+        let (model, counts) = &mut self.part.beside;
+        match path {
+            [] if matches!(value, Value::Object) => self.part.beside = Default::default(),
+            [Key::Model] => model.last(value),
+            _ => self.refused += u64::from(counts.read(path, value)),
+        }
+    }
+
+    /// Ends the usage of a model that ran beside. One that used nothing did not run.
+    pub(super) fn end_beside(&mut self, kind: SubKind, usage: fn(&Counts) -> Usage) {
+        let (model, counts) = std::mem::take(&mut self.part.beside);
+        let usage = usage(&counts);
+        if usage.is_zero() {
+            return;
+        }
+        if self.part.sub_inferences.len() >= SubInference::MOST {
+            self.unrecorded += 1;
+            return;
+        }
+        self.part.sub_inferences.push(SubInference {
+            kind,
+            model: model.some(),
+            usage,
+        });
+    }
+
+    /// Takes the counters of the part in place of earlier ones, if it has any. What stands beside
+    /// the tokens may come in a part of its own.
     pub(super) fn replace_counts(&mut self) {
-        if !self.part.counts.is_empty() {
+        if self.part.counts.is_empty() {
+            self.counts.overwrite(&self.part.counts);
+        } else {
             self.counts = self.part.counts;
             self.is_final = true;
+        }
+        if !self.part.sub_inferences.is_empty() {
+            self.sub_inferences = std::mem::take(&mut self.part.sub_inferences);
         }
     }
 }

@@ -2,6 +2,7 @@
 
 mod anthropic;
 mod chat;
+mod compatible;
 mod connections;
 mod ends;
 mod gemini;

@@ -223,3 +223,127 @@ fn a_plain_string_is_one_message() {
         (1, vec!["Hello"])
     );
 }
+
+#[test]
+fn pictures_made_beside_are_a_sub_inference_of_their_own_model() {
+    let image_gen = r#""image_gen":{"input_tokens":50,"input_tokens_details":{"image_tokens":10,"text_tokens":40},
+        "output_tokens":1056,"output_tokens_details":{"image_tokens":1056,"text_tokens":0},"total_tokens":1106,"cached_tokens":20}"#;
+    let completed = |tools: &str, image_gen: &str| {
+        COMPLETED.replacen(
+            r#""usage""#,
+            &format!(r#""tools":[{tools}],"tool_usage":{{{image_gen},"web_search":{{"num_requests":0}}}},"usage""#),
+            1,
+        )
+    };
+    let named =
+        r#"{"type":"function","name":"x"},{"type":"image_generation","model":"gpt-image-2"}"#;
+    for (tools, model) in [(named, "gpt-image-2"), ("", "image_generation")] {
+        let talk = stream(&[CREATED, DELTA, &completed(tools, image_gen)]);
+        let usage = Usage {
+            input_uncached: Some(30),
+            cache_read: Some(20),
+            output: Some(1056),
+            image_input: Some(10),
+            image_output: Some(1056),
+            ..Usage::default()
+        };
+        assert_eq!(
+            talk.call(),
+            LlmCall {
+                sub_inferences: vec![SubInference {
+                    kind: SubKind::Image,
+                    model: Some(model.to_owned()),
+                    usage,
+                }],
+                units: Units {
+                    web_searches: Some(0),
+                    unpriced: None
+                },
+                ..expected(&talk)
+            }
+        );
+    }
+    let idle = r#""image_gen":{"input_tokens":0,"output_tokens":0,"total_tokens":0}"#;
+    assert_eq!(
+        stream(&[CREATED, &completed(named, idle)])
+            .call()
+            .sub_inferences,
+        []
+    );
+}
+
+#[test]
+fn drawings_of_another_model_are_sub_inferences_of_it() {
+    let svg = r#"{"type":"image_generation_call","id":"ig_1","svg_usage":{"model":"gpt-6","input_tokens":7,"output_tokens":9,"reasoning_tokens":2,"total_tokens":16}}"#;
+    let completed = COMPLETED.replacen(r#""output":["#, &format!(r#""output":[{svg},{svg},"#), 1);
+    let drawn = SubInference {
+        kind: SubKind::Image,
+        model: Some("gpt-6".to_owned()),
+        usage: Usage {
+            input_uncached: Some(7),
+            output: Some(9),
+            reasoning: Some(2),
+            ..Usage::default()
+        },
+    };
+    let call = stream(&[CREATED, &completed]).call();
+    assert_eq!(call.sub_inferences, [drawn.clone(), drawn]);
+}
+
+#[test]
+fn sub_inferences_are_bounded_and_those_beyond_are_counted() {
+    let svg = r#"{"type":"image_generation_call","svg_usage":{"model":"m","input_tokens":7,"output_tokens":9}},"#;
+    let items = svg.repeat(SubInference::MOST + 3);
+    let completed = COMPLETED.replacen(r#""output":["#, &format!(r#""output":[{items}"#), 1);
+    let (out, stats) = stream(&[CREATED, &completed]).run();
+    assert_eq!(calls(out)[0].sub_inferences.len(), SubInference::MOST);
+    assert_eq!(stats.usage_unrecorded, 3);
+}
+
+#[test]
+fn searches_are_units_by_their_counter_or_by_their_items() {
+    let search = |action: &str| {
+        format!(r#"{{"type":"web_search_call","action":{{"type":"{action}","query":"q"}}}},"#)
+    };
+    let items = format!(
+        "{}{}{}",
+        search("search"),
+        search("open_page"),
+        search("search")
+    );
+    let with = |tool_usage: &str| {
+        COMPLETED
+            .replacen(r#""output":["#, &format!(r#""output":[{items}"#), 1)
+            .replacen(r#""usage""#, &format!(r#"{tool_usage}"usage""#), 1)
+    };
+    let searches = |last: &str| stream(&[CREATED, DELTA, last]).call().units.web_searches;
+    assert_eq!(searches(&with("")), Some(2));
+    assert_eq!(
+        searches(&with(r#""tool_usage":{"web_search":{"num_requests":1}},"#)),
+        Some(1)
+    );
+    assert_eq!(searches(COMPLETED), None);
+}
+
+#[test]
+fn the_service_tier_is_that_of_the_reply() {
+    let created = CREATED.replacen(r#""id""#, r#""service_tier":"auto","id""#, 1);
+    let completed = COMPLETED.replacen(r#""id""#, r#""service_tier":"priority","id""#, 1);
+    let mut talk = stream(&[&created, DELTA, &completed]);
+    talk.request = REQUEST.replacen('{', r#"{"service_tier":"fast","#, 1);
+    assert_eq!(talk.call().terms.service_tier.as_deref(), Some("priority"));
+}
+
+#[test]
+fn cache_writes_for_twelve_hours_are_told_apart() {
+    let completed = COMPLETED.replacen(
+        r#""cache_write_tokens":10"#,
+        r#""cache_write_tokens":10,"cache_write_tokens_details":{"ttl_30m_tokens":3,"ttl_12h_tokens":7}"#,
+        1,
+    );
+    let usage = stream(&[CREATED, DELTA, &completed]).call().usage;
+    assert_eq!(
+        (usage.cache_write_other, usage.cache_write_12h),
+        (Some(10), Some(7))
+    );
+}

@@ -62,6 +62,8 @@ fn every_response_of_a_realtime_session_is_a_call() {
                 input_uncached: Some(68),
                 cache_read: Some(64),
                 output: Some(121),
+                audio_input: Some(13),
+                audio_output: Some(91),
                 ..Usage::default()
             },
             usage_source: UsageSource::Provider,
