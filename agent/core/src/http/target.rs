@@ -22,14 +22,16 @@ pub(super) fn path(target: &str) -> String {
     path.get(..end).unwrap_or_default().to_owned()
 }
 
-/// The parameter `model` of the query, where an API names the model there (OpenAI's realtime API).
-/// Nothing else of a query is looked at: keys and signatures stand in others. A value that has more
+/// The parameter `model` of the query, where an API names the model there (OpenAI's realtime API), or
+/// `deployment`, which stands for it at Azure. Nothing else of a query is looked at: keys and signatures stand in others. A value that has more
 /// than letters, digits and the marks of a model's name, percent-encoded or not, is dropped.
 pub(super) fn model(target: &str) -> Option<String> {
     let (_, query) = target.split('#').next()?.split_once('?')?;
-    let value = query
-        .split('&')
-        .find_map(|parameter| parameter.strip_prefix("model="))?;
+    let value = ["model=", "deployment="].iter().find_map(|name| {
+        query
+            .split('&')
+            .find_map(|parameter| parameter.strip_prefix(name))
+    })?;
     let mut name = String::new();
     let mut bytes = value.bytes();
     while let Some(byte) = bytes.next() {
@@ -70,6 +72,11 @@ mod tests {
                 "wss://user:canary@host/v1/realtime?model=a#canary",
                 Some("a"),
             ),
+            (
+                "/openai/realtime?api-version=1&deployment=my-realtime&api-key=canary",
+                Some("my-realtime"),
+            ),
+            ("/v1/realtime?deployment=a&model=b", Some("b")),
             ("/v1/realtime?model=", None),
             ("/v1/realtime?model=a+canary", None),
             ("/v1/realtime?model=a%20canary", None),

@@ -1,5 +1,6 @@
 //! One call while it is being read.
 
+use super::form::{self, Form as RequestForm};
 use super::json::Scanner;
 use super::provider::{Api, Form, Reply, Request, Target, Terminal, printable};
 use super::{
@@ -44,6 +45,8 @@ pub(super) struct Caller {
     originator: Option<String>,
     session_header: Option<String>,
     target: Target,
+    /// What separates the fields of a request that is a form.
+    boundary: Option<String>,
     /// True if the head did not tell the API, so that the one given stands for any.
     is_headless: bool,
 }
@@ -67,6 +70,11 @@ impl Caller {
             originator: field("originator").or_else(|| field("x-app")),
             session_header: recognize::session_id(&head.headers),
             target,
+            boundary: head
+                .headers
+                .first("content-type")
+                .and_then(form::boundary)
+                .map(str::to_owned),
             is_headless: head.is_headless(),
         }
     }
@@ -102,6 +110,8 @@ pub(super) struct OpenCall {
     carrier: Carrier,
     request: Request,
     request_json: Scanner,
+    /// What reads the request in place of the scanner, if it is a form.
+    request_form: Option<RequestForm>,
     /// True if a part of the request was not seen, or could not be decoded.
     is_request_torn: bool,
     response: Option<Response>,
@@ -120,6 +130,8 @@ struct Response {
 enum ResponseForm {
     Events(Decoder),
     Body,
+    /// No words: its bytes only pass.
+    Opaque,
     /// One event a message.
     Messages,
 }
@@ -136,12 +148,14 @@ struct Reader {
 impl OpenCall {
     /// A call whose request begins, as an exchange of its own.
     pub(super) fn new(api: &'static Api, id: ExchangeId, at: Timestamp, caller: Caller) -> Self {
+        let request_form = caller.boundary.as_deref().map(RequestForm::new);
         Self {
             api,
             id,
             started: at,
             seen: at,
             caller,
+            request_form,
             carrier: Carrier::Exchange,
             request: Request::default(),
             request_json: Scanner::default(),
@@ -218,7 +232,9 @@ impl OpenCall {
         let response = self.response.as_ref().map_or(0, |response| {
             let line = match &response.form {
                 Some(ResponseForm::Events(decoder)) => decoder.buffered_bytes(),
-                Some(ResponseForm::Body | ResponseForm::Messages) | None => 0,
+                Some(ResponseForm::Body | ResponseForm::Opaque | ResponseForm::Messages) | None => {
+                    0
+                }
             };
             response
                 .reader
@@ -238,6 +254,10 @@ impl OpenCall {
         }
         let request = &mut self.request;
         let api = self.api;
+        if let Some(form) = &mut self.request_form {
+            form.push(bytes, &mut |name, text| request.field(api, name, text));
+            return;
+        }
         self.request_json.push(bytes, &mut |path, value| {
             request.value(api, path, value, keeps_text);
         });
@@ -263,6 +283,8 @@ impl OpenCall {
             Some(ResponseForm::Events(Decoder::default()))
         } else if kind.contains("json") {
             Some(ResponseForm::Body)
+        } else if self.api.may_be_opaque() && !kind.is_empty() {
+            Some(ResponseForm::Opaque)
         } else {
             None
         };
@@ -344,7 +366,11 @@ impl OpenCall {
         let outcome = self.outcome(ending);
         let is_torn = self.is_request_torn;
         stats.json_malformed += u64::from(self.request_json.is_malformed());
-        let is_partial = is_torn || self.request.is_continued || !self.request_json.is_whole();
+        let is_read = self
+            .request_form
+            .as_ref()
+            .map_or_else(|| self.request_json.is_whole(), RequestForm::is_whole);
+        let is_partial = is_torn || self.request.is_continued || !is_read;
         // A status of 0 could not be read; that the reply was shows in its shape.
         let response = self.response.as_ref();
         let is_answered =
@@ -385,7 +411,11 @@ impl OpenCall {
             let is_asked = request.has_prompt && has_model;
             reply.api.is_some() && (is_asked || is_torn && !reply.counts.is_empty())
         } else {
-            self.request.has_shape || is_torn || is_message || !reply.counts.is_empty()
+            self.request.has_shape
+                || is_torn
+                || is_message
+                || !reply.counts.is_empty()
+                || reply.counts.units().unpriced.is_some()
         };
         if is_redirect || !has_shape {
             return Ended::Foreign;
@@ -415,6 +445,7 @@ impl OpenCall {
         let is_countable = is_answered
             && is_unknown
             && units.unpriced.is_none()
+            && self.api.has_countable_text()
             && ending != Ending::Terminal(Terminal::Pending)
             && (outcome != Outcome::Error || has_text);
         Ended::Call(Box::new(LlmCall {
@@ -498,6 +529,7 @@ impl OpenCall {
                 let has_usage = response.reader.reply.is_final && self.api.ends_with_usage;
                 let is_done = match response.form {
                     Some(ResponseForm::Events(_)) => has_reason && (is_whole || has_usage),
+                    Some(ResponseForm::Opaque) => is_whole,
                     Some(ResponseForm::Body) | None => is_whole || (has_reason && has_usage),
                     // A WebSocket outlives its responses, and ends none of them.
                     Some(ResponseForm::Messages) => false,
@@ -542,6 +574,8 @@ impl Response {
             };
             self.form = Some(if matches!(first, b'{' | b'[') {
                 ResponseForm::Body
+            } else if api.may_be_opaque() {
+                ResponseForm::Opaque
             } else {
                 ResponseForm::Events(Decoder::default())
             });
@@ -573,6 +607,10 @@ impl Response {
                     bytes
                 };
                 (end.len(), terminal)
+            }
+            Some(ResponseForm::Opaque) => {
+                self.reader.first_token.get_or_insert(at);
+                (bytes.len(), None)
             }
             Some(ResponseForm::Body | ResponseForm::Messages) | None => (bytes.len(), None),
         }

@@ -13,6 +13,7 @@
 
 mod beside;
 mod call;
+mod form;
 mod json;
 mod provider;
 mod recognize;
@@ -55,6 +56,20 @@ pub enum Endpoint {
     OpenAiResponses,
     /// OpenAI realtime.
     OpenAiRealtime,
+    /// OpenAI's compaction of a long context.
+    OpenAiCompact,
+    /// OpenAI's legacy completions, and those that fill in the middle.
+    OpenAiCompletions,
+    /// OpenAI decisions.
+    OpenAiDecisions,
+    /// OpenAI embeddings.
+    OpenAiEmbeddings,
+    /// OpenAI images: generations, edits, variations.
+    OpenAiImages,
+    /// OpenAI speech: text to sound.
+    OpenAiSpeech,
+    /// OpenAI transcriptions and translations: sound to text.
+    OpenAiTranscription,
     /// Gemini's `generateContent` and `streamGenerateContent`.
     GeminiGenerate,
 }
@@ -67,6 +82,13 @@ impl Endpoint {
             Self::OpenAiChat => "openai_chat",
             Self::OpenAiResponses => "openai_responses",
             Self::OpenAiRealtime => "openai_realtime",
+            Self::OpenAiCompact => "openai_compact",
+            Self::OpenAiCompletions => "openai_completions",
+            Self::OpenAiDecisions => "openai_decisions",
+            Self::OpenAiEmbeddings => "openai_embeddings",
+            Self::OpenAiImages => "openai_images",
+            Self::OpenAiSpeech => "openai_speech",
+            Self::OpenAiTranscription => "openai_transcription",
             Self::GeminiGenerate => "gemini_generate",
         }
     }

@@ -82,7 +82,7 @@ pub(super) fn api(head: &RequestHead) -> Option<(&'static Api, Target)> {
         return Some((&shape::API, Target::default()));
     }
     (head.method == "POST").then_some(())?;
-    of_path(&APIS, head)
+    of_path(APIS, head)
 }
 
 /// The API that a request wants to call over a WebSocket.
@@ -219,6 +219,22 @@ mod tests {
             ("/compatible-mode/v1/chat/completions", Endpoint::OpenAiChat),
             ("/v1/responses", Endpoint::OpenAiResponses),
             ("/backend-api/codex/responses", Endpoint::OpenAiResponses),
+            ("/v1/responses/compact", Endpoint::OpenAiCompact),
+            (
+                "/backend-api/codex/responses/compact",
+                Endpoint::OpenAiCompact,
+            ),
+            ("/v1/completions", Endpoint::OpenAiCompletions),
+            ("/v1/fim/completions", Endpoint::OpenAiCompletions),
+            ("/v1/decisions", Endpoint::OpenAiDecisions),
+            ("/v1/embeddings", Endpoint::OpenAiEmbeddings),
+            ("/api/v1/embeddings", Endpoint::OpenAiEmbeddings),
+            ("/v1/images/generations", Endpoint::OpenAiImages),
+            ("/v1/images/edits", Endpoint::OpenAiImages),
+            ("/v1/images/variations", Endpoint::OpenAiImages),
+            ("/v1/audio/speech", Endpoint::OpenAiSpeech),
+            ("/v1/audio/transcriptions", Endpoint::OpenAiTranscription),
+            ("/v1/audio/translations", Endpoint::OpenAiTranscription),
             (
                 "/v1beta/models/gemini-3-pro:generateContent",
                 Endpoint::GeminiGenerate,
@@ -252,8 +268,13 @@ mod tests {
             "/v1/messages/batches",
             "/v1/threads/thread_1/messages",
             "/v1/responses/input_tokens",
-            "/v1/responses/compact",
             "/v1/responses/resp_1/cancel",
+            "/v1/moderations",
+            "/v1/files",
+            "/v1/batches",
+            "/v1/vector_stores",
+            "/v1/threads/thread_1/runs",
+            "/v1/audio/voices",
             "/v1/my-responses",
             "/v1beta/models/gemini-3-pro:countTokens",
             "/v1beta/models/gemini-3-pro:embedContent",
@@ -263,7 +284,6 @@ mod tests {
             "/v1internal:loadCodeAssist",
             "/v1internal:countTokens",
             "/v1/projects/p/publishers/anthropic/models/claude:rawPredict",
-            "/v1/embeddings",
             "/api/event_logging/v2/batch",
             "/",
         ] {

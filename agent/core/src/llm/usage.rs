@@ -25,6 +25,9 @@ const MAX_UNITS: u64 = 100_000;
 /// is cut may be an exponent.
 const AMOUNT_BYTES: usize = 32;
 
+/// The place of an amount, and how it is read.
+type Amount<'a> = (&'a mut Option<u64>, fn(&str) -> Option<u64>);
+
 /// The counters of one usage object, under the names of the wire.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Counts {
@@ -101,14 +104,12 @@ impl Counts {
             return false;
         }
         if let Some((slot, amount)) = self.amount(path) {
-            return match value {
-                Value::Number(text) => {
-                    *slot = amount(text);
-                    slot.is_none()
-                }
-                // Perplexity has an object where others have a number.
-                _ => false,
+            // Perplexity has an object where others have a number: what is none is not refused.
+            let Value::Number(text) = value else {
+                return false;
             };
+            *slot = amount(text);
+            return slot.is_none();
         }
         let (slot, limit) = match path {
             [Key::InputTokens] => (&mut self.input, MAX_INPUT),
@@ -168,7 +169,7 @@ impl Counts {
     }
 
     /// The place of an amount that need not be whole, and how it is read.
-    fn amount(&mut self, path: &[Key]) -> Option<(&mut Option<u64>, fn(&str) -> Option<u64>)> {
+    fn amount(&mut self, path: &[Key]) -> Option<Amount<'_>> {
         Some(match path {
             // OpenRouter; Perplexity; DeepInfra.
             [Key::Cost] | [Key::Cost, Key::TotalCost] | [Key::EstimatedCost] => {
@@ -397,9 +398,23 @@ impl Counts {
 
     /// The contract of embeddings: there is input, and nothing is generated.
     pub(crate) fn embeddings(&self) -> Usage {
+        let mut counts = *self;
+        // Voyage reports the total alone.
+        if counts.input.is_none() {
+            counts.prompt = counts.prompt.or(counts.total);
+        }
+        let usage = counts.openai();
+        Usage {
+            output: usage.output.or_else(|| usage.input_uncached.map(|_| 0)),
+            ..usage
+        }
+    }
+
+    /// The contract of images: what is generated is pictures, unless the details say otherwise.
+    pub(crate) fn images(&self) -> Usage {
         let usage = self.openai();
         Usage {
-            output: usage.output.or(usage.input_uncached.map(|_| 0)),
+            image_output: usage.image_output.or(usage.output),
             ..usage
         }
     }

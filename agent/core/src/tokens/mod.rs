@@ -127,7 +127,17 @@ fn frame(endpoint: Endpoint, messages: u32) -> u64 {
         // Measured on single messages.
         Endpoint::AnthropicMessages => 7,
         // Not documented.
-        Endpoint::OpenAiResponses | Endpoint::OpenAiRealtime | Endpoint::GeminiGenerate => 0,
+        Endpoint::OpenAiResponses
+        | Endpoint::OpenAiRealtime
+        | Endpoint::OpenAiCompact
+        | Endpoint::OpenAiDecisions
+        | Endpoint::OpenAiSpeech
+        | Endpoint::GeminiGenerate => 0,
+        // No frame is around a text that is no message.
+        Endpoint::OpenAiCompletions
+        | Endpoint::OpenAiEmbeddings
+        | Endpoint::OpenAiImages
+        | Endpoint::OpenAiTranscription => 0,
     }
 }
 

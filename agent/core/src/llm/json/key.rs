@@ -62,6 +62,7 @@ vocabulary! {
     Delta = "delta",
     Detail = "detail",
     Diagnostics = "diagnostics",
+    Duration = "duration",
     EncryptedContent = "encrypted_content",
     Ephemeral1h = "ephemeral_1h_input_tokens",
     Ephemeral5m = "ephemeral_5m_input_tokens",

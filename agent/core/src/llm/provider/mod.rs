@@ -4,7 +4,12 @@
 
 mod anthropic;
 mod gemini;
+mod openai_audio;
 mod openai_chat;
+mod openai_completions;
+mod openai_decisions;
+mod openai_embeddings;
+mod openai_images;
 mod openai_realtime;
 mod openai_responses;
 mod reply;
@@ -44,12 +49,37 @@ pub(super) struct Api {
     pub(super) create: Option<&'static str>,
 }
 
+impl Api {
+    /// Whether a reply may be no JSON and no events: sound, subtitles, plain text.
+    pub(super) const fn may_be_opaque(&self) -> bool {
+        matches!(
+            self.endpoint,
+            Endpoint::OpenAiSpeech | Endpoint::OpenAiTranscription
+        )
+    }
+
+    /// Whether tokens can be counted from text: those of sound and pictures cannot.
+    pub(super) const fn has_countable_text(&self) -> bool {
+        !matches!(
+            self.endpoint,
+            Endpoint::OpenAiImages | Endpoint::OpenAiTranscription
+        )
+    }
+}
+
 /// Those that are called by a POST each.
-pub(super) const APIS: [&Api; 4] = [
+pub(super) const APIS: &[&Api] = &[
     &anthropic::API,
     &gemini::API,
+    &openai_audio::SPEECH,
+    &openai_audio::TRANSCRIPTION,
     &openai_chat::API,
+    &openai_completions::API,
+    &openai_decisions::API,
+    &openai_embeddings::API,
+    &openai_images::API,
     &openai_responses::API,
+    &openai_responses::COMPACT,
 ];
 
 /// Those that run over a WebSocket, many calls over one.

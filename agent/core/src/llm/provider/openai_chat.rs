@@ -21,7 +21,7 @@ pub(super) const API: Api = Api {
     create: None,
 };
 
-fn value(reply: &mut Reply, path: &[Key], value: Value<'_>) {
+pub(super) fn value(reply: &mut Reply, path: &[Key], value: Value<'_>) {
     match path {
         [Key::Id] => reply.id.first(value),
         [Key::Model] => reply.model.first(value),
@@ -58,7 +58,7 @@ fn is_output(inner: &[Key]) -> bool {
     )
 }
 
-fn settle(reply: &mut Reply, form: Form) -> Option<Terminal> {
+pub(super) fn settle(reply: &mut Reply, form: Form) -> Option<Terminal> {
     reply.replace_counts();
     match form {
         _ if reply.part.has_error => Some(Terminal::Error),

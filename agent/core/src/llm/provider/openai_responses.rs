@@ -19,6 +19,14 @@ pub(super) const API: Api = Api {
     create: Some("response.create"),
 };
 
+/// A pass that makes a long context short, asked for by itself.
+pub(super) const COMPACT: Api = Api {
+    endpoint: Endpoint::OpenAiCompact,
+    target: |path| Target::ends_with(path, "/responses/compact"),
+    create: None,
+    ..API
+};
+
 fn value(reply: &mut Reply, path: &[Key], value: Value<'_>) {
     match path {
         [Key::Type] => reply.part.kind.last(value),

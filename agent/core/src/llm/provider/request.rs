@@ -101,6 +101,18 @@ impl Request {
         }
     }
 
+    /// Takes a field of a form, as the member of that name.
+    pub(in crate::llm) fn field(&mut self, api: &Api, name: &str, text: &str) {
+        let path = [Key::of(name)];
+        if path == [Key::Stream] {
+            self.value(api, &path, Value::Bool(text == "true"), false);
+            return;
+        }
+        for value in [Value::Begin, Value::Piece(text), Value::End] {
+            self.value(api, &path, value, false);
+        }
+    }
+
     /// Takes over what a response that goes on by itself has from the one before it.
     pub(in crate::llm) fn inherit(&mut self, model: &str, session: &str, previous: &str) {
         self.model.set(model);
@@ -110,7 +122,10 @@ impl Request {
     }
 
     fn prompt(&mut self, root: Key, inner: &[Key], value: Value<'_>, keeps_text: bool) {
-        let is_turns = matches!(root, Key::Contents | Key::Messages | Key::Input);
+        let is_turns = matches!(
+            root,
+            Key::Contents | Key::Messages | Key::Input | Key::Prompt
+        );
         if is_turns && inner.is_empty() {
             self.has_prompt |= matches!(value, Value::Array | Value::Begin);
             self.has_shape |= self.has_prompt;

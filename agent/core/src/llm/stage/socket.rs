@@ -200,7 +200,7 @@ pub(super) struct Envelope {
     pub(super) status: Option<u16>,
     model: Word<256>,
     transcriber: Word<256>,
-    /// Whether it counts tokens outside of a response.
+    /// Whether it counts tokens, or seconds, outside of a response.
     has_usage: bool,
 }
 
@@ -239,7 +239,6 @@ impl Envelope {
     pub(super) fn kind(&self) -> Kind {
         match self.kind.as_str() {
             "response.created" => Kind::Created,
-            // Some models bill the seconds instead, which no column holds.
             TRANSCRIBED if self.has_usage => Kind::Transcription,
             "error" => Kind::Error,
             kind if kind.starts_with("response.steer.") => Kind::Other,
@@ -275,7 +274,9 @@ impl Envelope {
                     self.status = status.filter(|status| (400..600).contains(status));
                 }
             }
-            [Key::Usage, Key::InputTokens] => self.has_usage |= matches!(value, Value::Number(_)),
+            [Key::Usage, Key::InputTokens | Key::Seconds] => {
+                self.has_usage |= matches!(value, Value::Number(_));
+            }
             [Key::Session, Key::Model] => self.model.last(value),
             [Key::Session, Key::InputAudioTranscription, Key::Model]
             | [

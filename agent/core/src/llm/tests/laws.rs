@@ -5,12 +5,26 @@ use super::*;
 fn talks() -> Vec<Talk> {
     let mut talks = ended_by_an_event();
     talks.extend([gemini::stream(), gemini::array()]);
+    talks.extend([openai::embedding(), openai::speech()]);
+    talks.extend([openai::compaction(), openai::decision()]);
     talks
 }
 
 /// Those that end before their body does.
 fn ended_by_an_event() -> Vec<Talk> {
-    vec![anthropic::whole(), chat::whole(), responses::whole()]
+    vec![
+        anthropic::whole(),
+        chat::whole(),
+        responses::whole(),
+        openai::completion(),
+        openai::image(),
+        openai::transcription(),
+    ]
+}
+
+fn chosen(which: prop::sample::Index) -> Talk {
+    let mut talks = talks();
+    talks.swap_remove(which.index(talks.len()))
 }
 
 fn body(talk: &Talk) -> Vec<u8> {
@@ -172,12 +186,12 @@ fn a_stream_cut_at_any_byte_never_claims_more_than_the_whole() {
 proptest! {
     #[test]
     fn a_gap_never_looks_complete_and_never_adds_tokens(
-        which in 0..5_usize,
+        which in any::<prop::sample::Index>(),
         from in any::<prop::sample::Index>(),
         to in any::<prop::sample::Index>(),
         end in prop::sample::select(vec![BodyEnd::Complete, BodyEnd::Cut, BodyEnd::Lost]),
     ) {
-        let talk = talks().swap_remove(which);
+        let talk = chosen(which);
         let (whole, bytes) = (talk.call(), body(&talk));
         let (from, to) = (from.index(bytes.len()), to.index(bytes.len()));
         let (from, to) = (from.min(to), from.max(to) + 1);
@@ -204,11 +218,11 @@ proptest! {
             1 => prop::collection::vec(any::<u8>(), 0..6).prop_map(Some),
             1 => Just(None),
         ], 0..40),
-        which in 0..5_usize,
+        which in any::<prop::sample::Index>(),
         status in prop::sample::select(vec![200_u16, 204, 301, 404]),
         kind in prop::sample::select(vec!["", "text/event-stream", "application/json"]),
     ) {
-        let mut talk = talks().swap_remove(which).status(status);
+        let mut talk = chosen(which).status(status);
         talk.kind = kind;
         let text = pieces.iter().flatten().flatten().copied().collect::<Vec<u8>>();
         talk.request = String::from_utf8_lossy(&text).into_owned();
@@ -219,7 +233,7 @@ proptest! {
     }
 
     #[test]
-    fn interleaved_connections_give_the_calls_of_each(order in prop::collection::vec(0..5_usize, 0..30)) {
+    fn interleaved_connections_give_the_calls_of_each(order in prop::collection::vec(any::<prop::sample::Index>(), 0..60)) {
         let on = |pid: u32, event: HttpEvent| moved(event, ConnId { pid, ..CONN });
         let alone: Vec<Vec<HttpEvent>> = talks()
             .iter()
@@ -227,7 +241,8 @@ proptest! {
             .map(|(talk, pid)| talk.events(0).into_iter().map(|event| on(pid, event)).collect())
             .collect();
         let mut queues: Vec<_> = alone.iter().cloned().map(Vec::into_iter).collect();
-        let mut mixed: Vec<HttpEvent> = order.into_iter().filter_map(|queue| queues[queue].next()).collect();
+        let count = queues.len();
+        let mut mixed: Vec<HttpEvent> = order.into_iter().filter_map(|queue| queues[queue.index(count)].next()).collect();
         mixed.extend(queues.into_iter().flatten());
         let mut mixed = calls(run(mixed).0);
         mixed.sort_by_key(|call| call.exchange);
@@ -269,12 +284,12 @@ proptest! {
     }
 
     #[test]
-    fn any_order_of_events_is_taken(order in prop::collection::vec((0..5_usize, 0..8_usize, 0..3_u64), 0..40)) {
+    fn any_order_of_events_is_taken(order in prop::collection::vec((any::<prop::sample::Index>(), 0..8_usize, 0..3_u64), 0..40)) {
         let talks = talks();
         let events: Vec<HttpEvent> = order
             .into_iter()
             .filter_map(|(talk, place, number)| {
-                let mut events = talks[talk].events(number);
+                let mut events = talk.get(&talks).events(number);
                 events.push(HttpEvent::Closed { at: at(5), conn: CONN });
                 events.into_iter().nth(place)
             })

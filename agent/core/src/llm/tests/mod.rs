@@ -8,6 +8,7 @@ mod ends;
 mod gemini;
 mod headless;
 mod laws;
+mod openai;
 mod responses;
 mod sockets;
 

@@ -142,5 +142,10 @@ fn a_transcription_is_a_call_of_its_own_model() {
             Some(9)
         )
     );
-    assert_eq!(realtime(None).server(seconds).calls(), []);
+    let calls = realtime(None).server(seconds).calls();
+    assert_eq!(
+        (calls.len(), calls[0].usage_source, calls[0].units.unpriced),
+        (1, UsageSource::None, Some(3)),
+        "some models bill the seconds"
+    );
 }
