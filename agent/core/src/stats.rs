@@ -112,6 +112,10 @@ pub struct Stats {
     pub calls_unattributed: u64,
     /// Exchanges with the path of an LLM API whose bodies are none.
     pub not_a_call: u64,
+    /// Responses that were read again, or before their end; they are no calls.
+    pub responses_reread: u64,
+    /// Responses in the background that were forgotten because too many went on at once.
+    pub responses_forgotten: u64,
     /// Requests over a WebSocket that only made a response ready, without generating any.
     pub warm_ups: u64,
     /// Sub-inferences by another model inside a call, whose tokens no column holds yet.

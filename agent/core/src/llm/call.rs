@@ -30,6 +30,8 @@ pub(super) enum Ending {
 pub(super) enum Ended {
     /// A call.
     Call(Box<LlmCall>),
+    /// A call whose response goes on in the background.
+    Pending(Box<LlmCall>),
     /// It only made a response ready: nothing was generated, and nothing used.
     WarmUp,
     /// Its bodies are none of the API's.
@@ -47,6 +49,8 @@ pub(super) struct Caller {
     target: Target,
     /// What separates the fields of a request that is a form.
     boundary: Option<String>,
+    /// True if a response is read that was asked for before.
+    is_retrieval: bool,
     /// True if the head did not tell the API, so that the one given stands for any.
     is_headless: bool,
 }
@@ -75,6 +79,7 @@ impl Caller {
                 .first("content-type")
                 .and_then(form::boundary)
                 .map(str::to_owned),
+            is_retrieval: head.method == "GET",
             is_headless: head.is_headless(),
         }
     }
@@ -143,6 +148,8 @@ struct Reader {
     json: Scanner,
     malformed: u64,
     first_token: Option<Timestamp>,
+    /// True between the pieces of an event that is too long to be held.
+    is_in_event: bool,
 }
 
 impl OpenCall {
@@ -168,6 +175,11 @@ impl OpenCall {
     /// Whether it is one only if its bodies say so.
     pub(super) const fn is_headless(&self) -> bool {
         self.caller.is_headless
+    }
+
+    /// Whether it reads a response that was asked for before.
+    pub(super) fn is_retrieval(&self) -> bool {
+        self.carrier == Carrier::Exchange && self.caller.is_retrieval
     }
 
     /// Whether so many bytes passed without a word of what it is.
@@ -312,7 +324,12 @@ impl OpenCall {
         self.observed_bytes = self.observed_bytes.saturating_add(data.len() as u64);
         let Response { reader, .. } = self.response.as_mut()?;
         reader.reply.keeps_text = keeps_text;
-        reader.event(self.api, at, Event { name: b"", data })
+        let event = Event {
+            name: b"",
+            data,
+            is_last: true,
+        };
+        reader.event(self.api, at, event)
     }
 
     /// The status that the message of an error names in place of a response's.
@@ -401,6 +418,7 @@ impl OpenCall {
         stats.usage_refused += reply.refused;
         stats.usage_unrecorded += reply.unrecorded;
 
+        let is_retrieval = self.is_retrieval();
         let is_redirect = status.is_some_and(|status| (300..400).contains(&status));
         let is_message = self.carrier == Carrier::Messages;
         let has_shape = if self.caller.is_headless {
@@ -412,6 +430,7 @@ impl OpenCall {
             reply.api.is_some() && (is_asked || is_torn && !reply.counts.is_empty())
         } else {
             self.request.has_shape
+                || is_retrieval && !reply.id.as_str().is_empty()
                 || is_torn
                 || is_message
                 || !reply.counts.is_empty()
@@ -448,7 +467,7 @@ impl OpenCall {
             && self.api.has_countable_text()
             && ending != Ending::Terminal(Terminal::Pending)
             && (outcome != Outcome::Error || has_text);
-        Ended::Call(Box::new(LlmCall {
+        let call = Box::new(LlmCall {
             exchange: self.id,
             started: self.started,
             first_token,
@@ -489,7 +508,15 @@ impl OpenCall {
                 messages: self.request.messages,
                 input_is_partial: is_partial,
             }),
-        }))
+        });
+        // A stream of a response that goes on may break off, and be taken up again.
+        let is_cut = matches!(outcome, Outcome::Aborted | Outcome::Incomplete);
+        let is_lost = self.request.background && is_cut && call.response_id.is_some();
+        if is_lost || ending == Ending::Terminal(Terminal::Pending) {
+            Ended::Pending(call)
+        } else {
+            Ended::Call(call)
+        }
     }
 
     /// Reads an event at the end of the stream that lacks only its blank line.
@@ -556,6 +583,7 @@ impl Response {
 
     fn gap(&mut self) {
         self.has_gap = true;
+        self.reader.is_in_event = false;
         self.reader.reply.gap();
     }
 
@@ -619,25 +647,31 @@ impl Response {
 
 impl Reader {
     fn event(&mut self, api: &Api, at: Timestamp, event: Event<'_>) -> Option<Terminal> {
-        if event.data.is_empty() {
-            return None;
+        let is_begun = std::mem::replace(&mut self.is_in_event, !event.is_last);
+        if !is_begun {
+            if event.data.is_empty() {
+                return None;
+            }
+            if event.data.trim_ascii() == b"[DONE]" {
+                return Some(Terminal::Complete);
+            }
+            self.reply.begin(
+                std::str::from_utf8(event.name).unwrap_or_default(),
+                Form::Event,
+            );
+            self.json.reset();
         }
-        if event.data.trim_ascii() == b"[DONE]" {
-            return Some(Terminal::Complete);
-        }
-        self.reply.begin(
-            std::str::from_utf8(event.name).unwrap_or_default(),
-            Form::Event,
-        );
-        self.json.reset();
         let reply = &mut self.reply;
         self.json.push(event.data, &mut |path, value| {
             (api.value)(reply, path, value);
         });
+        if self.is_in_event {
+            return None;
+        }
         if !self.json.is_whole() {
             self.malformed += 1;
             // A broken object may have held anything; other words are some server's sign of life.
-            if event.data.trim_ascii_start().starts_with(b"{") {
+            if is_begun || event.data.trim_ascii_start().starts_with(b"{") {
                 self.reply.gap();
             }
             return None;

@@ -6,7 +6,7 @@
 //! alone, and has to be the whole one.
 
 use super::Provider;
-use super::provider::{APIS, Api, SOCKETS, Target, printable, shape};
+use super::provider::{APIS, Api, RETRIEVALS, SOCKETS, Target, printable, shape};
 use crate::http::{Headers, RequestHead};
 
 /// The provider of a host that is on no list.
@@ -76,13 +76,17 @@ const HOSTS: [(&str, &str); 58] = [
 ];
 
 /// The API that a request calls, and what its path says; `None` for everything else on those
-/// hosts: counts, batches, polls, model lists and telemetry.
+/// hosts: counts, batches, polls, model lists and telemetry. To read a response again is a call only
+/// if it ends one that went on in the background.
 pub(super) fn api(head: &RequestHead) -> Option<(&'static Api, Target)> {
     if head.is_headless() && matches!(head.method.as_str(), "POST" | "") {
         return Some((&shape::API, Target::default()));
     }
-    (head.method == "POST").then_some(())?;
-    of_path(APIS, head)
+    match head.method.as_str() {
+        "POST" => of_path(APIS, head),
+        "GET" => of_path(RETRIEVALS, head),
+        _ => None,
+    }
 }
 
 /// The API that a request wants to call over a WebSocket.
@@ -289,6 +293,26 @@ mod tests {
         ] {
             assert_eq!(endpoint("POST", path), None, "{path}");
         }
+    }
+
+    #[test]
+    fn a_response_is_read_again_by_its_id_alone() {
+        let responses = Some(Endpoint::OpenAiResponses);
+        for (path, expected) in [
+            ("/v1/responses/resp_0123456789", responses),
+            ("/openai/responses/resp_0123456789", responses),
+            ("/v1/responses/b7e1-4c2a.9", responses),
+            ("/v1/responses/resp_1/input_items", None),
+            ("/v1/responses/compact", None),
+            ("/v1/chat/completions/chatcmpl-0123456789", None),
+            ("/v1/my-responses/resp_0123456789", None),
+            ("/v1/responses/", None),
+            ("/v1/batches/batch_0123456789", None),
+        ] {
+            assert_eq!(endpoint("GET", path), expected, "{path}");
+        }
+        assert_eq!(endpoint("DELETE", "/v1/responses/resp_0123456789"), None);
+        assert_eq!(endpoint("POST", "/v1/responses/resp_0123456789"), None);
     }
 
     #[test]

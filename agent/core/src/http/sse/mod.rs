@@ -2,24 +2,28 @@
 
 use std::{fmt, mem};
 
-/// LIMIT: 1 MiB of one line. The longest of a provider, a whole response object in a last event,
-/// is some hundred kilobytes; a longer one is skipped, with its event counted as refused.
+/// LIMIT: 1 MiB of one line is held. The longest line of text, a whole response object in a last
+/// event, is some hundred kilobytes; with pictures in it, it is megabytes. Of a longer line of data
+/// what is held is given as a piece, and the rest as it comes. A longer line of anything else is
+/// skipped, with its event counted as refused.
 pub const LINE_BYTES: usize = 1 << 20;
 
-/// LIMIT: 1 MiB of the data of one event, for the same reason; a larger one is refused.
+/// LIMIT: 1 MiB of the data of one event is held; a larger one is given in pieces, likewise.
 pub const EVENT_BYTES: usize = 1 << 20;
 
 /// LIMIT: 256 bytes of an event's type or of the last id; providers use 40. A longer one is
 /// cut, which keeps it different from every known one.
 const NAME_BYTES: usize = 256;
 
-/// One event. Its `Debug` output tells lengths, never content.
+/// One event, or a piece of one that is too long to be held. Its `Debug` output tells lengths, never content.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Event<'a> {
     /// Its type, as the `event` field gives it; empty where there is none.
     pub name: &'a [u8],
     /// Its `data` lines, joined with line feeds.
     pub data: &'a [u8],
+    /// True unless more of its data follows, in a further piece.
+    pub is_last: bool,
 }
 
 impl fmt::Debug for Event<'_> {
@@ -38,6 +42,11 @@ impl fmt::Debug for Event<'_> {
 enum State {
     /// Reads events.
     Reading,
+    /// The event is over a limit, and given in pieces.
+    Pieces {
+        /// Whether the line that is not complete is data, and given as it comes.
+        in_data: bool,
+    },
     /// The event is over a limit: skips to the blank line that ends it.
     Refusing,
     /// Bytes are missing: skips to a blank line, and does not know how the first line began.
@@ -88,7 +97,8 @@ impl Decoder {
         }
     }
 
-    /// Takes the next bytes of the stream; `each` receives the events that they complete.
+    /// Takes the next bytes of the stream; `each` receives the events that they complete, and the
+    /// pieces of those that are too long to be held. After a gap no further piece of one comes.
     pub fn push(&mut self, mut bytes: &[u8], mut each: impl FnMut(Event<'_>)) {
         while let Some(first) = bytes.first() {
             if mem::take(&mut self.after_cr) && *first == b'\n' {
@@ -97,7 +107,7 @@ impl Decoder {
             }
             let end = bytes.iter().position(|byte| matches!(byte, b'\r' | b'\n'));
             let (part, rest) = bytes.split_at(end.unwrap_or(bytes.len()));
-            self.gather(part);
+            self.gather(part, &mut each);
             let Some((line_end, rest)) = rest.split_first() else {
                 return;
             };
@@ -122,10 +132,15 @@ impl Decoder {
     /// The data of an event that no blank line ended, if the stream is over; by the standard it
     /// is not dispatched. `None` where there is none, or where its last line is cut.
     pub fn unfinished(&self) -> Option<Event<'_>> {
-        let is_whole = self.state == State::Reading && self.has_data && self.line.is_empty();
-        is_whole.then_some(Event {
+        let is_read = match self.state {
+            State::Reading => self.has_data,
+            State::Pieces { in_data } => !in_data,
+            State::Refusing | State::Lost => false,
+        };
+        (is_read && self.line.is_empty() && !self.line_dropped).then_some(Event {
             name: &self.name,
             data: &self.data,
+            is_last: true,
         })
     }
 
@@ -149,20 +164,62 @@ impl Decoder {
         self.line.len() + self.data.len() + self.name.len() + self.last_id.len()
     }
 
-    fn gather(&mut self, part: &[u8]) {
+    fn gather(&mut self, part: &[u8], each: &mut impl FnMut(Event<'_>)) {
         match self.state {
-            State::Reading if self.line.len() + part.len() <= LINE_BYTES => {
+            State::Pieces { in_data: true } => self.give(part, each),
+            State::Reading | State::Pieces { .. } if self.line.len() + part.len() <= LINE_BYTES => {
                 self.line.extend_from_slice(part);
             }
-            State::Reading => {
-                self.refuse();
-                self.line_dropped = true;
+            State::Reading | State::Pieces { .. } => {
+                let mut line = mem::take(&mut self.line);
+                let room = LINE_BYTES.saturating_sub(line.len());
+                let (held, rest) = part.split_at_checked(room).unwrap_or((part, &[]));
+                line.extend_from_slice(held);
+                if mem::take(&mut self.at_start) && line.starts_with(b"\xef\xbb\xbf") {
+                    line.drain(..3);
+                }
+                if let Some(begun) = line.strip_prefix(b"data:") {
+                    self.begin_pieces(each);
+                    self.give(begun.strip_prefix(b" ").unwrap_or(begun), each);
+                    self.give(rest, each);
+                    self.state = State::Pieces { in_data: true };
+                } else {
+                    if self.state == State::Reading {
+                        self.refuse();
+                    }
+                    self.line_dropped = true;
+                }
             }
             State::Refusing | State::Lost => self.line_dropped |= !part.is_empty(),
         }
     }
 
+    /// Gives what is held of the data, with what separates it from the next line of it.
+    fn begin_pieces(&mut self, each: &mut impl FnMut(Event<'_>)) {
+        let data = mem::take(&mut self.data);
+        self.give(&data, each);
+        if mem::replace(&mut self.has_data, true) {
+            self.give(b"\n", each);
+        }
+        self.state = State::Pieces { in_data: false };
+    }
+
+    /// Gives a piece of an event.
+    fn give(&self, data: &[u8], each: &mut impl FnMut(Event<'_>)) {
+        if !data.is_empty() {
+            each(Event {
+                name: &self.name,
+                data,
+                is_last: false,
+            });
+        }
+    }
+
     fn end_line(&mut self, each: &mut impl FnMut(Event<'_>)) {
+        if self.state == (State::Pieces { in_data: true }) {
+            self.state = State::Pieces { in_data: false };
+            return;
+        }
         let mut line = mem::take(&mut self.line);
         let is_blank = line.is_empty() && !mem::take(&mut self.line_dropped);
         if mem::take(&mut self.at_start) && line.starts_with(b"\xef\xbb\xbf") {
@@ -171,16 +228,19 @@ impl Decoder {
         match self.state {
             State::Refusing | State::Lost if is_blank => self.state = State::Reading,
             State::Refusing | State::Lost => {}
-            State::Reading if line.is_empty() => {
+            State::Pieces { .. } if line.is_empty() && !is_blank => {}
+            State::Reading | State::Pieces { .. } if line.is_empty() => {
                 if self.has_data {
                     each(Event {
                         name: &self.name,
                         data: &self.data,
+                        is_last: true,
                     });
                 }
                 self.reset();
+                self.state = State::Reading;
             }
-            State::Reading => self.field(&line),
+            State::Reading | State::Pieces { .. } => self.field(&line, each),
         }
         // The allocation is kept for the next line, unless it is unusually large.
         if line.capacity() <= 16 << 10 {
@@ -189,7 +249,7 @@ impl Decoder {
         }
     }
 
-    fn field(&mut self, line: &[u8]) {
+    fn field(&mut self, line: &[u8], each: &mut impl FnMut(Event<'_>)) {
         let mut parts = line.splitn(2, |byte| *byte == b':');
         let name = parts.next().unwrap_or_default();
         let value = parts.next().unwrap_or_default();
@@ -197,8 +257,11 @@ impl Decoder {
         match name {
             b"data" => {
                 let separator = usize::from(self.has_data);
-                if self.data.len() + separator + value.len() > EVENT_BYTES {
-                    self.refuse();
+                let is_held = self.state == State::Reading
+                    && self.data.len() + separator + value.len() <= EVENT_BYTES;
+                if !is_held {
+                    self.begin_pieces(each);
+                    self.give(value, each);
                     return;
                 }
                 if self.has_data {

@@ -8,9 +8,27 @@ type Events = Vec<(String, String)>;
 
 fn push(decoder: &mut Decoder, bytes: &[u8], events: &mut Events) {
     decoder.push(bytes, |event| {
+        assert!(event.is_last, "only long events come in pieces");
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         events.push((text(event.name), text(event.data)));
     });
+}
+
+/// The events, with the pieces of each put together.
+fn joined(decoder: &mut Decoder, bytes: &[u8], piece_bytes: usize) -> Events {
+    let mut events = Vec::new();
+    let mut data = String::new();
+    for piece in bytes.chunks(piece_bytes) {
+        decoder.push(piece, |event| {
+            let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+            data.push_str(&text(event.data));
+            if event.is_last {
+                events.push((text(event.name), std::mem::take(&mut data)));
+            }
+        });
+        assert!(decoder.buffered_bytes() <= EVENT_BYTES + LINE_BYTES);
+    }
+    events
 }
 
 fn decode(stream: &str) -> Events {
@@ -110,10 +128,10 @@ fn a_gap_drops_what_it_touches_and_goes_on_behind_the_next_blank_line() {
 }
 
 #[test]
-fn a_line_over_the_limit_costs_its_event_only() {
+fn a_line_over_the_limit_that_is_no_data_costs_its_event_only() {
     let mut decoder = Decoder::new();
     let mut found = Vec::new();
-    let long = format!("data: {}\n", "x".repeat(LINE_BYTES));
+    let long = format!("data: begun\nnote: {}\n", "x".repeat(LINE_BYTES));
     push(&mut decoder, long.as_bytes(), &mut found);
     push(&mut decoder, b"data: more\n\ndata: a\n\n", &mut found);
     assert_eq!((found, decoder.refused()), (events(&[("", "a")]), 1));
@@ -121,16 +139,53 @@ fn a_line_over_the_limit_costs_its_event_only() {
 }
 
 #[test]
-fn an_event_over_the_limit_is_refused() {
-    let mut decoder = Decoder::new();
-    let mut found = Vec::new();
-    let line = format!("data: {}\n", "x".repeat(1_000));
-    for _ in 0..=EVENT_BYTES / 1_000 {
-        push(&mut decoder, line.as_bytes(), &mut found);
-        assert!(decoder.buffered_bytes() <= EVENT_BYTES + LINE_BYTES);
+fn data_over_the_limit_come_in_pieces_that_make_the_whole() {
+    let line = "x".repeat(1_000);
+    let lines = vec![line.as_str(); EVENT_BYTES / 1_000 + 2];
+    let one_line = "y".repeat(2 * LINE_BYTES + 7);
+    let note = format!(": {}\n", "z".repeat(LINE_BYTES));
+    let stream = format!(
+        "event: long\ndata: begun\ndata:{one_line}\r\ndata: on\n{note}data\n\ndata: {}\n\ndata: a\n\n",
+        lines.join("\ndata: ")
+    );
+    let first = format!("begun\n{one_line}\non\n");
+    let second = lines.join("\n");
+    let expected = events(&[("long", &first), ("", &second), ("", "a")]);
+    for piece_bytes in [stream.len(), 16_383, 1_000_001] {
+        let mut decoder = Decoder::new();
+        let found = joined(&mut decoder, stream.as_bytes(), piece_bytes);
+        assert!(found == expected, "in pieces of {piece_bytes} bytes");
+        assert_eq!(decoder.refused(), 0);
     }
-    push(&mut decoder, b"\ndata: a\n\n", &mut found);
-    assert_eq!((found, decoder.refused()), (events(&[("", "a")]), 1));
+}
+
+#[test]
+fn of_an_event_in_pieces_no_more_comes_after_a_gap() {
+    let mut decoder = Decoder::new();
+    let begun = format!("data: {}", "x".repeat(LINE_BYTES));
+    let mut pieces = 0;
+    decoder.push(begun.as_bytes(), |event| {
+        pieces += u32::from(!event.is_last);
+    });
+    assert!(pieces > 0);
+    decoder.gap();
+    let mut found = Vec::new();
+    push(&mut decoder, b"xx\n\ndata: a\n\n", &mut found);
+    assert_eq!(found, events(&[("", "a")]));
+}
+
+#[test]
+fn an_event_in_pieces_that_lacks_only_its_blank_line_can_be_asked_for() {
+    let mut decoder = Decoder::new();
+    let begun = format!("data: {}", "x".repeat(LINE_BYTES));
+    decoder.push(begun.as_bytes(), |_| {});
+    assert_eq!(decoder.unfinished(), None);
+    decoder.push(b"\n", |_| {});
+    let unfinished = decoder.unfinished();
+    assert_eq!(
+        unfinished.map(|event| (event.data.len(), event.is_last)),
+        Some((0, true))
+    );
 }
 
 #[test]

@@ -82,6 +82,9 @@ pub(super) const APIS: &[&Api] = &[
     &openai_responses::COMPACT,
 ];
 
+/// Those that read again, by a GET, what was asked for before.
+pub(super) const RETRIEVALS: &[&Api] = &[&openai_responses::RETRIEVED];
+
 /// Those that run over a WebSocket, many calls over one.
 pub(super) const SOCKETS: [&Api; 2] = [&openai_responses::API, &openai_realtime::API];
 

@@ -27,6 +27,20 @@ pub(super) const COMPACT: Api = Api {
     ..API
 };
 
+/// A response that is read again, by a GET: whole, or from some event on.
+pub(super) const RETRIEVED: Api = Api {
+    target: retrieved,
+    prompt: &[],
+    create: None,
+    ..API
+};
+
+fn retrieved(path: &str) -> Option<Target> {
+    let (folder, id) = path.rsplit_once('/')?;
+    let is_id = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
+    (folder.ends_with("/responses") && id.len() >= 8 && id.bytes().all(is_id)).then(Target::default)
+}
+
 fn value(reply: &mut Reply, path: &[Key], value: Value<'_>) {
     match path {
         [Key::Type] => reply.part.kind.last(value),

@@ -31,6 +31,8 @@ pub(in crate::llm) struct Request {
     pub(in crate::llm) kind: Word<64>,
     /// The lane of a connection that it belongs to.
     pub(in crate::llm) lane: Word<SESSION_ID_BYTES>,
+    /// True if the response goes on when the request is over.
+    pub(in crate::llm) background: bool,
     /// False if no output is asked for, but only that the input be made ready.
     pub(in crate::llm) generates: Option<bool>,
     user_id: Word<512>,
@@ -66,6 +68,7 @@ impl Request {
                     self.stream = Some(stream);
                 }
             }
+            [Key::Background] => self.background = matches!(value, Value::Bool(true)),
             [Key::Type] => self.kind.last(value),
             [Key::StreamId] => self.lane.last(value),
             [Key::Generate] => {

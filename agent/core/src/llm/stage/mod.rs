@@ -1,5 +1,6 @@
 //! The stage: which exchanges are open as calls, and which connections are worth reading.
 
+mod background;
 mod socket;
 mod turns;
 
@@ -9,10 +10,11 @@ use std::time::Duration;
 
 use super::call::{Caller, Ended, Ending, OpenCall};
 use super::provider::printable;
-use super::{LlmEvent, recognize};
+use super::{LlmCall, LlmEvent, Outcome, UsageSource, recognize};
 use crate::event::{ConnId, Timestamp};
 use crate::http::{Dismissal, EXCHANGE_IDLE, ExchangeId, HttpEvent, RequestHead, Role};
 use crate::stats::Stats;
+use background::Background;
 use socket::Socket;
 use turns::Results;
 
@@ -66,6 +68,8 @@ pub struct Llm {
     /// WebSockets that carry calls, under the exchange that became one.
     sockets: BTreeMap<ExchangeId, Box<Socket>>,
     connections: BTreeMap<ConnId, Connection>,
+    /// Responses that go on behind their requests.
+    background: Background,
     /// Bytes that the open calls and the WebSockets hold.
     held_bytes: usize,
     /// No call can be idle before this moment.
@@ -107,6 +111,7 @@ impl Llm {
             calls: BTreeMap::new(),
             sockets: BTreeMap::new(),
             connections: BTreeMap::new(),
+            background: Background::new(),
             held_bytes: 0,
             next_idle: None,
         }
@@ -416,9 +421,30 @@ impl Llm {
         }
         self.held_bytes = self.held_bytes.saturating_sub(call.held_bytes());
         let is_headless = call.is_headless();
+        let is_retrieval = call.is_retrieval();
         let connection = self.connections.get_mut(&id.conn);
-        match call.finish(at, ending, stats) {
-            Ended::Call(mut call) => {
+        let ended = call.finish(at, ending, stats);
+        let is_pending = matches!(ended, Ended::Pending(_));
+        match ended {
+            Ended::Call(mut call) | Ended::Pending(mut call) => {
+                let response = call.response_id.clone().filter(|_| is_pending);
+                if is_retrieval {
+                    // Other things are called responses, too.
+                    let is_response = is_pending || call.usage_source != UsageSource::None;
+                    if let Some(connection) = connection {
+                        connection.foreign = if is_response {
+                            0
+                        } else {
+                            connection.foreign + 1
+                        };
+                    }
+                    self.judge(id.conn, stats, out);
+                    return self.retrieved(*call, response, stats, out);
+                }
+                if let Some(response) = response {
+                    let is_full = self.background.remember(&response, Some(&call));
+                    stats.responses_forgotten += u64::from(is_full);
+                }
                 stats.calls += 1;
                 // The socket of a connection, and with it the name of its handshake, may be known
                 // only after the request.
@@ -442,6 +468,29 @@ impl Llm {
                 self.judge(id.conn, stats, out);
             }
         }
+    }
+
+    /// A response was read again: its end is that of a call that was seen to go on, and anything
+    /// else is none.
+    fn retrieved(
+        &mut self,
+        call: LlmCall,
+        pending: Option<String>,
+        stats: &mut Stats,
+        out: &mut Vec<LlmEvent>,
+    ) {
+        if let Some(response) = pending {
+            let is_full = self.background.remember(&response, None);
+            stats.responses_forgotten += u64::from(is_full);
+        } else if matches!(call.outcome, Outcome::Complete | Outcome::Error)
+            && call.http_status.is_none_or(|status| status < 300)
+            && let Some(call) = self.background.end(call)
+        {
+            stats.calls += 1;
+            out.push(LlmEvent::Call(Box::new(call)));
+            return;
+        }
+        stats.responses_reread += 1;
     }
 
     /// Gives up what may have been a call if its head were known, and is a download.

@@ -116,18 +116,28 @@ fn a_last_event_without_its_blank_line_is_read() {
 }
 
 #[test]
-fn an_event_over_the_limit_is_missing() {
-    let long = format!(
-        r#"{{"choices":[{{"delta":{{"content":"{}"}}}}]}}"#,
-        "x".repeat(2 << 20)
-    );
-    for payloads in [&[long.as_str(), "[DONE]"][..], &[&long]] {
+fn an_event_of_megabytes_is_read_like_any_other() {
+    let text = "x".repeat(2 << 20);
+    let long = format!(r#"{{"choices":[{{"delta":{{"content":"{text}"}}}}]}}"#);
+    for (payloads, outcome) in [
+        (&[long.as_str(), "[DONE]"][..], Outcome::Complete),
+        (&[&long], Outcome::Aborted),
+    ] {
         let call = chat::stream(payloads).call();
-        assert_eq!(
-            verdict(&call),
-            (Outcome::Incomplete, UsageSource::None, None, None)
-        );
+        assert_eq!(verdict(&call), (outcome, UsageSource::None, None, None));
+        let seen = call
+            .countable
+            .map(|countable| countable.output.seen_bytes());
+        assert_eq!(seen, Some(2 << 20));
     }
+}
+
+#[test]
+fn an_event_with_a_line_over_the_limit_that_is_no_data_is_missing() {
+    let mut talk = chat::whole();
+    let note = format!("note: {}\n", "x".repeat(2 << 20));
+    talk.response.insert(0, Piece::Bytes(note.into_bytes()));
+    assert_eq!(talk.call().outcome, Outcome::Incomplete);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Tests of the whole stage. A [`Talk`] is one exchange in readable form.
 
 mod anthropic;
+mod background;
 mod chat;
 mod compatible;
 mod connections;
@@ -49,6 +50,7 @@ pub(super) enum Piece {
 /// One exchange.
 #[derive(Clone)]
 pub(super) struct Talk {
+    pub(super) method: &'static str,
     pub(super) path: &'static str,
     pub(super) fields: Vec<(&'static str, &'static str)>,
     pub(super) request: String,
@@ -66,6 +68,7 @@ impl Talk {
         response: &str,
     ) -> Self {
         Self {
+            method: "POST",
             path,
             fields: vec![("host", "llm.example:8443")],
             request: request.to_owned(),
@@ -99,7 +102,7 @@ impl Talk {
     /// The events of the exchange: request at 1 ms, response head at 2 ms, body at 3 ms, end at 4.
     pub(super) fn events(&self, number: u64) -> Vec<HttpEvent> {
         let id = exchange(number);
-        let method = "POST".to_owned();
+        let method = self.method.to_owned();
         let mut events = vec![
             HttpEvent::Request {
                 at: at(1),

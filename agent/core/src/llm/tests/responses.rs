@@ -200,6 +200,41 @@ fn trap_16_a_response_in_the_background_claims_nothing_yet() {
 }
 
 #[test]
+fn trap_20_usage_behind_a_picture_of_megabytes_in_the_last_event_is_found() {
+    let picture = format!(
+        r#"{{"type":"image_generation_call","id":"ig_1","result":"{}"}},"#,
+        "AAAA".repeat(1 << 20)
+    );
+    let completed = COMPLETED.replacen(r#""output":["#, &format!(r#""output":[{picture}"#), 1);
+    let talk = stream(&[CREATED, DELTA, &completed]);
+    let Some(Piece::Bytes(bytes)) = talk.response.first() else {
+        panic!("the talk has a body");
+    };
+    for piece_bytes in [bytes.len(), 16_384, 999_983] {
+        let pieces = bytes
+            .chunks(piece_bytes)
+            .map(|piece| Piece::Bytes(piece.to_vec()))
+            .collect();
+        let (out, stats) = talk.clone().pieces(pieces).run();
+        assert_eq!(
+            (calls(out), stats.json_malformed),
+            (vec![expected(&talk)], 0)
+        );
+    }
+    let (head, tail) = bytes.split_at(3 << 20);
+    let gap = vec![
+        Piece::Bytes(head.to_vec()),
+        Piece::Gap,
+        Piece::Bytes(tail.to_vec()),
+    ];
+    let call = talk.clone().pieces(gap).call();
+    assert_eq!(
+        verdict(&call),
+        (Outcome::Incomplete, UsageSource::None, None, None)
+    );
+}
+
+#[test]
 fn audio_is_no_text() {
     let call = stream(&[CREATED, r#"{"type":"response.audio.delta","delta":"QUJD"}"#])
         .end(BodyEnd::Cut)
