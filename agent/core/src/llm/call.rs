@@ -2,7 +2,8 @@
 
 use super::form::{self, Form as RequestForm};
 use super::json::Scanner;
-use super::provider::{Api, Form, Reply, Request, Target, Terminal, printable};
+use super::provider::{Api, Reply, Request, Target, Terminal, printable};
+use super::response::{Lines, Reader, Response, ResponseForm};
 use super::{
     Countable, Endpoint, Estimates, LlmCall, Outcome, Provider, SessionHints, Terms, Usage,
     UsageSource, recognize,
@@ -32,6 +33,8 @@ pub(super) enum Ended {
     Call(Box<LlmCall>),
     /// A call whose response goes on in the background.
     Pending(Box<LlmCall>),
+    /// The last of many results.
+    Results(Vec<LlmCall>),
     /// It only made a response ready: nothing was generated, and nothing used.
     WarmUp,
     /// Its bodies are none of the API's.
@@ -103,6 +106,8 @@ enum Carrier {
     Exchange,
     /// As messages of a WebSocket.
     Messages,
+    /// As one of many results in the reply of an exchange.
+    Results,
 }
 
 /// A call that has not ended. It has no `Debug`: it holds text.
@@ -122,34 +127,6 @@ pub(super) struct OpenCall {
     response: Option<Response>,
     /// Bytes of both bodies seen.
     observed_bytes: u64,
-}
-
-struct Response {
-    status: u16,
-    form: Option<ResponseForm>,
-    /// True if a part of the body was not seen.
-    has_gap: bool,
-    reader: Reader,
-}
-
-enum ResponseForm {
-    Events(Decoder),
-    Body,
-    /// No words: its bytes only pass.
-    Opaque,
-    /// One event a message.
-    Messages,
-}
-
-/// What reads the JSON of a response, and what it read.
-#[derive(Default)]
-struct Reader {
-    reply: Reply,
-    json: Scanner,
-    malformed: u64,
-    first_token: Option<Timestamp>,
-    /// True between the pieces of an event that is too long to be held.
-    is_in_event: bool,
 }
 
 impl OpenCall {
@@ -172,6 +149,19 @@ impl OpenCall {
         }
     }
 
+    /// The results of calls that were asked for before.
+    pub(super) fn results(
+        api: &'static Api,
+        id: ExchangeId,
+        at: Timestamp,
+        caller: Caller,
+    ) -> Self {
+        Self {
+            carrier: Carrier::Results,
+            ..Self::new(api, id, at, caller)
+        }
+    }
+
     /// Whether it is one only if its bodies say so.
     pub(super) const fn is_headless(&self) -> bool {
         self.caller.is_headless
@@ -184,8 +174,15 @@ impl OpenCall {
 
     /// Whether so many bytes passed without a word of what it is.
     pub(super) fn is_shapeless_after(&self, bytes: u64) -> bool {
-        let api = self.response.as_ref().and_then(|r| r.reader.reply.api);
-        self.caller.is_headless && api.is_none() && self.observed_bytes > bytes
+        let is_told = self.response.as_ref().is_some_and(|response| {
+            let lines = match &response.form {
+                Some(ResponseForm::Lines(lines)) => lines.has_any,
+                _ => false,
+            };
+            lines || response.reader.reply.api.is_some() || response.reader.reply.part.is_result
+        });
+        let is_unknown = self.caller.is_headless || self.carrier == Carrier::Results;
+        is_unknown && !is_told && self.observed_bytes > bytes
     }
 
     /// A call whose request begins, as a message of a WebSocket.
@@ -244,9 +241,13 @@ impl OpenCall {
         let response = self.response.as_ref().map_or(0, |response| {
             let line = match &response.form {
                 Some(ResponseForm::Events(decoder)) => decoder.buffered_bytes(),
-                Some(ResponseForm::Body | ResponseForm::Opaque | ResponseForm::Messages) | None => {
-                    0
-                }
+                Some(
+                    ResponseForm::Body
+                    | ResponseForm::Lines(_)
+                    | ResponseForm::Opaque
+                    | ResponseForm::Messages,
+                )
+                | None => 0,
             };
             response
                 .reader
@@ -291,7 +292,9 @@ impl OpenCall {
             .first("content-type")
             .map(str::to_ascii_lowercase)
             .unwrap_or_default();
-        let form = if kind.contains("event-stream") {
+        let form = if self.carrier == Carrier::Results {
+            Some(ResponseForm::Lines(Lines::default()))
+        } else if kind.contains("event-stream") {
             Some(ResponseForm::Events(Decoder::default()))
         } else if kind.contains("json") {
             Some(ResponseForm::Body)
@@ -367,8 +370,91 @@ impl OpenCall {
         }
     }
 
+    /// Takes the results that are whole, as calls.
+    pub(super) fn take_results(&mut self) -> Vec<LlmCall> {
+        let whole = match &mut self.response {
+            Some(Response {
+                form: Some(ResponseForm::Lines(lines)),
+                ..
+            }) if !lines.whole.is_empty() => std::mem::take(&mut lines.whole),
+            _ => return Vec::new(),
+        };
+        whole
+            .into_iter()
+            .filter_map(|(at, reply, terminal)| self.result(at, reply, terminal))
+            .collect()
+    }
+
+    /// The call of one result. Without an id it could not be told from the others.
+    fn result(&self, at: Timestamp, reply: Reply, terminal: Terminal) -> Option<LlmCall> {
+        let api = reply.api.unwrap_or(self.api);
+        let usage = (api.usage)(&reply.counts);
+        let outcome = match terminal {
+            Terminal::Error => Outcome::Error,
+            Terminal::Complete | Terminal::Pending => Outcome::Complete,
+        };
+        Some(LlmCall {
+            exchange: self.id,
+            started: self.started,
+            first_token: None,
+            ended: at,
+            provider: self.caller.provider,
+            endpoint: api.endpoint,
+            server_name: self.caller.server_name.clone(),
+            model_requested: None,
+            model_served: reply.model.some(),
+            is_stream: false,
+            http_status: reply.part.code,
+            outcome,
+            stop_reason: reply.stop.some(),
+            usage,
+            usage_source: source(&usage, reply.is_final),
+            estimates: Estimates::default(),
+            units: reply.counts.units(),
+            sub_inferences: reply.sub_inferences,
+            terms: Terms {
+                service_tier: reply.tier.some(),
+                is_batch: true,
+                ..Terms::default()
+            },
+            reported_cost_nanousd: reply.counts.reported_cost(),
+            attempt: None,
+            aborted_by: None,
+            response_id: Some(reply.id.some()?),
+            user_agent: self.caller.user_agent.clone(),
+            originator: self.caller.originator.clone(),
+            hints: SessionHints::default(),
+            observed_bytes: 0,
+            countable: None,
+        })
+    }
+
+    /// Ends a reply of many results.
+    fn finish_results(mut self, at: Timestamp, stats: &mut Stats) -> Ended {
+        let Some(response) = &mut self.response else {
+            return Ended::Foreign;
+        };
+        if response.status < 300 {
+            response.take_line(self.api, at);
+        }
+        stats.usage_refused += response.reader.refused_in_lines;
+        stats.json_malformed += response.reader.malformed;
+        let has_any = match &response.form {
+            Some(ResponseForm::Lines(lines)) => lines.has_any,
+            _ => false,
+        };
+        if has_any {
+            Ended::Results(self.take_results())
+        } else {
+            Ended::Foreign
+        }
+    }
+
     /// Makes the call, if it turned out to be one.
     pub(super) fn finish(mut self, at: Timestamp, ending: Ending, stats: &mut Stats) -> Ended {
+        if self.carrier == Carrier::Results {
+            return self.finish_results(at, stats);
+        }
         let ending = match ending {
             Ending::Terminal(_) => ending,
             Ending::Body(_) | Ending::GivenUp => {
@@ -559,7 +645,7 @@ impl OpenCall {
                     Some(ResponseForm::Opaque) => is_whole,
                     Some(ResponseForm::Body) | None => is_whole || (has_reason && has_usage),
                     // A WebSocket outlives its responses, and ends none of them.
-                    Some(ResponseForm::Messages) => false,
+                    Some(ResponseForm::Lines(_) | ResponseForm::Messages) => false,
                 };
                 if is_done {
                     Outcome::Complete
@@ -568,139 +654,6 @@ impl OpenCall {
                 }
             }
         }
-    }
-}
-
-impl Response {
-    fn new(status: u16, form: Option<ResponseForm>) -> Self {
-        Self {
-            status,
-            form,
-            has_gap: false,
-            reader: Reader::default(),
-        }
-    }
-
-    fn gap(&mut self) {
-        self.has_gap = true;
-        self.reader.is_in_event = false;
-        self.reader.reply.gap();
-    }
-
-    /// Reads up to the end of the reply; says how many bytes those were, and how it ends.
-    fn take(
-        &mut self,
-        api: &Api,
-        at: Timestamp,
-        bytes: &[u8],
-        keeps_text: bool,
-    ) -> (usize, Option<Terminal>) {
-        self.reader.reply.keeps_text = keeps_text;
-        if self.form.is_none() {
-            let Some(first) = bytes.iter().find(|byte| !byte.is_ascii_whitespace()) else {
-                return (bytes.len(), None);
-            };
-            self.form = Some(if matches!(first, b'{' | b'[') {
-                ResponseForm::Body
-            } else if api.may_be_opaque() {
-                ResponseForm::Opaque
-            } else {
-                ResponseForm::Events(Decoder::default())
-            });
-        }
-        match &mut self.form {
-            Some(ResponseForm::Events(decoder)) => {
-                let refused = decoder.refused();
-                let (mut taken, mut terminal) = (0, None);
-                // Line by line, so that what is behind the end is not read, however it is cut.
-                for line in bytes.split_inclusive(|byte| matches!(byte, b'\r' | b'\n')) {
-                    taken += line.len();
-                    decoder.push(line, |event| terminal = self.reader.event(api, at, event));
-                    if terminal.is_some() {
-                        break;
-                    }
-                }
-                // An event that is too long may have been any: it is missing like lost bytes.
-                if decoder.refused() > refused {
-                    self.gap();
-                }
-                (taken, terminal)
-            }
-            // What comes after a gap has no known place in the JSON.
-            Some(ResponseForm::Body) if !self.has_gap => {
-                let terminal = self.reader.body(api, at, bytes);
-                let end = if terminal.is_some() {
-                    bytes.trim_ascii_end()
-                } else {
-                    bytes
-                };
-                (end.len(), terminal)
-            }
-            Some(ResponseForm::Opaque) => {
-                self.reader.first_token.get_or_insert(at);
-                (bytes.len(), None)
-            }
-            Some(ResponseForm::Body | ResponseForm::Messages) | None => (bytes.len(), None),
-        }
-    }
-}
-
-impl Reader {
-    fn event(&mut self, api: &Api, at: Timestamp, event: Event<'_>) -> Option<Terminal> {
-        let is_begun = std::mem::replace(&mut self.is_in_event, !event.is_last);
-        if !is_begun {
-            if event.data.is_empty() {
-                return None;
-            }
-            if event.data.trim_ascii() == b"[DONE]" {
-                return Some(Terminal::Complete);
-            }
-            self.reply.begin(
-                std::str::from_utf8(event.name).unwrap_or_default(),
-                Form::Event,
-            );
-            self.json.reset();
-        }
-        let reply = &mut self.reply;
-        self.json.push(event.data, &mut |path, value| {
-            (api.value)(reply, path, value);
-        });
-        if self.is_in_event {
-            return None;
-        }
-        if !self.json.is_whole() {
-            self.malformed += 1;
-            // A broken object may have held anything; other words are some server's sign of life.
-            if is_begun || event.data.trim_ascii_start().starts_with(b"{") {
-                self.reply.gap();
-            }
-            return None;
-        }
-        if self.reply.part.has_output {
-            self.first_token.get_or_insert(at);
-        }
-        (api.settle)(&mut self.reply, Form::Event)
-    }
-
-    fn body(&mut self, api: &Api, at: Timestamp, bytes: &[u8]) -> Option<Terminal> {
-        if self.json.is_malformed() {
-            return None;
-        }
-        if !self.reply.part.is_body {
-            self.reply.begin("", Form::Body);
-        }
-        let reply = &mut self.reply;
-        self.json.push(bytes, &mut |path, value| {
-            (api.value)(reply, path, value);
-        });
-        if self.reply.part.is_element && self.reply.part.has_output {
-            self.first_token.get_or_insert(at);
-        }
-        self.malformed += u64::from(self.json.is_malformed());
-        self.json
-            .is_whole()
-            .then(|| (api.settle)(&mut self.reply, Form::Body))
-            .flatten()
     }
 }
 

@@ -17,6 +17,7 @@ mod form;
 mod json;
 mod provider;
 mod recognize;
+mod response;
 mod stage;
 #[cfg(test)]
 mod tests;

@@ -6,7 +6,7 @@
 //! alone, and has to be the whole one.
 
 use super::Provider;
-use super::provider::{APIS, Api, RETRIEVALS, SOCKETS, Target, printable, shape};
+use super::provider::{APIS, Api, RESULTS, RETRIEVALS, SOCKETS, Target, printable, shape};
 use crate::http::{Headers, RequestHead};
 
 /// The provider of a host that is on no list.
@@ -87,6 +87,12 @@ pub(super) fn api(head: &RequestHead) -> Option<(&'static Api, Target)> {
         "GET" => of_path(RETRIEVALS, head),
         _ => None,
     }
+}
+
+/// The API whose results a request reads, many of them in one reply.
+pub(super) fn results(head: &RequestHead) -> Option<&'static Api> {
+    (head.method == "GET").then_some(())?;
+    of_path(RESULTS, head).map(|(api, _)| api)
 }
 
 /// The API that a request wants to call over a WebSocket.

@@ -5,6 +5,7 @@
 mod anthropic;
 mod gemini;
 mod openai_audio;
+mod openai_batch;
 mod openai_chat;
 mod openai_completions;
 mod openai_decisions;
@@ -84,6 +85,9 @@ pub(super) const APIS: &[&Api] = &[
 
 /// Those that read again, by a GET, what was asked for before.
 pub(super) const RETRIEVALS: &[&Api] = &[&openai_responses::RETRIEVED];
+
+/// Those that read, by a GET, the results of many calls that were asked for before: one a line.
+pub(super) const RESULTS: &[&Api] = &[&openai_batch::RESULTS];
 
 /// Those that run over a WebSocket, many calls over one.
 pub(super) const SOCKETS: [&Api; 2] = [&openai_responses::API, &openai_realtime::API];

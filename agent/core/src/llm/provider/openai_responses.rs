@@ -41,7 +41,7 @@ fn retrieved(path: &str) -> Option<Target> {
     (folder.ends_with("/responses") && id.len() >= 8 && id.bytes().all(is_id)).then(Target::default)
 }
 
-fn value(reply: &mut Reply, path: &[Key], value: Value<'_>) {
+pub(super) fn value(reply: &mut Reply, path: &[Key], value: Value<'_>) {
     match path {
         [Key::Type] => reply.part.kind.last(value),
         [Key::Response, Key::Id] | [Key::Id] => reply.id.first(value),

@@ -81,6 +81,12 @@ pub(in crate::llm) struct Part {
     pub(in crate::llm) things: u64,
     /// Model that makes pictures beside.
     pub(in crate::llm) image_model: Word<256>,
+    /// True for a line that is a result of a batch.
+    pub(in crate::llm) is_result: bool,
+    /// Id of that line.
+    pub(in crate::llm) line_id: Word<256>,
+    /// Status of that result.
+    pub(in crate::llm) code: Option<u16>,
     /// True if it has an `error`.
     pub(in crate::llm) has_error: bool,
     /// True if it has text of the answer.

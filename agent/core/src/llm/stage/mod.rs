@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::call::{Caller, Ended, Ending, OpenCall};
-use super::provider::printable;
+use super::provider::{Target, printable};
 use super::{LlmCall, LlmEvent, Outcome, UsageSource, recognize};
 use crate::event::{ConnId, Timestamp};
 use crate::http::{Dismissal, EXCHANGE_IDLE, ExchangeId, HttpEvent, RequestHead, Role};
@@ -162,7 +162,15 @@ impl Llm {
             }
             HttpEvent::ResponseBody { at, id, bytes } => {
                 let keeps_text = self.held_bytes < self.limits.held_bytes;
-                match self.with_call(id, |call| call.response_body(at, &bytes, keeps_text)) {
+                let ended = self.with_call(id, |call| {
+                    let ended = call.response_body(at, &bytes, keeps_text);
+                    (ended, call.take_results())
+                });
+                let ended = ended.map(|(ended, results)| {
+                    self.give_results(id.conn, results, stats, out);
+                    ended
+                });
+                match ended {
                     Some(Some(terminal)) => {
                         self.finish(at, id, Ending::Terminal(terminal), stats, out);
                     }
@@ -305,7 +313,11 @@ impl Llm {
         }
         let socket = recognize::socket(head);
         let is_socket = socket.is_some();
-        let Some((api, target)) = socket.or_else(|| recognize::api(head)) else {
+        let results = recognize::results(head);
+        let call = socket
+            .or_else(|| recognize::api(head))
+            .or_else(|| Some((results?, Target::default())));
+        let Some((api, target)) = call else {
             connection.foreign_bytes = 0;
             if connection.foreign_open.len() < FOREIGN_OPEN {
                 connection.foreign_open.push(id.number);
@@ -325,6 +337,9 @@ impl Llm {
             connection.foreign_bytes = 0;
             connection.foreign_open.push(id.number);
             self.begin_socket(at, id, api, caller, &mut Results { stats, out });
+        } else if results.is_some() {
+            let call = OpenCall::results(api, id, at, caller);
+            self.insert(at, id, call, stats, out);
         } else {
             self.insert(at, id, OpenCall::new(api, id, at, caller), stats, out);
         }
@@ -459,6 +474,7 @@ impl Llm {
                     connection.foreign = 0;
                 }
             }
+            Ended::Results(results) => self.give_results(id.conn, results, stats, out),
             Ended::WarmUp => stats.warm_ups += 1,
             Ended::Foreign => {
                 stats.not_a_call += u64::from(!is_headless);
@@ -468,6 +484,28 @@ impl Llm {
                 self.judge(id.conn, stats, out);
             }
         }
+    }
+
+    /// Gives calls whose results were read, many in one reply.
+    fn give_results(
+        &mut self,
+        conn: ConnId,
+        results: Vec<LlmCall>,
+        stats: &mut Stats,
+        out: &mut Vec<LlmEvent>,
+    ) {
+        if results.is_empty() {
+            return;
+        }
+        if let Some(connection) = self.connections.get_mut(&conn) {
+            connection.foreign = 0;
+        }
+        stats.calls += results.len() as u64;
+        out.extend(
+            results
+                .into_iter()
+                .map(|call| LlmEvent::Call(Box::new(call))),
+        );
     }
 
     /// A response was read again: its end is that of a call that was seen to go on, and anything

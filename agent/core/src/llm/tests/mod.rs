@@ -2,6 +2,7 @@
 
 mod anthropic;
 mod background;
+mod batch;
 mod chat;
 mod compatible;
 mod connections;

@@ -1,0 +1,222 @@
+//! How a response is read: as events, as one body, as results line by line.
+
+use super::json::Scanner;
+use super::provider::{Api, Form, Reply, Terminal};
+use crate::event::Timestamp;
+use crate::http::sse::{Decoder, Event};
+
+pub(super) struct Response {
+    pub(super) status: u16,
+    pub(super) form: Option<ResponseForm>,
+    /// True if a part of the body was not seen.
+    pub(super) has_gap: bool,
+    pub(super) reader: Reader,
+}
+
+pub(super) enum ResponseForm {
+    Events(Decoder),
+    Body,
+    /// No words: its bytes only pass.
+    Opaque,
+    /// One result a line.
+    Lines(Lines),
+    /// One event a message.
+    Messages,
+}
+
+/// A reply of many results, each of which is a reply by itself.
+#[derive(Default)]
+pub(super) struct Lines {
+    /// Results that are whole, and were not taken yet.
+    pub(super) whole: Vec<(Timestamp, Reply, Terminal)>,
+    /// True if any line was a result.
+    pub(super) has_any: bool,
+    /// True behind a gap: what is left of the line has no known place in it.
+    pub(super) is_torn: bool,
+}
+
+/// What reads the JSON of a response, and what it read.
+#[derive(Default)]
+pub(super) struct Reader {
+    pub(super) reply: Reply,
+    json: Scanner,
+    pub(super) malformed: u64,
+    pub(super) first_token: Option<Timestamp>,
+    /// Counters that were refused in results that are over.
+    pub(super) refused_in_lines: u64,
+    /// True between the pieces of an event that is too long to be held.
+    is_in_event: bool,
+}
+
+impl Response {
+    pub(super) fn new(status: u16, form: Option<ResponseForm>) -> Self {
+        Self {
+            status,
+            form,
+            has_gap: false,
+            reader: Reader::default(),
+        }
+    }
+
+    pub(super) fn gap(&mut self) {
+        self.has_gap = true;
+        if let Some(ResponseForm::Lines(lines)) = &mut self.form {
+            lines.is_torn = true;
+        }
+        self.reader.is_in_event = false;
+        self.reader.reply.gap();
+    }
+
+    /// Reads up to the end of the reply; says how many bytes those were, and how it ends.
+    pub(super) fn take(
+        &mut self,
+        api: &Api,
+        at: Timestamp,
+        bytes: &[u8],
+        keeps_text: bool,
+    ) -> (usize, Option<Terminal>) {
+        self.reader.reply.keeps_text = keeps_text;
+        if self.form.is_none() {
+            let Some(first) = bytes.iter().find(|byte| !byte.is_ascii_whitespace()) else {
+                return (bytes.len(), None);
+            };
+            self.form = Some(if matches!(first, b'{' | b'[') {
+                ResponseForm::Body
+            } else if api.may_be_opaque() {
+                ResponseForm::Opaque
+            } else {
+                ResponseForm::Events(Decoder::default())
+            });
+        }
+        match &mut self.form {
+            Some(ResponseForm::Events(decoder)) => {
+                let refused = decoder.refused();
+                let (mut taken, mut terminal) = (0, None);
+                // Line by line, so that what is behind the end is not read, however it is cut.
+                for line in bytes.split_inclusive(|byte| matches!(byte, b'\r' | b'\n')) {
+                    taken += line.len();
+                    decoder.push(line, |event| terminal = self.reader.event(api, at, event));
+                    if terminal.is_some() {
+                        break;
+                    }
+                }
+                // An event that is too long may have been any: it is missing like lost bytes.
+                if decoder.refused() > refused {
+                    self.gap();
+                }
+                (taken, terminal)
+            }
+            // What comes after a gap has no known place in the JSON.
+            Some(ResponseForm::Body) if !self.has_gap => {
+                let terminal = self.reader.body(api, at, bytes);
+                let end = if terminal.is_some() {
+                    bytes.trim_ascii_end()
+                } else {
+                    bytes
+                };
+                (end.len(), terminal)
+            }
+            Some(ResponseForm::Lines(_)) => {
+                for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
+                    self.reader.line(api, piece);
+                    if piece.ends_with(b"\n") {
+                        self.take_line(api, at);
+                    }
+                }
+                (bytes.len(), None)
+            }
+            Some(ResponseForm::Opaque) => {
+                self.reader.first_token.get_or_insert(at);
+                (bytes.len(), None)
+            }
+            Some(ResponseForm::Body | ResponseForm::Messages) | None => (bytes.len(), None),
+        }
+    }
+
+    /// A line is over. One that is whole and a result is a reply by itself.
+    pub(super) fn take_line(&mut self, api: &Api, at: Timestamp) {
+        let Some(ResponseForm::Lines(lines)) = &mut self.form else {
+            return;
+        };
+        let reader = &mut self.reader;
+        let is_torn = std::mem::take(&mut lines.is_torn);
+        let is_whole = reader.json.is_whole() && !is_torn;
+        reader.malformed += u64::from(reader.json.is_malformed() && !is_torn);
+        reader.json.reset();
+        let mut reply = std::mem::take(&mut reader.reply);
+        reader.refused_in_lines += reply.refused;
+        if is_whole && let Some(terminal) = (api.settle)(&mut reply, Form::Body) {
+            lines.has_any = true;
+            lines.whole.push((at, reply, terminal));
+        }
+    }
+}
+
+impl Reader {
+    pub(super) fn event(&mut self, api: &Api, at: Timestamp, event: Event<'_>) -> Option<Terminal> {
+        let is_begun = std::mem::replace(&mut self.is_in_event, !event.is_last);
+        if !is_begun {
+            if event.data.is_empty() {
+                return None;
+            }
+            if event.data.trim_ascii() == b"[DONE]" {
+                return Some(Terminal::Complete);
+            }
+            self.reply.begin(
+                std::str::from_utf8(event.name).unwrap_or_default(),
+                Form::Event,
+            );
+            self.json.reset();
+        }
+        let reply = &mut self.reply;
+        self.json.push(event.data, &mut |path, value| {
+            (api.value)(reply, path, value);
+        });
+        if self.is_in_event {
+            return None;
+        }
+        if !self.json.is_whole() {
+            self.malformed += 1;
+            // A broken object may have held anything; other words are some server's sign of life.
+            if is_begun || event.data.trim_ascii_start().starts_with(b"{") {
+                self.reply.gap();
+            }
+            return None;
+        }
+        if self.reply.part.has_output {
+            self.first_token.get_or_insert(at);
+        }
+        (api.settle)(&mut self.reply, Form::Event)
+    }
+
+    fn line(&mut self, api: &Api, bytes: &[u8]) {
+        if !self.reply.part.is_body {
+            self.reply.begin("", Form::Body);
+        }
+        let reply = &mut self.reply;
+        self.json.push(bytes, &mut |path, value| {
+            (api.value)(reply, path, value);
+        });
+    }
+
+    fn body(&mut self, api: &Api, at: Timestamp, bytes: &[u8]) -> Option<Terminal> {
+        if self.json.is_malformed() {
+            return None;
+        }
+        if !self.reply.part.is_body {
+            self.reply.begin("", Form::Body);
+        }
+        let reply = &mut self.reply;
+        self.json.push(bytes, &mut |path, value| {
+            (api.value)(reply, path, value);
+        });
+        if self.reply.part.is_element && self.reply.part.has_output {
+            self.first_token.get_or_insert(at);
+        }
+        self.malformed += u64::from(self.json.is_malformed());
+        self.json
+            .is_whole()
+            .then(|| (api.settle)(&mut self.reply, Form::Body))
+            .flatten()
+    }
+}
