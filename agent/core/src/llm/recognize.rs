@@ -150,6 +150,14 @@ fn matches_label(wanted: &str, label: &str) -> bool {
     begins && tail.is_some_and(|tail| tail.eq_ignore_ascii_case(end))
 }
 
+/// The region that a host processes in, where that is priced apart and the reply does not say it:
+/// OpenAI's regional hosts.
+pub(super) fn region(host: &str) -> Option<String> {
+    let label = host.strip_suffix(".api.openai.com")?;
+    let is_region = !label.is_empty() && !label.contains('.') && label != "mtls";
+    is_region.then(|| label.to_owned())
+}
+
 /// The host in a `Host` field, without the port and in lower case (RFC 9110, section 7.2).
 pub(super) fn host_name(field: &str) -> Option<String> {
     let name = match field.strip_prefix('[') {
@@ -342,6 +350,21 @@ mod tests {
             ("", "other"),
         ] {
             assert_eq!(provider(host).0, expected, "{host}");
+        }
+    }
+
+    #[test]
+    fn a_regional_host_of_openai_names_the_region() {
+        for (host, expected) in [
+            ("eu.api.openai.com", Some("eu")),
+            ("us.api.openai.com", Some("us")),
+            ("api.openai.com", None),
+            (".api.openai.com", None),
+            ("mtls.api.openai.com", None),
+            ("a.b.api.openai.com", None),
+            ("eu.api.example.com", None),
+        ] {
+            assert_eq!(region(host).as_deref(), expected, "{host}");
         }
     }
 

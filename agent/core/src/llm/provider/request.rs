@@ -141,7 +141,9 @@ impl Request {
         if is_turns && is_turn {
             self.messages = self.messages.saturating_add(1);
         }
-        let is_tools = matches!(root, Key::Tools | Key::Functions);
+        // Codex sends its tools as an item of the input.
+        let is_tools = matches!(root, Key::Tools | Key::Functions)
+            || matches!(inner, [Key::Item, Key::Tools, ..]);
         let text = match value {
             // Definitions reach the model as a whole. Their names and strings without punctuation
             // have about as many tokens as the provider counts for the JSON.

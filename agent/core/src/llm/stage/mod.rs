@@ -469,6 +469,9 @@ impl Llm {
                     }
                     call.server_name = Some(name);
                 }
+                if call.terms.region.is_none() {
+                    call.terms.region = call.server_name.as_deref().and_then(recognize::region);
+                }
                 out.push(LlmEvent::Call(call));
                 if let Some(connection) = connection {
                     connection.foreign = 0;

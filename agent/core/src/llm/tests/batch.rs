@@ -162,6 +162,13 @@ fn a_gap_in_a_batchs_output_costs_the_lines_it_touches() {
 }
 
 #[test]
+fn a_result_with_a_total_that_nothing_makes_is_noticed() {
+    let wrong = CHAT.replace(r#""total_tokens":120"#, r#""total_tokens":121"#);
+    let (calls, stats) = told(&file(&[&wrong, SORTED].join("\n")));
+    assert_eq!((calls.len(), stats.usage_inconsistent), (2, 1));
+}
+
+#[test]
 fn any_other_file_is_no_call() {
     for text in [
         r#"{"custom_id":1,"response":{"body":{"usage":{"prompt_tokens":5,"completion_tokens":5}}}}"#,

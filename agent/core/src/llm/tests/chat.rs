@@ -249,6 +249,22 @@ fn signs_of_life_that_are_no_json_change_nothing() {
 }
 
 #[test]
+fn a_regional_host_is_the_region_of_the_terms() {
+    let talk = whole().field("host", "eu.api.openai.com");
+    assert_eq!(talk.call().terms.region.as_deref(), Some("eu"));
+    assert_eq!(whole().call().terms.region, None);
+}
+
+#[test]
+fn chunks_behind_the_usage_take_nothing_of_it() {
+    let moderation =
+        r#"{"id":"chatcmpl-1","choices":[],"usage":null,"moderation":{"flagged":false}}"#;
+    let padded = r#"{"id":"chatcmpl-1","choices":[],"obfuscation":"xxxx"}"#;
+    let talk = stream(&[CONTENT, FINISH, USAGE, moderation, padded, DONE]);
+    assert_eq!(talk.call(), expected(&talk));
+}
+
+#[test]
 fn trap_18_several_choices_are_one_call() {
     let second = CONTENT.replace(r#""index":0"#, r#""index":1"#);
     let call = stream(&[CONTENT, &second, FINISH, DONE]).call();

@@ -235,6 +235,19 @@ fn trap_20_usage_behind_a_picture_of_megabytes_in_the_last_event_is_found() {
 }
 
 #[test]
+fn trap_9_tools_inside_the_input_are_prompt() {
+    let item = r#"{"type":"additional_tools","tools":[{"type":"function","name":"exec","description":"Run it.","parameters":{"properties":{"cmd":{}}}}]}"#;
+    let mut talk = stream(&[CREATED, DELTA]).end(BodyEnd::Cut);
+    talk.request =
+        format!(r#"{{"model":"gpt-6","input":[{item},{{"role":"user","content":"Hello"}}]}}"#);
+    let countable = talk.call().countable.expect("nothing was reported");
+    let parts: Vec<_> = countable.input.parts().collect();
+    for wanted in ["name", "exec", "Run it.", "properties", "cmd", "Hello"] {
+        assert!(parts.contains(&wanted), "{wanted} in {parts:?}");
+    }
+}
+
+#[test]
 fn audio_is_no_text() {
     let call = stream(&[CREATED, r#"{"type":"response.audio.delta","delta":"QUJD"}"#])
         .end(BodyEnd::Cut)
