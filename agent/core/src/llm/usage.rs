@@ -128,9 +128,10 @@ impl Counts {
             | [Key::CachedContentTokenCount | Key::CachedTokens] => (&mut self.cached, MAX_INPUT),
             [Key::ToolUsePromptTokenCount] => (&mut self.tool_use, MAX_INPUT),
             [Key::PromptCacheHitTokens] => (&mut self.cache_hit, MAX_INPUT),
+            // The second is Alibaba's name.
             [
                 Key::PromptTokensDetails | Key::InputTokensDetails,
-                Key::CacheWriteTokens,
+                Key::CacheWriteTokens | Key::CacheCreationInputTokens,
             ] => (&mut self.cache_write, MAX_INPUT),
             [Key::ReasoningTokens | Key::ThoughtsTokenCount]
             | [

@@ -233,7 +233,8 @@ fn key(id: &str) -> Option<SessionKey> {
 
 fn identity(call: &LlmCall) -> String {
     let exchange = call.exchange;
-    call.response_id.as_ref().map_or_else(
+    let response = call.response_id.as_deref().filter(|id| is_unique(id));
+    response.map_or_else(
         || {
             let since = exchange.conn.since.as_nanos();
             format!(
@@ -243,6 +244,16 @@ fn identity(call: &LlmCall) -> String {
         },
         |response| format!("{}:{response}", call.provider.0),
     )
+}
+
+/// Whether a response's id tells it from all others. Ollama and many small servers number their
+/// chats by chance below a thousand, or by the clock, so that calls at the same time share one.
+fn is_unique(response: &str) -> bool {
+    /// Digits of a clock's nanoseconds; those of seconds and milliseconds are fewer.
+    const NANOSECONDS: usize = 19;
+    response.rsplit_once("cmpl-").is_none_or(|(_, number)| {
+        number.len() >= NANOSECONDS || !number.bytes().all(|byte| byte.is_ascii_digit())
+    })
 }
 
 fn millis(duration: Duration) -> u64 {

@@ -140,6 +140,33 @@ fn the_identity_is_the_responses_id_where_there_is_one() {
 }
 
 #[test]
+fn an_id_that_other_responses_may_share_is_no_identity() {
+    let identity = |id: &str| {
+        let call = LlmCall {
+            response_id: Some(id.to_owned()),
+            ..call(7, 100)
+        };
+        sessions().record(attributed(call)).identity
+    };
+    for shared in [
+        "chatcmpl-437",
+        "cmpl-7",
+        "chatcmpl-1764057600",
+        "chatcmpl-1764057600123",
+    ] {
+        assert!(identity(shared).starts_with("conn:"), "{shared}");
+    }
+    for unique in [
+        "chatcmpl-1764057600123456789",
+        "chatcmpl-B9MBs8CjcvOU2jLn4n570S5qMJKcT",
+        "gen-1",
+        "0193",
+    ] {
+        assert_eq!(identity(unique), format!("openai:{unique}"));
+    }
+}
+
+#[test]
 fn the_best_hint_wins() {
     let all = SessionHints {
         client_header: Some("header-1".to_owned()),

@@ -26,7 +26,6 @@ macro_rules! vocabulary {
 
 vocabulary! {
     Action = "action",
-    Answers = "answers",
     Args = "args",
     Arguments = "arguments",
     Audio = "audio",

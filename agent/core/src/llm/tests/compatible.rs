@@ -26,7 +26,7 @@ fn whole(object: &str) -> LlmCall {
 /// A usage object of a provider, and the input, cache reads, output and reasoning in it.
 type Row = (&'static str, &'static str, [Option<u64>; 4]);
 
-const ROWS: [Row; 12] = [
+const ROWS: [Row; 13] = [
     (
         "groq",
         r#"{"queue_time":0.04,"prompt_tokens":18,"prompt_time":0.0005,"completion_tokens":9,"completion_time":0.01,"total_tokens":27,"total_time":0.012}"#,
@@ -76,6 +76,11 @@ const ROWS: [Row; 12] = [
         "moonshot",
         r#"{"prompt_tokens":18,"completion_tokens":9,"total_tokens":27,"cached_tokens":10}"#,
         [Some(8), Some(10), Some(9), None],
+    ),
+    (
+        "alibaba",
+        r#"{"prompt_tokens":18,"completion_tokens":9,"total_tokens":27,"prompt_tokens_details":{"cached_tokens":4,"cache_creation_input_tokens":5,"cache_type":"ephemeral"}}"#,
+        [Some(9), Some(4), Some(9), None],
     ),
     (
         "copilot, an Anthropic model",
@@ -168,6 +173,19 @@ fn the_service_tier_that_was_served_is_kept() {
     let call = stream(&[DELTA, &tiered, &usage(ROWS[0].1), "[DONE]"]).call();
     assert_eq!(call.terms.service_tier.as_deref(), Some("flex"));
     assert_eq!(streamed(ROWS[0].1).terms.service_tier, None);
+}
+
+#[test]
+fn trap_10_copilot_behind_a_library_of_openai_is_told_by_its_host() {
+    for object in [ROWS[2].1, ROWS[11].1] {
+        let mut talk = stream(&[DELTA, STOP, &usage(object), "[DONE]"])
+            .field("host", "api.individual.githubcopilot.com")
+            .field("user-agent", "OpenAI/JS 5.20.1");
+        talk.path = "/chat/completions";
+        let call = talk.call();
+        assert_eq!(call.provider, Provider("copilot"));
+        assert_eq!(call.usage, streamed(object).usage);
+    }
 }
 
 #[test]

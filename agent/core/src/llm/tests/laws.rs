@@ -16,6 +16,7 @@ fn ended_by_an_event() -> Vec<Talk> {
         anthropic::whole(),
         chat::whole(),
         responses::whole(),
+        responses::with_tools(),
         openai::completion(),
         openai::image(),
         openai::transcription(),

@@ -272,6 +272,14 @@ fn a_plain_string_is_one_message() {
     );
 }
 
+/// A response that used all that a response can.
+pub(super) fn with_tools() -> Talk {
+    let completed = COMPLETED
+        .replacen(r#""output":["#, r#""service_tier":"default","tools":[{"type":"image_generation","model":"gpt-image-2"}],"output":[{"type":"web_search_call","action":{"type":"search"}},{"type":"image_generation_call","result":"QUJD","svg_usage":{"model":"gpt-6","input_tokens":7,"output_tokens":9,"total_tokens":16}},"#, 1)
+        .replacen(r#""usage""#, r#""tool_usage":{"image_gen":{"input_tokens":50,"output_tokens":1056,"total_tokens":1106},"web_search":{"num_requests":1}},"usage""#, 1);
+    stream(&[CREATED, DELTA, &completed])
+}
+
 #[test]
 fn pictures_made_beside_are_a_sub_inference_of_their_own_model() {
     let image_gen = r#""image_gen":{"input_tokens":50,"input_tokens_details":{"image_tokens":10,"text_tokens":40},
