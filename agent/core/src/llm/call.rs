@@ -371,7 +371,7 @@ impl OpenCall {
     }
 
     /// Takes the results that are whole, as calls.
-    pub(super) fn take_results(&mut self) -> Vec<LlmCall> {
+    pub(super) fn take_results(&mut self, stats: &mut Stats) -> Vec<LlmCall> {
         let whole = match &mut self.response {
             Some(Response {
                 form: Some(ResponseForm::Lines(lines)),
@@ -381,7 +381,11 @@ impl OpenCall {
         };
         whole
             .into_iter()
-            .filter_map(|(at, reply, terminal)| self.result(at, reply, terminal))
+            .filter_map(|(at, reply, terminal)| {
+                let call = self.result(at, reply, terminal);
+                stats.usage_unrecorded += u64::from(call.is_none());
+                call
+            })
             .collect()
     }
 
@@ -445,7 +449,7 @@ impl OpenCall {
             _ => false,
         };
         if has_any {
-            Ended::Results(self.take_results())
+            Ended::Results(self.take_results(stats))
         } else {
             Ended::Foreign
         }

@@ -64,6 +64,7 @@ vocabulary! {
     Detail = "detail",
     Diagnostics = "diagnostics",
     Duration = "duration",
+    Embedding = "embedding",
     EncryptedContent = "encrypted_content",
     Ephemeral1h = "ephemeral_1h_input_tokens",
     Ephemeral5m = "ephemeral_5m_input_tokens",

@@ -3,7 +3,9 @@
 //! A request says little: two of the APIs ask with the same members. Their replies differ from the
 //! first event on. What is common to all of them is read until then.
 
-use super::{Api, Form, Reply, Terminal, anthropic, gemini, openai_chat, openai_responses};
+use super::{
+    Api, Form, Reply, Terminal, anthropic, gemini, openai_chat, openai_embeddings, openai_responses,
+};
 use crate::llm::Endpoint;
 use crate::llm::json::{Key, Value};
 use crate::llm::usage::Counts;
@@ -39,6 +41,9 @@ fn value(reply: &mut Reply, path: &[Key], value: Value<'_>) {
             ([Key::Content], Value::Array) if kind == "message" => Some(&anthropic::API),
             ([Key::Message | Key::ContentBlock], Value::Object) if is_anthropic(kind) => {
                 Some(&anthropic::API)
+            }
+            ([Key::Data, Key::Item, Key::Embedding], Value::Array | Value::Begin) => {
+                Some(&openai_embeddings::API)
             }
             ([Key::Output], Value::Array) => Some(&openai_responses::API),
             ([Key::Response], Value::Object) if kind.starts_with("response.") => {

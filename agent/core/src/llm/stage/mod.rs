@@ -164,7 +164,7 @@ impl Llm {
                 let keeps_text = self.held_bytes < self.limits.held_bytes;
                 let ended = self.with_call(id, |call| {
                     let ended = call.response_body(at, &bytes, keeps_text);
-                    (ended, call.take_results())
+                    (ended, call.take_results(stats))
                 });
                 let ended = ended.map(|(ended, results)| {
                     self.give_results(id.conn, results, stats, out);

@@ -169,6 +169,13 @@ fn a_result_with_a_total_that_nothing_makes_is_noticed() {
 }
 
 #[test]
+fn a_result_without_any_id_is_not_recorded_and_counted() {
+    let nameless = EMBEDDING.replace(r#""id":"batch_req_4","#, "");
+    let (calls, stats) = told(&file(&[&nameless, CHAT].join("\n")));
+    assert_eq!((calls.len(), stats.usage_unrecorded), (1, 1));
+}
+
+#[test]
 fn any_other_file_is_no_call() {
     for text in [
         r#"{"custom_id":1,"response":{"body":{"usage":{"prompt_tokens":5,"completion_tokens":5}}}}"#,

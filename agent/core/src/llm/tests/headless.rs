@@ -60,6 +60,7 @@ fn bodies_tell_what_heads_do_not() {
         responses::whole(),
         gemini::stream(),
         gemini::array(),
+        openai::embedding(),
     ];
     for talk in streams.into_iter().chain(bodies()) {
         let mut expected = talk.call();
@@ -100,11 +101,11 @@ fn what_only_resembles_a_call_is_none() {
         (r#"{"messages":[]}"#, reply),
         (r#"{"events":[{"model":"m","messages":[]}]}"#, reply),
         ("", reply),
-        // Counts, embeddings, other formats, errors, and no answer.
+        // Counts, moderations, other formats, errors, and no answer.
         (chat::REQUEST, r#"{"input_tokens":12}"#),
         (
             r#"{"model":"m","input":["a"]}"#,
-            r#"{"object":"list","data":[{"embedding":[0.1]}],"model":"m","usage":{"prompt_tokens":1,"total_tokens":1}}"#,
+            r#"{"id":"modr-1","model":"m","results":[{"flagged":false}]}"#,
         ),
         (
             chat::REQUEST,
