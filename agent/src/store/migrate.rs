@@ -7,9 +7,10 @@ use rusqlite::{Connection, TransactionBehavior};
 use super::Error;
 
 /// One step per version, in order; a step that was released never changes.
-const STEPS: [&str; 2] = [
+const STEPS: [&str; 3] = [
     include_str!("schema/0001_ledger.sql"),
     include_str!("schema/0002_unprobed.sql"),
+    include_str!("schema/0003_costs.sql"),
 ];
 
 /// Version of the schema that this program writes.

@@ -1,0 +1,632 @@
+PRAGMA foreign_keys=OFF;
+BEGIN TRANSACTION;
+CREATE TABLE meta (
+    name TEXT PRIMARY KEY NOT NULL,
+    value TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE host (
+    host_id INTEGER PRIMARY KEY,
+    machine_id_hash TEXT NOT NULL UNIQUE,
+    host_name TEXT NOT NULL,
+    kernel TEXT NOT NULL,
+    agent_version TEXT NOT NULL,
+    first_seen_ms INTEGER NOT NULL,
+    last_seen_ms INTEGER NOT NULL
+);
+INSERT INTO host VALUES(1,'00112233445566778899aabbccddeeff','build-01','6.12.0','0.1.0',1795457893003,1795457893003);
+CREATE TABLE process (
+    process_id INTEGER PRIMARY KEY,
+    host_id INTEGER NOT NULL REFERENCES host (host_id),
+    boot_id TEXT NOT NULL,
+    pid INTEGER NOT NULL,
+    start_time_ticks INTEGER NOT NULL,
+    exe_path TEXT,
+    comm TEXT NOT NULL,
+    argv0 TEXT,
+    uid INTEGER NOT NULL,
+    user_name TEXT,
+    cwd TEXT,
+    cgroup_path TEXT,
+    parent_pid INTEGER,
+    parent_start_time_ticks INTEGER,
+    parent_comm TEXT,
+    first_seen_ms INTEGER NOT NULL,
+    exited_ms INTEGER
+);
+INSERT INTO process VALUES(1,1,'b0071d',7781,8781,'/usr/bin/node','node','node',1001,'dana','/home/dana/src/shop','/user.slice',1,1,'systemd',1793545200000,NULL);
+INSERT INTO process VALUES(2,1,'b0071d',1202,2202,'/usr/bin/python3.12','python3','python3',1000,'app','/home/app/src/shop','/user.slice',1,1,'systemd',1793545260000,NULL);
+CREATE TABLE session (
+    session_id INTEGER PRIMARY KEY,
+    host_id INTEGER NOT NULL REFERENCES host (host_id),
+    session_key TEXT NOT NULL,
+    uid INTEGER,
+    key_source TEXT NOT NULL,
+    client_name TEXT,
+    client_version TEXT,
+    process_id INTEGER REFERENCES process (process_id),
+    started_ms INTEGER NOT NULL,
+    last_request_ms INTEGER NOT NULL,
+    request_count INTEGER NOT NULL,
+    peak_context_tokens INTEGER
+);
+INSERT INTO session VALUES(1,1,'8f31c2aa-1b2c-4d5e-8f90-a1b2c3d4e5f6',1001,'client_header','claude-code','2.1.0',1,1793545200000,1793545200000,1,1000);
+INSERT INTO session VALUES(2,1,'p1202-1',1000,'process_idle','openai-python',NULL,2,1793545260000,1793545260000,1,2000);
+CREATE TABLE coverage_minute (
+    minute_ms INTEGER NOT NULL,
+    host_id INTEGER NOT NULL REFERENCES host (host_id),
+    process_id INTEGER REFERENCES process (process_id),
+    outcome TEXT NOT NULL,
+    events INTEGER NOT NULL,
+    bytes INTEGER NOT NULL
+);
+CREATE TABLE shape (
+    shape_id INTEGER PRIMARY KEY,
+    kind TEXT NOT NULL,
+    client_name TEXT,
+    client_version TEXT,
+    provider TEXT NOT NULL,
+    endpoint TEXT NOT NULL,
+    server_name TEXT,
+    model_requested TEXT,
+    model_served TEXT,
+    is_stream INTEGER NOT NULL,
+    is_batch INTEGER NOT NULL,
+    service_tier TEXT,
+    speed TEXT,
+    region TEXT,
+    billing_kind TEXT NOT NULL,
+    http_status INTEGER,
+    outcome TEXT NOT NULL,
+    stop_reason TEXT,
+    aborted_by TEXT,
+    usage_source TEXT NOT NULL,
+    input_method TEXT,
+    input_quality TEXT,
+    output_method TEXT,
+    output_quality TEXT
+);
+INSERT INTO shape VALUES(1,'call','claude-code','2.1.0','anthropic','anthropic_messages','api.anthropic.com','claude-opus-5-5','claude-opus-5-5-20260901',1,0,NULL,NULL,NULL,'unknown',200,'complete','end_turn',NULL,'provider',NULL,NULL,NULL,NULL);
+INSERT INTO shape VALUES(2,'call','openai-python',NULL,'openai','openai_chat','api.openai.com','gpt-5.6-sol',NULL,1,0,NULL,NULL,NULL,'unknown',200,'complete','end_turn',NULL,'estimated',NULL,NULL,NULL,NULL);
+CREATE TABLE price (
+    price_id INTEGER PRIMARY KEY,
+    price_key TEXT NOT NULL UNIQUE,
+    provider TEXT NOT NULL,
+    model TEXT NOT NULL,
+    service_tier TEXT,
+    context_over_tokens INTEGER,
+    valid_from_ms INTEGER,
+    valid_to_ms INTEGER,
+    input_uncached_nanousd_per_mtok INTEGER,
+    cache_read_nanousd_per_mtok INTEGER,
+    cache_write_5m_nanousd_per_mtok INTEGER,
+    cache_write_1h_nanousd_per_mtok INTEGER,
+    cache_write_12h_nanousd_per_mtok INTEGER,
+    cache_write_other_nanousd_per_mtok INTEGER,
+    output_nanousd_per_mtok INTEGER,
+    audio_input_nanousd_per_mtok INTEGER,
+    audio_output_nanousd_per_mtok INTEGER,
+    image_input_nanousd_per_mtok INTEGER,
+    image_output_nanousd_per_mtok INTEGER,
+    web_search_nanousd_per_1k INTEGER,
+    source TEXT NOT NULL,
+    source_version TEXT NOT NULL,
+    as_of_ms INTEGER
+);
+CREATE TABLE request (
+    request_id INTEGER PRIMARY KEY,
+    host_id INTEGER NOT NULL REFERENCES host (host_id),
+    identity TEXT NOT NULL,
+    shape_id INTEGER NOT NULL REFERENCES shape (shape_id),
+    process_id INTEGER REFERENCES process (process_id),
+    session_id INTEGER NOT NULL REFERENCES session (session_id),
+    started_ms INTEGER NOT NULL,
+    ttft_ms INTEGER,
+    duration_ms INTEGER NOT NULL,
+    input_uncached_tokens INTEGER,
+    cache_read_tokens INTEGER,
+    cache_write_5m_tokens INTEGER,
+    cache_write_1h_tokens INTEGER,
+    cache_write_other_tokens INTEGER,
+    cache_write_12h_tokens INTEGER,
+    output_tokens INTEGER,
+    reasoning_tokens INTEGER,
+    audio_input_tokens INTEGER,
+    audio_output_tokens INTEGER,
+    image_input_tokens INTEGER,
+    image_output_tokens INTEGER,
+    web_searches INTEGER,
+    unpriced_units INTEGER,
+    cost_nanousd INTEGER,
+    cost_status TEXT,
+    price_id INTEGER REFERENCES price (price_id),
+    provider_cost_nanousd INTEGER,
+    repriced_nanousd INTEGER,
+    attempt INTEGER,
+    retry_of INTEGER REFERENCES request (request_id),
+    -- The call that this row's model ran inside of.
+    part_of INTEGER REFERENCES request (request_id),
+    -- The provider's side of this call to a gateway: that one counts, this one does not.
+    hop_of INTEGER REFERENCES request (request_id),
+    -- The gateway that made this call for its process.
+    via_process_id INTEGER REFERENCES process (process_id)
+);
+INSERT INTO request VALUES(1,1,'anthropic:FIX',1,1,1,1793545200000,390,3200,150,800,50,0,NULL,NULL,50,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL);
+INSERT INTO request VALUES(2,1,'openai:chat_1',2,2,2,1793545260000,390,3200,2000,NULL,NULL,NULL,NULL,NULL,100,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL);
+CREATE TABLE rate_limit (
+    observed_ms INTEGER NOT NULL,
+    host_id INTEGER NOT NULL REFERENCES host (host_id),
+    provider TEXT NOT NULL,
+    account_hash TEXT,
+    limit_name TEXT NOT NULL,
+    window_seconds INTEGER,
+    used_ratio REAL,
+    limit_value INTEGER,
+    remaining_value INTEGER,
+    resets_ms INTEGER
+);
+CREATE UNIQUE INDEX process_identity
+    ON process (host_id, boot_id, pid, start_time_ticks, ifnull(exe_path, ''));
+CREATE UNIQUE INDEX session_identity ON session (host_id, session_key, ifnull(uid, -1));
+CREATE UNIQUE INDEX coverage_minute_identity
+    ON coverage_minute (minute_ms, host_id, ifnull(process_id, 0), outcome);
+CREATE VIEW v_coverage AS
+SELECT
+    strftime('%Y-%m-%dT%H:%M:%SZ', c.minute_ms / 1000, 'unixepoch') AS minute_utc,
+    strftime('%Y-%m-%d %H:%M:%S', c.minute_ms / 1000, 'unixepoch', 'localtime') AS minute_local,
+    c.minute_ms,
+    h.host_name,
+    p.pid,
+    p.comm,
+    p.exe_path,
+    p.user_name,
+    c.outcome,
+    c.events,
+    c.bytes,
+    c.host_id,
+    c.process_id
+FROM coverage_minute AS c
+JOIN host AS h ON h.host_id = c.host_id
+LEFT JOIN process AS p ON p.process_id = c.process_id;
+CREATE INDEX shape_model
+    ON shape (model_served, model_requested, provider, client_version, stop_reason);
+CREATE UNIQUE INDEX request_identity ON request (host_id, identity);
+CREATE INDEX request_started ON request (started_ms);
+CREATE INDEX request_session ON request (session_id);
+CREATE INDEX request_hop ON request (hop_of) WHERE hop_of IS NOT NULL;
+CREATE INDEX request_part ON request (part_of) WHERE part_of IS NOT NULL;
+CREATE INDEX request_retry ON request (retry_of) WHERE retry_of IS NOT NULL;
+CREATE INDEX rate_limit_latest
+    ON rate_limit (host_id, provider, account_hash, limit_name, observed_ms);
+CREATE VIEW request_derived AS
+SELECT
+    r.request_id,
+    r.host_id,
+    r.identity,
+    r.process_id,
+    r.session_id,
+    r.started_ms,
+    r.ttft_ms,
+    r.duration_ms,
+    s.kind,
+    s.client_name,
+    s.client_version,
+    s.provider,
+    s.endpoint,
+    s.server_name,
+    s.model_requested,
+    s.model_served,
+    s.is_stream,
+    s.is_batch,
+    s.service_tier,
+    s.speed,
+    s.region,
+    s.billing_kind,
+    s.http_status,
+    s.outcome,
+    s.stop_reason,
+    s.aborted_by,
+    s.usage_source,
+    s.input_method,
+    s.input_quality,
+    s.output_method,
+    s.output_quality,
+    r.input_uncached_tokens,
+    r.cache_read_tokens,
+    r.cache_write_5m_tokens,
+    r.cache_write_1h_tokens,
+    r.cache_write_other_tokens,
+    r.cache_write_12h_tokens,
+    r.output_tokens,
+    r.reasoning_tokens,
+    r.audio_input_tokens,
+    r.audio_output_tokens,
+    r.image_input_tokens,
+    r.image_output_tokens,
+    r.web_searches,
+    r.unpriced_units,
+    r.cost_nanousd,
+    r.cost_status,
+    r.price_id,
+    r.provider_cost_nanousd,
+    r.repriced_nanousd,
+    r.attempt,
+    r.retry_of,
+    r.part_of,
+    r.via_process_id,
+    s.kind = 'call' AS is_call,
+    -- The identity is the provider and the response's id, where there is one.
+    CASE WHEN s.kind = 'call'
+          AND substr(r.identity, 1, length(s.provider) + 1) = s.provider || ':'
+         THEN substr(r.identity, length(s.provider) + 2)
+    END AS provider_response_id,
+    CASE WHEN coalesce(r.input_uncached_tokens, r.cache_read_tokens, r.cache_write_5m_tokens,
+                       r.cache_write_1h_tokens, r.cache_write_other_tokens) IS NOT NULL
+         THEN ifnull(r.input_uncached_tokens, 0) + ifnull(r.cache_read_tokens, 0)
+            + ifnull(r.cache_write_5m_tokens, 0) + ifnull(r.cache_write_1h_tokens, 0)
+            + ifnull(r.cache_write_other_tokens, 0)
+    END AS context_tokens,
+    CASE s.usage_source
+         WHEN 'provider' THEN 0
+         WHEN 'provider_partial' THEN 1
+         WHEN 'estimated' THEN r.input_uncached_tokens IS NULL OR r.output_tokens IS NULL
+         -- A refused call used nothing.
+         ELSE NOT (s.http_status IS NOT NULL AND s.http_status >= 400)
+    END AS is_lower_bound,
+    CASE WHEN s.usage_source = 'none' AND s.http_status IS NOT NULL AND s.http_status >= 400 THEN 0
+         WHEN r.cost_nanousd IS NULL OR r.cost_status IS NULL THEN 1
+         ELSE r.cost_status IN ('unpriced', 'lower_bound')
+    END AS is_cost_lower_bound
+FROM request AS r
+JOIN shape AS s ON s.shape_id = r.shape_id
+WHERE r.hop_of IS NULL
+;
+CREATE VIEW v_request AS
+SELECT
+    r.request_id,
+    strftime('%Y-%m-%dT%H:%M:%SZ', r.started_ms / 1000, 'unixepoch') AS started_utc,
+    strftime('%Y-%m-%d %H:%M:%S', r.started_ms / 1000, 'unixepoch', 'localtime') AS started_local,
+    r.started_ms,
+    r.duration_ms,
+    r.ttft_ms,
+    h.host_name,
+    p.pid,
+    p.comm,
+    p.exe_path,
+    p.uid,
+    p.user_name,
+    p.cwd,
+    p.cgroup_path,
+    p.parent_pid,
+    p.parent_comm,
+    s.session_key,
+    s.key_source,
+    r.client_name,
+    r.client_version,
+    r.provider,
+    r.endpoint,
+    r.server_name,
+    r.model_requested,
+    r.model_served,
+    r.is_stream,
+    r.http_status,
+    r.outcome,
+    r.stop_reason,
+    r.usage_source,
+    r.input_uncached_tokens,
+    r.cache_read_tokens,
+    r.cache_write_5m_tokens,
+    r.cache_write_1h_tokens,
+    r.cache_write_other_tokens,
+    r.context_tokens,
+    r.output_tokens,
+    r.reasoning_tokens,
+    r.is_lower_bound,
+    r.provider_response_id,
+    r.host_id,
+    r.process_id,
+    r.session_id,
+    r.kind,
+    r.part_of,
+    r.is_call,
+    r.attempt,
+    r.retry_of,
+    r.aborted_by,
+    CASE WHEN r.is_stream AND r.duration_ms > r.ttft_ms
+         THEN r.output_tokens * 1000.0 / (r.duration_ms - r.ttft_ms)
+    END AS output_tokens_per_second,
+    r.is_batch,
+    r.service_tier,
+    r.speed,
+    r.region,
+    r.billing_kind,
+    r.cache_write_12h_tokens,
+    r.audio_input_tokens,
+    r.audio_output_tokens,
+    r.image_input_tokens,
+    r.image_output_tokens,
+    r.web_searches,
+    r.unpriced_units,
+    r.input_method,
+    r.input_quality,
+    r.output_method,
+    r.output_quality,
+    r.cost_nanousd,
+    r.cost_nanousd / 1e9 AS cost_usd,
+    r.cost_status,
+    r.is_cost_lower_bound,
+    r.price_id,
+    r.provider_cost_nanousd,
+    r.provider_cost_nanousd / 1e9 AS provider_cost_usd,
+    r.repriced_nanousd,
+    r.repriced_nanousd / 1e9 AS repriced_usd,
+    r.via_process_id,
+    v.pid AS via_pid,
+    v.comm AS via_comm,
+    v.exe_path AS via_exe_path
+FROM request_derived AS r
+JOIN host AS h ON h.host_id = r.host_id
+JOIN session AS s ON s.session_id = r.session_id
+LEFT JOIN process AS p ON p.process_id = r.process_id
+LEFT JOIN process AS v ON v.process_id = r.via_process_id;
+CREATE VIEW v_session AS
+SELECT
+    s.session_id,
+    s.session_key,
+    s.key_source,
+    s.client_name,
+    s.client_version,
+    h.host_name,
+    p.pid,
+    p.comm,
+    p.exe_path,
+    s.uid,
+    p.user_name,
+    p.cwd,
+    strftime('%Y-%m-%dT%H:%M:%SZ', s.started_ms / 1000, 'unixepoch') AS started_utc,
+    strftime('%Y-%m-%d %H:%M:%S', s.started_ms / 1000, 'unixepoch', 'localtime') AS started_local,
+    s.started_ms,
+    strftime('%Y-%m-%dT%H:%M:%SZ', s.last_request_ms / 1000, 'unixepoch') AS last_request_utc,
+    strftime('%Y-%m-%d %H:%M:%S', s.last_request_ms / 1000, 'unixepoch', 'localtime')
+        AS last_request_local,
+    s.last_request_ms,
+    s.request_count,
+    s.peak_context_tokens,
+    t.input_uncached_tokens,
+    t.cache_read_tokens,
+    t.cache_write_5m_tokens,
+    t.cache_write_1h_tokens,
+    t.cache_write_other_tokens,
+    t.output_tokens,
+    t.reasoning_tokens,
+    t.estimated_requests,
+    t.lower_bound_requests,
+    s.host_id,
+    s.process_id,
+    t.cost_nanousd,
+    t.cost_nanousd / 1e9 AS cost_usd,
+    t.cost_lower_bound_requests,
+    t.unpriced_tokens,
+    t.estimated_cost_nanousd,
+    t.subscription_cost_nanousd,
+    t.provider_cost_nanousd,
+    t.estimated_tokens,
+    t.retry_requests,
+    t.aborted_requests
+FROM session AS s
+JOIN host AS h ON h.host_id = s.host_id
+LEFT JOIN process AS p ON p.process_id = s.process_id
+LEFT JOIN (
+    SELECT
+        session_id,
+        sum(input_uncached_tokens) AS input_uncached_tokens,
+        sum(cache_read_tokens) AS cache_read_tokens,
+        sum(cache_write_5m_tokens) AS cache_write_5m_tokens,
+        sum(cache_write_1h_tokens) AS cache_write_1h_tokens,
+        sum(cache_write_other_tokens) AS cache_write_other_tokens,
+        sum(output_tokens) AS output_tokens,
+        sum(reasoning_tokens) AS reasoning_tokens,
+        sum(usage_source = 'estimated') AS estimated_requests,
+        sum(is_lower_bound) AS lower_bound_requests,
+        sum(cost_nanousd) AS cost_nanousd,
+        sum(is_cost_lower_bound) AS cost_lower_bound_requests,
+        sum(CASE WHEN cost_nanousd IS NULL THEN ifnull(context_tokens, 0) + ifnull(output_tokens, 0)
+            ELSE 0 END) AS unpriced_tokens,
+        sum(CASE WHEN usage_source = 'estimated' THEN cost_nanousd END) AS estimated_cost_nanousd,
+        sum(CASE WHEN billing_kind = 'subscription' THEN cost_nanousd END)
+            AS subscription_cost_nanousd,
+        sum(provider_cost_nanousd) AS provider_cost_nanousd,
+        sum(CASE WHEN usage_source = 'estimated'
+            THEN ifnull(context_tokens, 0) + ifnull(output_tokens, 0) ELSE 0 END) AS estimated_tokens,
+        sum(attempt > 1) AS retry_requests,
+        sum(outcome = 'aborted') AS aborted_requests
+    FROM request_derived
+    GROUP BY session_id
+) AS t ON t.session_id = s.session_id;
+CREATE VIEW v_daily AS
+SELECT
+    date(started_ms / 1000, 'unixepoch', 'localtime') AS day_local,
+    host_name,
+    provider,
+    ifnull(model_served, model_requested) AS model,
+    sum(is_call) AS request_count,
+    count(DISTINCT session_id) AS session_count,
+    sum(input_uncached_tokens) AS input_uncached_tokens,
+    sum(cache_read_tokens) AS cache_read_tokens,
+    sum(cache_write_5m_tokens) AS cache_write_5m_tokens,
+    sum(cache_write_1h_tokens) AS cache_write_1h_tokens,
+    sum(cache_write_other_tokens) AS cache_write_other_tokens,
+    sum(context_tokens) AS context_tokens,
+    sum(output_tokens) AS output_tokens,
+    sum(reasoning_tokens) AS reasoning_tokens,
+    sum(usage_source = 'estimated') AS estimated_requests,
+    sum(is_lower_bound) AS lower_bound_requests,
+    host_id,
+    sum(cost_nanousd) AS cost_nanousd,
+    sum(cost_nanousd) / 1e9 AS cost_usd,
+    sum(is_cost_lower_bound) AS cost_lower_bound_requests,
+    sum(CASE WHEN cost_nanousd IS NULL THEN ifnull(context_tokens, 0) + ifnull(output_tokens, 0)
+        ELSE 0 END) AS unpriced_tokens,
+    sum(CASE WHEN usage_source = 'estimated' THEN cost_nanousd END) AS estimated_cost_nanousd,
+    sum(CASE WHEN billing_kind = 'subscription' THEN cost_nanousd END)
+        AS subscription_cost_nanousd,
+    sum(provider_cost_nanousd) AS provider_cost_nanousd,
+    sum(CASE WHEN usage_source = 'estimated'
+        THEN ifnull(context_tokens, 0) + ifnull(output_tokens, 0) ELSE 0 END) AS estimated_tokens
+FROM v_request
+GROUP BY 1, host_id, provider, 4;
+CREATE VIEW v_process AS
+SELECT
+    p.process_id,
+    h.host_name,
+    p.pid,
+    p.start_time_ticks,
+    p.comm,
+    p.exe_path,
+    p.argv0,
+    p.uid,
+    p.user_name,
+    p.cwd,
+    p.cgroup_path,
+    p.parent_pid,
+    p.parent_comm,
+    strftime('%Y-%m-%dT%H:%M:%SZ', p.first_seen_ms / 1000, 'unixepoch') AS first_seen_utc,
+    strftime('%Y-%m-%d %H:%M:%S', p.first_seen_ms / 1000, 'unixepoch', 'localtime')
+        AS first_seen_local,
+    p.first_seen_ms,
+    p.exited_ms,
+    ifnull(t.request_count, 0) AS request_count,
+    t.session_count,
+    t.input_uncached_tokens,
+    t.cache_read_tokens,
+    t.cache_write_5m_tokens,
+    t.cache_write_1h_tokens,
+    t.cache_write_other_tokens,
+    t.context_tokens,
+    t.output_tokens,
+    t.reasoning_tokens,
+    t.estimated_requests,
+    t.lower_bound_requests,
+    p.boot_id,
+    p.host_id,
+    ifnull(u.unprobed_connections, 0) AS unprobed_connections,
+    t.cost_nanousd,
+    t.cost_nanousd / 1e9 AS cost_usd,
+    t.cost_lower_bound_requests,
+    t.unpriced_tokens,
+    t.estimated_cost_nanousd,
+    t.subscription_cost_nanousd,
+    t.provider_cost_nanousd,
+    t.estimated_tokens
+FROM process AS p
+JOIN host AS h ON h.host_id = p.host_id
+LEFT JOIN (
+    SELECT
+        process_id,
+        sum(is_call) AS request_count,
+        count(DISTINCT session_id) AS session_count,
+        sum(input_uncached_tokens) AS input_uncached_tokens,
+        sum(cache_read_tokens) AS cache_read_tokens,
+        sum(cache_write_5m_tokens) AS cache_write_5m_tokens,
+        sum(cache_write_1h_tokens) AS cache_write_1h_tokens,
+        sum(cache_write_other_tokens) AS cache_write_other_tokens,
+        sum(context_tokens) AS context_tokens,
+        sum(output_tokens) AS output_tokens,
+        sum(reasoning_tokens) AS reasoning_tokens,
+        sum(usage_source = 'estimated') AS estimated_requests,
+        sum(is_lower_bound) AS lower_bound_requests,
+        sum(cost_nanousd) AS cost_nanousd,
+        sum(is_cost_lower_bound) AS cost_lower_bound_requests,
+        sum(CASE WHEN cost_nanousd IS NULL THEN ifnull(context_tokens, 0) + ifnull(output_tokens, 0)
+            ELSE 0 END) AS unpriced_tokens,
+        sum(CASE WHEN usage_source = 'estimated' THEN cost_nanousd END) AS estimated_cost_nanousd,
+        sum(CASE WHEN billing_kind = 'subscription' THEN cost_nanousd END)
+            AS subscription_cost_nanousd,
+        sum(provider_cost_nanousd) AS provider_cost_nanousd,
+        sum(CASE WHEN usage_source = 'estimated'
+            THEN ifnull(context_tokens, 0) + ifnull(output_tokens, 0) ELSE 0 END) AS estimated_tokens
+    FROM request_derived
+    GROUP BY process_id
+) AS t ON t.process_id = p.process_id
+LEFT JOIN (
+    SELECT process_id, sum(events) AS unprobed_connections
+    FROM coverage_minute
+    WHERE outcome = 'unprobed'
+    GROUP BY process_id
+) AS u ON u.process_id = p.process_id;
+CREATE VIEW v_unpriced AS
+SELECT
+    provider,
+    ifnull(model_served, model_requested) AS model,
+    sum(is_call) AS request_count,
+    sum(ifnull(context_tokens, 0) + ifnull(output_tokens, 0)) AS unpriced_tokens,
+    min(started_utc) AS first_utc,
+    max(started_utc) AS last_utc,
+    host_id
+FROM v_request
+WHERE cost_nanousd IS NULL AND is_cost_lower_bound
+GROUP BY host_id, provider, 2;
+CREATE VIEW v_aborted AS
+SELECT *
+FROM v_request
+WHERE outcome = 'aborted';
+CREATE VIEW v_hop AS
+SELECT
+    r.request_id,
+    r.hop_of AS counted_request_id,
+    strftime('%Y-%m-%dT%H:%M:%SZ', r.started_ms / 1000, 'unixepoch') AS started_utc,
+    strftime('%Y-%m-%d %H:%M:%S', r.started_ms / 1000, 'unixepoch', 'localtime') AS started_local,
+    r.started_ms,
+    r.duration_ms,
+    r.ttft_ms,
+    h.host_name,
+    p.pid,
+    p.comm,
+    p.exe_path,
+    s.client_name,
+    s.client_version,
+    s.server_name,
+    s.model_requested,
+    s.model_served,
+    s.http_status,
+    s.outcome,
+    r.host_id,
+    r.process_id,
+    r.session_id
+FROM request AS r
+JOIN shape AS s ON s.shape_id = r.shape_id
+JOIN host AS h ON h.host_id = r.host_id
+LEFT JOIN process AS p ON p.process_id = r.process_id
+WHERE r.hop_of IS NOT NULL;
+CREATE VIEW v_quota AS
+SELECT
+    strftime('%Y-%m-%dT%H:%M:%SZ', q.observed_ms / 1000, 'unixepoch') AS observed_utc,
+    strftime('%Y-%m-%d %H:%M:%S', q.observed_ms / 1000, 'unixepoch', 'localtime')
+        AS observed_local,
+    q.observed_ms,
+    h.host_name,
+    q.provider,
+    q.account_hash,
+    q.limit_name,
+    q.window_seconds,
+    q.used_ratio,
+    q.limit_value,
+    q.remaining_value,
+    strftime('%Y-%m-%dT%H:%M:%SZ', q.resets_ms / 1000, 'unixepoch') AS resets_utc,
+    strftime('%Y-%m-%d %H:%M:%S', q.resets_ms / 1000, 'unixepoch', 'localtime') AS resets_local,
+    q.resets_ms,
+    q.host_id
+FROM rate_limit AS q
+JOIN host AS h ON h.host_id = q.host_id
+JOIN (
+    SELECT max(rowid) AS latest
+    FROM rate_limit AS l
+    WHERE l.observed_ms = (
+        SELECT max(o.observed_ms)
+        FROM rate_limit AS o
+        WHERE o.host_id = l.host_id AND o.provider = l.provider
+          AND o.account_hash IS l.account_hash AND o.limit_name = l.limit_name)
+    GROUP BY l.host_id, l.provider, l.account_hash, l.limit_name
+) AS t ON t.latest = q.rowid;
+COMMIT;
+PRAGMA application_id = 1651537003;
+PRAGMA user_version = 3;
