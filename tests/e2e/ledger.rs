@@ -10,7 +10,7 @@ use agent_core::pipeline::{CoverageOutcome, Output};
 
 use crate::world::{Home, coverage, estimated, host, ms, record, usage};
 
-const ALL: &str = "SELECT identity, usage_source, output_tokens FROM request ORDER BY 1;
+const ALL: &str = "SELECT identity, usage_source, output_tokens FROM request_derived ORDER BY 1;
     SELECT session_key, request_count, peak_context_tokens, last_request_ms FROM session ORDER BY 1;
     SELECT pid, comm, exited_ms FROM process ORDER BY 1;";
 
@@ -73,7 +73,7 @@ fn a_final_usage_replaces_a_partial_one_and_never_the_other_way() {
     let mut writer = home.writer();
     let mut apply = |record: &agent_core::session::UsageRecord| {
         let applied = writer.apply(&[usage(record.clone())]).unwrap();
-        (applied, home.sqlite3("SELECT usage_source, outcome, output_tokens, cache_read_tokens, (SELECT request_count || '/' || peak_context_tokens FROM session) FROM request").text())
+        (applied, home.sqlite3("SELECT usage_source, outcome, output_tokens, cache_read_tokens, (SELECT request_count || '/' || peak_context_tokens FROM session) FROM request_derived").text())
     };
     let inserted = Applied {
         inserted: 1,

@@ -19,6 +19,7 @@ use agent_core::llm::{
     Endpoint, Estimates, LlmCall, Outcome, Provider, SessionHints, Terms, Units, Usage, UsageSource,
 };
 use agent_core::pipeline::{CoverageMinute, CoverageOutcome, Output};
+use agent_core::prices::{CostStatus, Priced};
 use agent_core::session::{KeySource, SessionKey, UsageRecord};
 
 /// The program under test.
@@ -189,6 +190,15 @@ pub(crate) fn process(pid: u32, comm: &str, exe: &str, user: &str) -> Arc<Proces
     })
 }
 
+/// A cost that covers all that was used.
+pub(crate) fn priced(cost_nanousd: u64) -> Priced {
+    Priced {
+        cost_nanousd: Some(cost_nanousd),
+        status: CostStatus::Priced,
+        price_key: None,
+    }
+}
+
 /// A finished call of Claude Code with 1,000 tokens of input, 800 of them cached, and 50 of output.
 pub(crate) fn record(identity: &str, started: &str) -> UsageRecord {
     let at = |ms| Timestamp::from_nanos(0) + Duration::from_millis(ms);
@@ -246,6 +256,10 @@ pub(crate) fn record(identity: &str, started: &str) -> UsageRecord {
         started_unix_ms: ms(started),
         ttft_ms: Some(390),
         duration_ms: 3_200,
+        retry_of: None,
+        hop: None,
+        cost: priced(4_625_000),
+        sub_costs: Vec::new(),
     }
 }
 
@@ -263,6 +277,7 @@ pub(crate) fn estimated(identity: &str, started: &str) -> UsageRecord {
         ..Usage::default()
     };
     record.call.usage_source = UsageSource::Estimated;
+    record.cost = priced(11_000_000);
     record.process = Some(process(1_202, "python3", "/usr/bin/python3.12", "app"));
     record.client = Client {
         name: Some("openai-python".to_owned()),
@@ -279,6 +294,7 @@ pub(crate) fn unknown(identity: &str, started: &str) -> UsageRecord {
     let mut record = estimated(identity, started);
     record.call.usage = Usage::default();
     record.call.usage_source = UsageSource::None;
+    record.cost = Priced::default();
     record.call.outcome = Outcome::Aborted;
     record.call.response_id = None;
     record.ttft_ms = None;
@@ -337,6 +353,7 @@ pub(crate) fn mixed() -> Home {
     late.call.http_status = Some(529);
     late.call.usage = Usage::default();
     late.call.usage_source = UsageSource::None;
+    late.cost = Priced::default();
     let mut big = record("msg_2", "2026-11-02T09:00:00Z");
     big.call.usage.cache_read = Some(123_456_789);
     Home::with(&[

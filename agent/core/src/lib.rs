@@ -27,6 +27,7 @@ pub mod event;
 pub mod http;
 pub mod llm;
 pub mod pipeline;
+pub mod prices;
 pub mod recording;
 pub mod session;
 pub mod socket;

@@ -14,10 +14,12 @@
 //! - **Readable**: directory 0750, files 0640, group `bpftok` where it exists. The write-ahead log
 //!   stays when the writer ends; without it a reader who may not write cannot open the file.
 
+mod calls;
 mod host;
 mod migrate;
 mod place;
 mod reader;
+mod shape;
 mod status;
 mod writer;
 

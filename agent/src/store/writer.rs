@@ -4,9 +4,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use agent_core::event::{ProcId, Process};
-use agent_core::llm::{Outcome, Usage, UsageSource};
 use agent_core::pipeline::{CoverageMinute, Output};
-use agent_core::session::UsageRecord;
 use jiff::{Timestamp, tz::TimeZone};
 use rusqlite::{
     Connection, FileControl, OpenFlags, OptionalExtension as _, Transaction, TransactionBehavior,
@@ -15,7 +13,7 @@ use rusqlite::{
 
 use super::migrate::migrate;
 use super::place::{self, WriteLock};
-use super::{AgentStatus, Error, HostFacts, from_db, to_db};
+use super::{AgentStatus, Error, HostFacts, to_db};
 
 /// LIMIT: five seconds for another connection that holds the file; then the batch fails as
 /// retryable, and the caller keeps it.
@@ -282,273 +280,17 @@ fn set_aside(path: &Path) -> Result<(), Error> {
 }
 
 /// One transaction.
-struct Batch<'a> {
-    transaction: &'a Transaction<'a>,
+pub(super) struct Batch<'a> {
+    pub(super) transaction: &'a Transaction<'a>,
     host: &'a HostFacts,
-    host_id: i64,
+    pub(super) host_id: i64,
     keep: Keep,
     /// Rows of the processes of this batch; its size bounds it.
     processes: HashMap<(ProcId, Option<&'a str>), i64>,
-    applied: Applied,
-}
-
-/// What is stored of a call already, as far as it decides whether a second record is better.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Quality {
-    /// Final figures before partial ones, those before estimates.
-    source: u8,
-    /// Finished before cut.
-    outcome: u8,
-    has_process: bool,
-    /// Cumulative figures grow.
-    output_tokens: Option<u64>,
-}
-
-impl Quality {
-    fn new(source: &str, outcome: &str, has_process: bool, output_tokens: Option<u64>) -> Self {
-        let source = [
-            UsageSource::None,
-            UsageSource::Estimated,
-            UsageSource::ProviderPartial,
-            UsageSource::Provider,
-        ]
-        .into_iter()
-        .zip(0..)
-        .find_map(|(known, rank)| (known.as_str() == source).then_some(rank))
-        .unwrap_or(0);
-        let outcome = [
-            Outcome::Unanswered,
-            Outcome::Aborted,
-            Outcome::Incomplete,
-            Outcome::Error,
-            Outcome::Complete,
-        ]
-        .into_iter()
-        .zip(0..)
-        .find_map(|(known, rank)| (known.as_str() == outcome).then_some(rank))
-        .unwrap_or(0);
-        Self {
-            source,
-            outcome,
-            has_process,
-            output_tokens,
-        }
-    }
+    pub(super) applied: Applied,
 }
 
 impl<'a> Batch<'a> {
-    fn usage(&mut self, record: &'a UsageRecord) -> rusqlite::Result<()> {
-        let call = &record.call;
-        let known = self
-            .transaction
-            .prepare_cached(
-                "SELECT request_id, session_id, usage_source, outcome, process_id IS NOT NULL, output_tokens
-                 FROM request WHERE host_id = ?1 AND identity = ?2",
-            )?
-            .query_row(params![self.host_id, record.identity], |row| {
-                let quality = Quality::new(
-                    row.get_ref(2)?.as_str()?,
-                    row.get_ref(3)?.as_str()?,
-                    row.get(4)?,
-                    row.get::<_, Option<i64>>(5)?.map(from_db),
-                );
-                Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, quality))
-            })
-            .optional()?;
-        let Some((request_id, session_id, stored)) = known else {
-            return self.insert(record);
-        };
-        let offered = Quality::new(
-            call.usage_source.as_str(),
-            call.outcome.as_str(),
-            record.process.is_some(),
-            call.usage.output,
-        );
-        if offered <= stored {
-            self.applied.unchanged += 1;
-            return Ok(());
-        }
-        self.improve(record, request_id, session_id)
-    }
-
-    fn insert(&mut self, record: &'a UsageRecord) -> rusqlite::Result<()> {
-        let process_id = match &record.process {
-            Some(process) => Some(self.process(process, record.started_unix_ms)?),
-            None => None,
-        };
-        let session_id = self.session(record, process_id)?;
-        let call = &record.call;
-        let usage = Columns::of(&call.usage);
-        self.transaction
-            .prepare_cached(
-                "INSERT INTO request (
-                     host_id, identity, process_id, session_id, started_ms, ttft_ms, duration_ms,
-                     client_name, client_version, provider, endpoint, server_name, model_requested,
-                     model_served, is_stream, http_status, outcome, stop_reason, usage_source,
-                     input_uncached_tokens, cache_read_tokens, cache_write_5m_tokens,
-                     cache_write_1h_tokens, cache_write_other_tokens, output_tokens,
-                     reasoning_tokens, provider_response_id)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17,
-                         ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27)",
-            )?
-            .execute(params![
-                self.host_id,
-                record.identity,
-                process_id,
-                session_id,
-                record.started_unix_ms,
-                record.ttft_ms.map(to_db),
-                to_db(record.duration_ms),
-                record.client.name,
-                record.client.version,
-                call.provider.0,
-                call.endpoint.as_str(),
-                call.server_name,
-                call.model_requested,
-                call.model_served,
-                call.is_stream,
-                call.http_status,
-                call.outcome.as_str(),
-                call.stop_reason,
-                call.usage_source.as_str(),
-                usage.input_uncached,
-                usage.cache_read,
-                usage.cache_write_5m,
-                usage.cache_write_1h,
-                usage.cache_write_other,
-                usage.output,
-                usage.reasoning,
-                call.response_id,
-            ])?;
-        self.applied.inserted += 1;
-        Ok(())
-    }
-
-    /// Replaces what is known of a call. Its tokens come from one record, never from two, or their
-    /// classes would overlap. It stays in its session.
-    fn improve(
-        &mut self,
-        record: &'a UsageRecord,
-        request_id: i64,
-        session_id: i64,
-    ) -> rusqlite::Result<()> {
-        let process_id = match &record.process {
-            Some(process) => Some(self.process(process, record.started_unix_ms)?),
-            None => None,
-        };
-        let call = &record.call;
-        let usage = Columns::of(&call.usage);
-        self.transaction
-            .prepare_cached(
-                "UPDATE request SET
-                     process_id = ifnull(process_id, ?2),
-                     ttft_ms = ifnull(ttft_ms, ?3),
-                     duration_ms = ?4,
-                     client_name = ifnull(client_name, ?5),
-                     client_version = ifnull(client_version, ?6),
-                     server_name = ifnull(server_name, ?7),
-                     model_requested = ifnull(model_requested, ?8),
-                     model_served = ifnull(?9, model_served),
-                     http_status = ifnull(?10, http_status),
-                     outcome = ?11,
-                     stop_reason = ifnull(?12, stop_reason),
-                     usage_source = ?13,
-                     input_uncached_tokens = ?14,
-                     cache_read_tokens = ?15,
-                     cache_write_5m_tokens = ?16,
-                     cache_write_1h_tokens = ?17,
-                     cache_write_other_tokens = ?18,
-                     output_tokens = ?19,
-                     reasoning_tokens = ?20,
-                     provider_response_id = ifnull(?21, provider_response_id)
-                 WHERE request_id = ?1",
-            )?
-            .execute(params![
-                request_id,
-                process_id,
-                record.ttft_ms.map(to_db),
-                to_db(record.duration_ms),
-                record.client.name,
-                record.client.version,
-                call.server_name,
-                call.model_requested,
-                call.model_served,
-                call.http_status,
-                call.outcome.as_str(),
-                call.stop_reason,
-                call.usage_source.as_str(),
-                usage.input_uncached,
-                usage.cache_read,
-                usage.cache_write_5m,
-                usage.cache_write_1h,
-                usage.cache_write_other,
-                usage.output,
-                usage.reasoning,
-                call.response_id,
-            ])?;
-        self.transaction
-            .prepare_cached(
-                "UPDATE session SET
-                     process_id = ifnull(process_id, ?2),
-                     client_name = ifnull(client_name, ?3),
-                     -- The version is of the client that is named.
-                     client_version = CASE WHEN ifnull(client_name, ?3) IS ?3
-                         THEN ifnull(client_version, ?4) ELSE client_version END,
-                     peak_context_tokens = CASE
-                         WHEN ?5 IS NULL THEN peak_context_tokens
-                         ELSE max(ifnull(peak_context_tokens, 0), ?5) END
-                 WHERE session_id = ?1",
-            )?
-            .execute(params![
-                session_id,
-                process_id,
-                record.client.name,
-                record.client.version,
-                usage.context()
-            ])?;
-        self.applied.improved += 1;
-        Ok(())
-    }
-
-    /// The row of a call's session, made or moved on by one call.
-    fn session(&self, record: &UsageRecord, process_id: Option<i64>) -> rusqlite::Result<i64> {
-        self.transaction
-            .prepare_cached(
-                "INSERT INTO session (
-                     host_id, session_key, uid, key_source, client_name, client_version, process_id,
-                     started_ms, last_request_ms, request_count, peak_context_tokens)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?8, 1, ?9)
-                 ON CONFLICT (host_id, session_key, ifnull(uid, -1)) DO UPDATE SET
-                     process_id = ifnull(process_id, excluded.process_id),
-                     client_name = ifnull(client_name, excluded.client_name),
-                     client_version = CASE
-                         WHEN ifnull(client_name, excluded.client_name) IS excluded.client_name
-                         THEN ifnull(client_version, excluded.client_version)
-                         ELSE client_version END,
-                     started_ms = min(started_ms, excluded.started_ms),
-                     last_request_ms = max(last_request_ms, excluded.last_request_ms),
-                     request_count = request_count + 1,
-                     peak_context_tokens = CASE
-                         WHEN excluded.peak_context_tokens IS NULL THEN peak_context_tokens
-                         ELSE max(ifnull(peak_context_tokens, 0), excluded.peak_context_tokens) END
-                 RETURNING session_id",
-            )?
-            .query_row(
-                params![
-                    self.host_id,
-                    record.session.0,
-                    record.process.as_ref().map(|process| process.uid),
-                    record.key_source.as_str(),
-                    record.client.name,
-                    record.client.version,
-                    process_id,
-                    record.started_unix_ms,
-                    Columns::of(&record.call.usage).context(),
-                ],
-                |row| row.get(0),
-            )
-    }
-
     fn coverage(&mut self, minute: &'a CoverageMinute) -> rusqlite::Result<()> {
         let process_id = match &minute.process {
             Some(process) => Some(self.process(process, minute.minute_unix_ms)?),
@@ -590,7 +332,7 @@ impl<'a> Batch<'a> {
     }
 
     /// The row of a process, made at its first sight.
-    fn process(&mut self, process: &'a Process, seen_ms: i64) -> rusqlite::Result<i64> {
+    pub(super) fn process(&mut self, process: &'a Process, seen_ms: i64) -> rusqlite::Result<i64> {
         let key = (process.id, process.exe.as_deref());
         if let Some(id) = self.processes.get(&key) {
             return Ok(*id);
@@ -652,44 +394,5 @@ impl<'a> Batch<'a> {
                 ],
                 |row| row.get(0),
             )
-    }
-}
-
-/// The token columns of a row.
-struct Columns {
-    input_uncached: Option<i64>,
-    cache_read: Option<i64>,
-    cache_write_5m: Option<i64>,
-    cache_write_1h: Option<i64>,
-    cache_write_other: Option<i64>,
-    output: Option<i64>,
-    reasoning: Option<i64>,
-}
-
-impl Columns {
-    fn of(usage: &Usage) -> Self {
-        Self {
-            input_uncached: usage.input_uncached.map(to_db),
-            cache_read: usage.cache_read.map(to_db),
-            cache_write_5m: usage.cache_write_5m.map(to_db),
-            cache_write_1h: usage.cache_write_1h.map(to_db),
-            cache_write_other: usage.cache_write_other.map(to_db),
-            output: usage.output.map(to_db),
-            reasoning: usage.reasoning.map(to_db),
-        }
-    }
-
-    /// The whole input; unknown only if every part of it is.
-    fn context(&self) -> Option<i64> {
-        [
-            self.input_uncached,
-            self.cache_read,
-            self.cache_write_5m,
-            self.cache_write_1h,
-            self.cache_write_other,
-        ]
-        .into_iter()
-        .flatten()
-        .reduce(i64::saturating_add)
     }
 }

@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 
 use agent_core::connection::{EndReason, Segment};
 use agent_core::event::{ConnId, Direction, Plaintext, Timestamp};
-use agent_core::http::{BodyEnd, Headers, Http, HttpEvent, Limits};
+use agent_core::http::{BodyEnd, Headers, Http, HttpEvent, Limits, Role};
 use agent_core::stats::Stats;
 use anyhow::{Context as _, Result, ensure};
 use bytes::Bytes;
@@ -483,11 +483,14 @@ fn assert_as_meant(found: &Found, meant: &Meant, seed: u64) {
     if found.response_end == Some(BodyEnd::Complete) {
         assert_eq!(found.response, meant.response_body(), "{context}");
     }
-    let (complete, cut) = (Some(BodyEnd::Complete), Some(BodyEnd::Cut));
+    let (complete, given_up) = (
+        Some(BodyEnd::Complete),
+        Some(BodyEnd::GivenUp(Role::Client)),
+    );
     match meant.stop {
         Stop::Never => assert_eq!(ends, (complete, complete), "{context}"),
         Stop::Server => assert_eq!(ends.0, complete, "{context}"),
-        Stop::Client => assert!(ends.1 == cut || ends.1 == complete, "{context}"),
+        Stop::Client => assert!(ends.1 == given_up || ends.1 == complete, "{context}"),
     }
     if let Some(status) = found.status {
         assert_eq!(status, meant.status, "{context}");

@@ -31,7 +31,11 @@ const PACKAGES: &[Package] = &[
             ("llm", Only(&["event", "http", "stats"])),
             ("tokens", Only(&["event", "llm", "stats"])),
             ("attribution", Only(&["event", "llm", "stats"])),
-            ("session", Only(&["attribution", "event", "llm", "stats"])),
+            ("prices", Only(&["llm", "stats"])),
+            (
+                "session",
+                Only(&["attribution", "event", "llm", "prices", "stats"]),
+            ),
             ("coverage", Only(&["event", "llm", "session", "stats"])),
             ("pipeline", Everything),
         ],

@@ -14,7 +14,7 @@ use super::h1::{self, Opening};
 use super::h2::{Numbering, Search, Streams};
 use super::talk::Talk;
 use super::ws::WebSocket;
-use super::{BodyEnd, Dismissal, HttpEvent, Limits};
+use super::{BodyEnd, Dismissal, HttpEvent, Limits, Role};
 use crate::connection::EndReason;
 use crate::event::{ConnId, Direction, Plaintext, Timestamp};
 use crate::stats::Stats;
@@ -338,6 +338,11 @@ impl Conversation {
 
     /// The connection ended.
     pub(super) fn end(mut self, at: Timestamp, reason: EndReason, around: &mut Surroundings<'_>) {
+        // An object that is freed does not tell whether the peer had hung up before.
+        let cut = |role: Option<Role>| match (reason, role) {
+            (EndReason::Exited, Some(role)) => BodyEnd::GivenUp(role),
+            _ => BodyEnd::Cut,
+        };
         match &mut self.state {
             State::Talking(talk) => {
                 match reason {
@@ -347,10 +352,12 @@ impl Conversation {
                     | EndReason::Evicted
                     | EndReason::Stopped => {}
                 }
-                talk.stop_all(at, BodyEnd::Cut, around);
+                talk.stop_all(at, cut(Some(talk.role())), around);
             }
             State::WebSocket(socket) => socket.end(at, around),
-            State::Multiplexed(streams) => streams.stop_all(at, BodyEnd::Cut, around),
+            State::Multiplexed(streams) => {
+                streams.stop_all(at, cut(streams.role()), around);
+            }
             State::Undecided { .. } | State::Dismissed => {}
         }
         around.out.push(HttpEvent::Closed {

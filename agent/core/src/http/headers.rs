@@ -6,6 +6,8 @@ use super::Headers;
 /// account or grants access: no `authorization`, `cookie`, `x-api-key`, `api-key`,
 /// `x-goog-api-key`, and no organisation, project or user ids.
 const ALLOWED: &[&str] = &[
+    // Number of the try: AWS SDKs.
+    "amz-sdk-request",
     "anthropic-beta",         // features of a request that change how usage is read
     "anthropic-version",      // API version
     "content-encoding",       // how the body was compressed

@@ -108,6 +108,8 @@ pub enum BodyEnd {
     Complete,
     /// The connection ended first.
     Cut,
+    /// That side gave it up first: it reset the stream, or its process ended.
+    GivenUp(Role),
     /// Bytes are missing, so that the framing or the compression was lost.
     Lost,
     /// It broke its own framing or compression, or a limit of ours.

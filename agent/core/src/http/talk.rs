@@ -566,6 +566,11 @@ impl Talk {
         self.sweep(at, around);
     }
 
+    /// Whose side the process is on.
+    pub(super) const fn role(&self) -> Role {
+        self.role
+    }
+
     /// Ends all exchanges that are open.
     pub(super) fn stop_all(&mut self, at: Timestamp, end: BodyEnd, around: &mut Surroundings<'_>) {
         for exchange in self.open.drain(..) {

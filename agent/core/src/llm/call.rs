@@ -1,16 +1,17 @@
 //! One call while it is being read.
 
 use super::form::{self, Form as RequestForm};
+use super::hash::StreamHash;
 use super::json::Scanner;
 use super::provider::{Api, Reply, Request, Target, Terminal, printable};
 use super::response::{Lines, Reader, Response, ResponseForm};
 use super::{
-    Countable, Endpoint, Estimates, LlmCall, Outcome, Provider, SessionHints, Terms, Usage,
-    UsageSource, recognize,
+    AbortedBy, Countable, Endpoint, Estimates, LlmCall, Outcome, Provider, SessionHints, Terms,
+    Usage, UsageSource, recognize,
 };
 use crate::event::Timestamp;
 use crate::http::sse::{Decoder, Event};
-use crate::http::{BodyEnd, ExchangeId, RequestHead, ResponseHead};
+use crate::http::{BodyEnd, ExchangeId, Headers, RequestHead, ResponseHead, Role};
 use crate::stats::Stats;
 
 /// Status of the responses of a WebSocket: that of the upgrade.
@@ -49,6 +50,9 @@ pub(super) struct Caller {
     user_agent: Option<String>,
     originator: Option<String>,
     session_header: Option<String>,
+    /// Number of the try, as the client says.
+    attempt: Option<u32>,
+    path_hash: StreamHash,
     target: Target,
     /// What separates the fields of a request that is a form.
     boundary: Option<String>,
@@ -70,12 +74,16 @@ impl Caller {
                 .first(name)
                 .and_then(|value| printable(value, 256))
         };
+        let mut path_hash = StreamHash::default();
+        path_hash.push(head.path.as_bytes());
         Self {
             provider,
             server_name,
             user_agent: field("user-agent"),
             originator: field("originator").or_else(|| field("x-app")),
             session_header: recognize::session_id(&head.headers),
+            attempt: attempt(&head.headers),
+            path_hash,
             target,
             boundary: head
                 .headers
@@ -122,6 +130,7 @@ pub(super) struct OpenCall {
     request_json: Scanner,
     /// What reads the request in place of the scanner, if it is a form.
     request_form: Option<RequestForm>,
+    request_hash: StreamHash,
     /// True if a part of the request was not seen, or could not be decoded.
     is_request_torn: bool,
     response: Option<Response>,
@@ -134,6 +143,7 @@ impl OpenCall {
     pub(super) fn new(api: &'static Api, id: ExchangeId, at: Timestamp, caller: Caller) -> Self {
         let request_form = caller.boundary.as_deref().map(RequestForm::new);
         Self {
+            request_hash: caller.path_hash,
             api,
             id,
             started: at,
@@ -265,6 +275,7 @@ impl OpenCall {
         if self.is_request_torn {
             return;
         }
+        self.request_hash.push(bytes);
         let request = &mut self.request;
         let api = self.api;
         if let Some(form) = &mut self.request_form {
@@ -274,6 +285,16 @@ impl OpenCall {
         self.request_json.push(bytes, &mut |path, value| {
             request.value(api, path, value, keeps_text);
         });
+    }
+
+    /// Hash of path and body; `None` if not all of them was seen.
+    pub(super) fn request_hash(&self) -> Option<u64> {
+        let is_read = self
+            .request_form
+            .as_ref()
+            .map_or_else(|| self.request_json.is_whole(), RequestForm::is_whole);
+        let is_whole = !self.is_request_torn && is_read;
+        self.request_hash.finish().filter(|_| is_whole)
     }
 
     pub(super) const fn request_gap(&mut self) {
@@ -582,8 +603,8 @@ impl OpenCall {
                 ..Terms::default()
             },
             reported_cost_nanousd: counts.reported_cost(),
-            attempt: None,
-            aborted_by: None,
+            attempt: self.caller.attempt,
+            aborted_by: aborted_by(outcome, ending),
             response_id: reply.id.some(),
             user_agent: self.caller.user_agent,
             originator: self.caller.originator,
@@ -591,6 +612,7 @@ impl OpenCall {
                 client_header: self.caller.session_header,
                 body_id: self.request.session_id(),
                 previous_response_id: self.request.previous.some(),
+                former: None,
             },
             observed_bytes: self.observed_bytes,
             countable: is_countable.then_some(Countable {
@@ -639,7 +661,7 @@ impl OpenCall {
             _ if response.has_gap => Outcome::Incomplete,
             Ending::Terminal(Terminal::Complete | Terminal::Pending) => Outcome::Complete,
             Ending::GivenUp | Ending::Body(BodyEnd::Lost | BodyEnd::Refused) => Outcome::Incomplete,
-            Ending::Body(end @ (BodyEnd::Complete | BodyEnd::Cut)) => {
+            Ending::Body(end @ (BodyEnd::Complete | BodyEnd::Cut | BodyEnd::GivenUp(_))) => {
                 let is_whole = end == BodyEnd::Complete;
                 // Without its terminal event a stream is whole if the model said why it stopped,
                 // and either the framing or the usage that comes last agrees.
@@ -660,6 +682,37 @@ impl OpenCall {
             }
         }
     }
+}
+
+/// Who cut the reply, where that shows.
+const fn aborted_by(outcome: Outcome, ending: Ending) -> Option<AbortedBy> {
+    match (outcome, ending) {
+        (Outcome::Aborted, Ending::Body(BodyEnd::GivenUp(Role::Client))) => Some(AbortedBy::Client),
+        (Outcome::Aborted, Ending::Body(BodyEnd::GivenUp(Role::Server))) => Some(AbortedBy::Server),
+        _ => None,
+    }
+}
+
+/// Number of the try, from 1: the official SDKs count retries, those of AWS count tries.
+fn attempt(headers: &Headers) -> Option<u32> {
+    let retries = || {
+        let retries: u32 = headers
+            .first("x-stainless-retry-count")?
+            .trim()
+            .parse()
+            .ok()?;
+        retries.checked_add(1)
+    };
+    let tries = || {
+        headers
+            .first("amz-sdk-request")?
+            .split(';')
+            .find_map(|part| part.trim().strip_prefix("attempt="))?
+            .parse()
+            .ok()
+            .filter(|tries| *tries > 0)
+    };
+    retries().or_else(tries)
 }
 
 /// True if the reply was read to its end, so that counters which were final when they came are the

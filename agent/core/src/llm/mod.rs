@@ -14,6 +14,7 @@
 mod beside;
 mod call;
 mod form;
+mod hash;
 mod json;
 mod provider;
 mod recognize;
@@ -35,6 +36,13 @@ use crate::http::{ExchangeId, RequestHead};
 /// Who answers, as far as the host tells; `other` for a host that is on no list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Provider(pub &'static str);
+
+impl Provider {
+    /// Whether it is one that the host told.
+    pub fn is_listed(self) -> bool {
+        self != recognize::OTHER
+    }
+}
 
 /// The provider of a host; `None` if it is on no list.
 pub fn provider_of(host: &str) -> Option<Provider> {
@@ -194,7 +202,16 @@ impl Outcome {
     }
 }
 
-/// What a call says about the session it belongs to; ids only, no content.
+/// A failed try of a call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Former {
+    /// Its exchange.
+    pub exchange: ExchangeId,
+    /// Id of its response, if one began; at most 256 bytes.
+    pub response_id: Option<String>,
+}
+
+/// What tells to which others a call belongs; ids only, no content.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SessionHints {
     /// Session id in a header that the client is known to send, or in a generic one.
@@ -203,6 +220,8 @@ pub struct SessionHints {
     pub body_id: Option<String>,
     /// Id of the response that this request continues.
     pub previous_response_id: Option<String>,
+    /// The failed try that this call repeats.
+    pub former: Option<Former>,
 }
 
 /// The text of a call, kept only until it is counted. Its `Debug` output is its length.

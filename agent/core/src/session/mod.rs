@@ -5,6 +5,7 @@
 
 mod chain;
 mod clock;
+mod hops;
 #[cfg(test)]
 mod tests;
 
@@ -14,9 +15,13 @@ use std::time::Duration;
 
 use crate::attribution::{AttributedCall, Client};
 use crate::event::{Event, ProcId, Process, Timestamp};
-use crate::llm::LlmCall;
+use crate::http::ExchangeId;
+use crate::llm::{LlmCall, Provider};
+use crate::prices::Priced;
 use chain::Chain;
 use clock::WallClock;
+pub use hops::Hop;
+use hops::Hops;
 
 /// LIMIT: bytes of a session's key; the rest of a longer id is cut off.
 const KEY_BYTES: usize = 128;
@@ -76,6 +81,14 @@ pub struct UsageRecord {
     pub ttft_ms: Option<u64>,
     /// Start to terminal event.
     pub duration_ms: u64,
+    /// Identity of the try that this one repeats.
+    pub retry_of: Option<String>,
+    /// How it belongs to another call, through a gateway on this host.
+    pub hop: Option<Hop>,
+    /// What it cost, without what ran beside.
+    pub cost: Priced,
+    /// What each of the call's `sub_inferences` cost, in their order.
+    pub sub_costs: Vec<Priced>,
 }
 
 /// Settings of the stage.
@@ -100,6 +113,7 @@ pub struct Sessions {
     clock: WallClock,
     chain: Chain,
     unnamed: BTreeMap<ProcId, Unnamed>,
+    hops: Hops,
 }
 
 /// The session of a process whose calls name none.
@@ -118,6 +132,7 @@ impl Sessions {
             clock: WallClock::default(),
             chain: Chain::default(),
             unnamed: BTreeMap::new(),
+            hops: Hops::default(),
         }
     }
 
@@ -135,12 +150,26 @@ impl Sessions {
 
     /// Makes the record of a call.
     pub fn record(&mut self, attributed: AttributedCall) -> UsageRecord {
+        let mut identity = identity(&attributed.call);
+        let hop = self.hops.link(&attributed, &identity);
+        if let Some(Hop::ToGateway { counted: other } | Hop::OfGateway { origin: other }) = &hop
+            && *other == identity
+        {
+            identity.insert_str(0, "hop:");
+        }
         let AttributedCall {
             mut call,
             process,
             client,
         } = attributed;
         call.countable = None;
+        let retry_of = call.hints.former.as_ref().map(|former| {
+            identity_of(
+                call.provider,
+                former.exchange,
+                former.response_id.as_deref(),
+            )
+        });
         let (session, key_source) = self.session(&call, process.as_deref());
         if let Some(response) = &call.response_id {
             self.chain.learn(call.provider, response, &session);
@@ -148,7 +177,7 @@ impl Sessions {
         UsageRecord {
             session,
             key_source,
-            identity: identity(&call),
+            identity,
             started_unix_ms: self.clock.unix_ms(call.started),
             ttft_ms: call
                 .first_token
@@ -157,6 +186,10 @@ impl Sessions {
             call,
             process,
             client,
+            retry_of,
+            hop,
+            cost: Priced::default(),
+            sub_costs: Vec::new(),
         }
     }
 
@@ -180,12 +213,8 @@ impl Sessions {
         {
             return (key, KeySource::ResponseChain);
         }
-        let unknown = ProcId {
-            pid: call.exchange.conn.pid,
-            start_ticks: 0,
-        };
         (
-            self.unnamed_session(call, process.map_or(unknown, |process| process.id)),
+            self.unnamed_session(call, process_id(call, process)),
             KeySource::ProcessIdle,
         )
     }
@@ -231,10 +260,21 @@ fn key(id: &str) -> Option<SessionKey> {
     (!kept.is_empty()).then_some(SessionKey(kept))
 }
 
+/// The process of a call, by its pid alone where nothing else is known of it.
+fn process_id(call: &LlmCall, process: Option<&Process>) -> ProcId {
+    let unknown = ProcId {
+        pid: call.exchange.conn.pid,
+        start_ticks: 0,
+    };
+    process.map_or(unknown, |process| process.id)
+}
+
 fn identity(call: &LlmCall) -> String {
-    let exchange = call.exchange;
-    let response = call.response_id.as_deref().filter(|id| is_unique(id));
-    response.map_or_else(
+    identity_of(call.provider, call.exchange, call.response_id.as_deref())
+}
+
+fn identity_of(provider: Provider, exchange: ExchangeId, response: Option<&str>) -> String {
+    response.filter(|id| is_unique(id)).map_or_else(
         || {
             let since = exchange.conn.since.as_nanos();
             format!(
@@ -242,7 +282,7 @@ fn identity(call: &LlmCall) -> String {
                 exchange.conn.pid, exchange.conn.ssl, exchange.number
             )
         },
-        |response| format!("{}:{response}", call.provider.0),
+        |response| format!("{}:{response}", provider.0),
     )
 }
 

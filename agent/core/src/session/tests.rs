@@ -123,6 +123,10 @@ fn a_record_says_all_of_a_call_but_its_text() {
         started_unix_ms: 1_050_000,
         ttft_ms: Some(500),
         duration_ms: 2000,
+        retry_of: None,
+        hop: None,
+        cost: Priced::default(),
+        sub_costs: Vec::new(),
     };
     assert_eq!(record, expected);
 }
@@ -172,6 +176,7 @@ fn the_best_hint_wins() {
         client_header: Some("header-1".to_owned()),
         body_id: Some("body-1".to_owned()),
         previous_response_id: Some("resp_0".to_owned()),
+        former: None,
     };
     let mut sessions = sessions();
     let origin = LlmCall {

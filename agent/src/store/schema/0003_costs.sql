@@ -400,8 +400,8 @@ LEFT JOIN (
         sum(cache_write_other_tokens) AS cache_write_other_tokens,
         sum(output_tokens) AS output_tokens,
         sum(reasoning_tokens) AS reasoning_tokens,
-        sum(usage_source = 'estimated') AS estimated_requests,
-        sum(is_lower_bound) AS lower_bound_requests,
+        sum(is_call AND usage_source = 'estimated') AS estimated_requests,
+        sum(is_call AND is_lower_bound) AS lower_bound_requests,
         sum(cost_nanousd) AS cost_nanousd,
         sum(is_cost_lower_bound) AS cost_lower_bound_requests,
         sum(CASE WHEN cost_nanousd IS NULL THEN ifnull(context_tokens, 0) + ifnull(output_tokens, 0)
@@ -413,7 +413,7 @@ LEFT JOIN (
         sum(CASE WHEN usage_source = 'estimated'
             THEN ifnull(context_tokens, 0) + ifnull(output_tokens, 0) ELSE 0 END) AS estimated_tokens,
         sum(attempt > 1) AS retry_requests,
-        sum(outcome = 'aborted') AS aborted_requests
+        sum(is_call AND outcome = 'aborted') AS aborted_requests
     FROM request_derived
     GROUP BY session_id
 ) AS t ON t.session_id = s.session_id;
@@ -435,8 +435,8 @@ SELECT
     sum(context_tokens) AS context_tokens,
     sum(output_tokens) AS output_tokens,
     sum(reasoning_tokens) AS reasoning_tokens,
-    sum(usage_source = 'estimated') AS estimated_requests,
-    sum(is_lower_bound) AS lower_bound_requests,
+    sum(is_call AND usage_source = 'estimated') AS estimated_requests,
+    sum(is_call AND is_lower_bound) AS lower_bound_requests,
     host_id,
     sum(cost_nanousd) AS cost_nanousd,
     sum(cost_nanousd) / 1e9 AS cost_usd,
@@ -512,8 +512,8 @@ LEFT JOIN (
         sum(context_tokens) AS context_tokens,
         sum(output_tokens) AS output_tokens,
         sum(reasoning_tokens) AS reasoning_tokens,
-        sum(usage_source = 'estimated') AS estimated_requests,
-        sum(is_lower_bound) AS lower_bound_requests,
+        sum(is_call AND usage_source = 'estimated') AS estimated_requests,
+        sum(is_call AND is_lower_bound) AS lower_bound_requests,
         sum(cost_nanousd) AS cost_nanousd,
         sum(is_cost_lower_bound) AS cost_lower_bound_requests,
         sum(CASE WHEN cost_nanousd IS NULL THEN ifnull(context_tokens, 0) + ifnull(output_tokens, 0)
@@ -552,7 +552,7 @@ GROUP BY host_id, provider, 2;
 CREATE VIEW v_aborted AS
 SELECT *
 FROM v_request
-WHERE outcome = 'aborted';
+WHERE is_call AND outcome = 'aborted';
 
 -- Calls to a gateway on this host whose provider's side counts instead.
 CREATE VIEW v_hop AS

@@ -308,7 +308,11 @@ impl Content {
         match self.complete(each) {
             // Whether the sender or the network stopped it cannot be told.
             BodyEnd::Refused if coded => BodyEnd::Cut,
-            end @ (BodyEnd::Complete | BodyEnd::Cut | BodyEnd::Lost | BodyEnd::Refused) => end,
+            end @ (BodyEnd::Complete
+            | BodyEnd::Cut
+            | BodyEnd::GivenUp(_)
+            | BodyEnd::Lost
+            | BodyEnd::Refused) => end,
         }
     }
 }

@@ -249,6 +249,11 @@ impl Streams {
         })
     }
 
+    /// Whose side the process is on, as far as that is known.
+    pub(super) const fn role(&self) -> Option<Role> {
+        self.role
+    }
+
     /// Something tells who sends in `direction`. The first word counts.
     fn tell(&mut self, direction: Direction, sender: Sender) {
         let role = match (sender, direction) {
@@ -316,7 +321,12 @@ impl Streams {
                     }
                 }
                 kind::RST_STREAM => {
-                    self.stop(at, header.stream, BodyEnd::Cut, around);
+                    let end = match self.carries_requests(direction) {
+                        Some(true) => BodyEnd::GivenUp(Role::Client),
+                        Some(false) => BodyEnd::GivenUp(Role::Server),
+                        None => BodyEnd::Cut,
+                    };
+                    self.stop(at, header.stream, end, around);
                 }
                 _ => {}
             },

@@ -95,7 +95,7 @@ fn a_gap_in_what_carries_nothing_costs_nothing() {
         &[
             "0 Client POST /",
             "0 > Complete",
-            "0 < Cut",
+            "0 < GivenUp(Server)",
             "1 Client POST /",
             "1 > Complete",
         ],

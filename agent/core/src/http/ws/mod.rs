@@ -153,7 +153,7 @@ impl WebSocket {
         let id = self.id;
         let cut = match end {
             BodyEnd::Complete => BodyEnd::Cut,
-            BodyEnd::Cut | BodyEnd::Lost | BodyEnd::Refused => end,
+            BodyEnd::Cut | BodyEnd::GivenUp(_) | BodyEnd::Lost | BodyEnd::Refused => end,
         };
         for side in [&mut self.client, &mut self.server] {
             side.stop(at, id, cut, around);
@@ -340,7 +340,7 @@ impl Side {
         };
         let end = message.spent.unwrap_or(end);
         let counter = match end {
-            BodyEnd::Complete | BodyEnd::Cut => &mut around.stats.messages,
+            BodyEnd::Complete | BodyEnd::Cut | BodyEnd::GivenUp(_) => &mut around.stats.messages,
             BodyEnd::Lost => &mut around.stats.messages_lost,
             BodyEnd::Refused => &mut around.stats.messages_refused,
         };

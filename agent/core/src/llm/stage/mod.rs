@@ -2,6 +2,7 @@
 
 mod background;
 mod socket;
+mod tries;
 mod turns;
 
 use std::collections::BTreeMap;
@@ -16,6 +17,7 @@ use crate::http::{Dismissal, EXCHANGE_IDLE, ExchangeId, HttpEvent, RequestHead, 
 use crate::stats::Stats;
 use background::Background;
 use socket::Socket;
+use tries::Tries;
 use turns::Results;
 
 /// LIMIT: exchanges in a row that are no calls, after which a connection to an unknown host is
@@ -70,6 +72,7 @@ pub struct Llm {
     connections: BTreeMap<ConnId, Connection>,
     /// Responses that go on behind their requests.
     background: Background,
+    tries: Tries,
     /// Bytes that the open calls and the WebSockets hold.
     held_bytes: usize,
     /// No call can be idle before this moment.
@@ -112,6 +115,7 @@ impl Llm {
             sockets: BTreeMap::new(),
             connections: BTreeMap::new(),
             background: Background::new(),
+            tries: Tries::new(),
             held_bytes: 0,
             next_idle: None,
         }
@@ -437,6 +441,7 @@ impl Llm {
         self.held_bytes = self.held_bytes.saturating_sub(call.held_bytes());
         let is_headless = call.is_headless();
         let is_retrieval = call.is_retrieval();
+        let request_hash = call.request_hash();
         let connection = self.connections.get_mut(&id.conn);
         let ended = call.finish(at, ending, stats);
         let is_pending = matches!(ended, Ended::Pending(_));
@@ -472,6 +477,7 @@ impl Llm {
                 if call.terms.region.is_none() {
                     call.terms.region = call.server_name.as_deref().and_then(recognize::region);
                 }
+                self.tries.number(&mut call, request_hash);
                 out.push(LlmEvent::Call(call));
                 if let Some(connection) = connection {
                     connection.foreign = 0;

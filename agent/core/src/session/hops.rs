@@ -1,0 +1,144 @@
+//! Which calls are both sides of a gateway on this host.
+
+use std::collections::VecDeque;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use crate::attribution::AttributedCall;
+use crate::event::Timestamp;
+use crate::llm::{Usage, UsageSource};
+
+/// LIMIT: calls in which the other side of a gateway is looked for; beyond, the oldest is forgotten.
+/// Some 1 MiB when full.
+const RECENT: usize = 2_048;
+
+/// Time after its end for which a call is compared with others. Both sides of a gateway end within
+/// moments of each other.
+const RECENT_FOR: Duration = Duration::from_secs(60);
+
+/// How long a gateway takes at most to call on, where nothing but equal usage tells.
+const CALLS_ON_WITHIN: Duration = Duration::from_secs(2);
+
+/// How a call belongs to another one that ended before it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Hop {
+    /// It went to a gateway on this host, which made the call of identity `counted` for it: that one
+    /// counts, for the process and in the session of this one.
+    ToGateway {
+        /// Identity of the gateway's call.
+        counted: String,
+    },
+    /// A gateway on this host made it for the call of identity `origin`, which does not count; this
+    /// one does, for that one's process and in its session.
+    OfGateway {
+        /// Identity of the call to the gateway.
+        origin: String,
+    },
+}
+
+/// A call that counts, as far as it tells whether another one is its other side.
+#[derive(Debug)]
+struct Side {
+    identity: String,
+    pid: u32,
+    started: Timestamp,
+    ended: Timestamp,
+    server_name: Option<String>,
+    response_id: Option<String>,
+    /// Whole input and output, where they are the provider's and not nothing.
+    tokens: Option<(u64, u64)>,
+    /// Whether its host is one that a gateway on this host may have.
+    may_be_gateway: bool,
+}
+
+impl Side {
+    fn new(attributed: &AttributedCall, identity: &str) -> Self {
+        let call = &attributed.call;
+        Self {
+            identity: identity.to_owned(),
+            pid: call.exchange.conn.pid,
+            started: call.started,
+            ended: call.ended,
+            server_name: call.server_name.clone(),
+            response_id: call.response_id.clone(),
+            tokens: tokens(&call.usage).filter(|_| call.usage_source == UsageSource::Provider),
+            may_be_gateway: call.server_name.as_deref().is_some_and(is_local)
+                || !call.provider.is_listed(),
+        }
+    }
+
+    /// Whether this went to the gateway that made `other` for it.
+    fn is_origin_of(&self, other: &Self) -> bool {
+        let encloses = self.started <= other.started && other.started <= self.ended;
+        if self.pid == other.pid || self.server_name == other.server_name || !encloses {
+            return false;
+        }
+        let has_same_id = self.response_id.is_some() && self.response_id == other.response_id;
+        let has_same_usage = self.tokens.is_some()
+            && self.tokens == other.tokens
+            && self.may_be_gateway
+            && !other.may_be_gateway
+            && other.started.since(self.started) <= CALLS_ON_WITHIN;
+        has_same_id || has_same_usage
+    }
+}
+
+/// The calls of the last moments, in which the other side of a gateway is looked for.
+#[derive(Debug, Default)]
+pub(super) struct Hops {
+    recent: VecDeque<Side>,
+}
+
+impl Hops {
+    /// Says to which earlier call this one belongs, and remembers what counts of the two.
+    pub(super) fn link(&mut self, attributed: &AttributedCall, identity: &str) -> Option<Hop> {
+        let side = Side::new(attributed, identity);
+        while let Some(oldest) = self.recent.front()
+            && (self.recent.len() >= RECENT || side.ended.since(oldest.ended) > RECENT_FOR)
+        {
+            self.recent.pop_front();
+        }
+        let others = || self.recent.iter().enumerate().rev();
+        if let Some((_, counted)) = others().find(|(_, other)| side.is_origin_of(other)) {
+            return Some(Hop::ToGateway {
+                counted: counted.identity.clone(),
+            });
+        }
+        let origin = others()
+            .find(|(_, other)| other.is_origin_of(&side))
+            .map(|(at, _)| at);
+        let origin = origin.and_then(|at| self.recent.remove(at));
+        self.recent.push_back(side);
+        origin.map(|origin| Hop::OfGateway {
+            origin: origin.identity,
+        })
+    }
+
+    #[cfg(test)]
+    pub(super) fn count(&self) -> usize {
+        self.recent.len()
+    }
+}
+
+/// The whole input and the output, where both are known and one is not nothing.
+fn tokens(usage: &Usage) -> Option<(u64, u64)> {
+    let input = [
+        usage.input_uncached,
+        usage.cache_read,
+        usage.cache_write_5m,
+        usage.cache_write_1h,
+        usage.cache_write_other,
+    ];
+    let input = input.into_iter().flatten().reduce(u64::saturating_add)?;
+    let output = usage.output?;
+    (input > 0 && output > 0).then_some((input, output))
+}
+
+/// Whether a host name can only mean this host.
+fn is_local(host: &str) -> bool {
+    host == "localhost"
+        || host.ends_with(".localhost")
+        || host
+            .parse()
+            .is_ok_and(|address: IpAddr| address.is_loopback())
+}

@@ -1,0 +1,593 @@
+//! The rows of calls: one for each call that counts, one for each model that ran inside of it, and
+//! one for each call to a gateway, which does not count.
+
+use agent_core::llm::{Outcome, Units, Usage, UsageSource};
+use agent_core::prices::Priced;
+use agent_core::session::{Hop, UsageRecord};
+use rusqlite::{OptionalExtension as _, params};
+
+use super::shape::Shape;
+use super::writer::Batch;
+use super::{from_db, to_db};
+
+/// What is stored of a call already, as far as it decides whether a second record is better.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Quality {
+    /// Final figures before partial ones, those before estimates.
+    source: u8,
+    /// Finished before cut.
+    outcome: u8,
+    has_process: bool,
+    /// Cumulative figures grow.
+    output_tokens: Option<u64>,
+}
+
+impl Quality {
+    fn new(source: &str, outcome: &str, has_process: bool, output_tokens: Option<u64>) -> Self {
+        let source = [
+            UsageSource::None,
+            UsageSource::Estimated,
+            UsageSource::ProviderPartial,
+            UsageSource::Provider,
+        ]
+        .into_iter()
+        .zip(0..)
+        .find_map(|(known, rank)| (known.as_str() == source).then_some(rank))
+        .unwrap_or(0);
+        let outcome = [
+            Outcome::Unanswered,
+            Outcome::Aborted,
+            Outcome::Incomplete,
+            Outcome::Error,
+            Outcome::Complete,
+        ]
+        .into_iter()
+        .zip(0..)
+        .find_map(|(known, rank)| (known.as_str() == outcome).then_some(rank))
+        .unwrap_or(0);
+        Self {
+            source,
+            outcome,
+            has_process,
+            output_tokens,
+        }
+    }
+}
+
+/// A call that is stored.
+struct Stored {
+    request_id: i64,
+    session_id: i64,
+    shape_id: i64,
+    process_id: Option<i64>,
+    quality: Quality,
+}
+
+/// Where a new row belongs.
+struct Place {
+    process_id: Option<i64>,
+    session_id: i64,
+    via_process_id: Option<i64>,
+    hop_of: Option<i64>,
+}
+
+impl<'a> Batch<'a> {
+    /// Stores a call.
+    pub(super) fn usage(&mut self, record: &'a UsageRecord) -> rusqlite::Result<()> {
+        let call = &record.call;
+        let Some(stored) = self.stored(&record.identity)? else {
+            return self.insert(record);
+        };
+        let offered = Quality::new(
+            call.usage_source.as_str(),
+            call.outcome.as_str(),
+            record.process.is_some(),
+            call.usage.output,
+        );
+        if offered <= stored.quality {
+            self.applied.unchanged += 1;
+            return Ok(());
+        }
+        self.improve(record, &stored)
+    }
+
+    fn stored(&self, identity: &str) -> rusqlite::Result<Option<Stored>> {
+        self.transaction
+            .prepare_cached(
+                "SELECT r.request_id, r.session_id, r.shape_id, r.process_id, s.usage_source,
+                        s.outcome, r.output_tokens
+                 FROM request AS r JOIN shape AS s ON s.shape_id = r.shape_id
+                 WHERE r.host_id = ?1 AND r.identity = ?2",
+            )?
+            .query_row(params![self.host_id, identity], |row| {
+                let process_id: Option<i64> = row.get(3)?;
+                Ok(Stored {
+                    request_id: row.get(0)?,
+                    session_id: row.get(1)?,
+                    shape_id: row.get(2)?,
+                    process_id,
+                    quality: Quality::new(
+                        row.get_ref(4)?.as_str()?,
+                        row.get_ref(5)?.as_str()?,
+                        process_id.is_some(),
+                        row.get::<_, Option<i64>>(6)?.map(from_db),
+                    ),
+                })
+            })
+            .optional()
+    }
+
+    fn insert(&mut self, record: &'a UsageRecord) -> rusqlite::Result<()> {
+        let process_id = match &record.process {
+            Some(process) => Some(self.process(process, record.started_unix_ms)?),
+            None => None,
+        };
+        let other = match &record.hop {
+            Some(Hop::ToGateway { counted: identity } | Hop::OfGateway { origin: identity }) => {
+                self.stored(identity)?
+            }
+            None => None,
+        };
+        match (&record.hop, other) {
+            (Some(Hop::OfGateway { .. }), Some(origin)) => {
+                self.insert_for_origin(record, process_id, &origin)?;
+            }
+            (Some(Hop::ToGateway { .. }), Some(counted)) => {
+                self.insert_origin(record, process_id, &counted)?;
+            }
+            // The other call is not stored: this one is all there is.
+            (_, None) | (None, Some(_)) => {
+                let session_id = self.session(record, process_id, 1)?;
+                let place = Place {
+                    process_id,
+                    session_id,
+                    via_process_id: None,
+                    hop_of: None,
+                };
+                self.insert_rows(record, Shape::of(record), &place)?;
+            }
+        }
+        self.applied.inserted += 1;
+        Ok(())
+    }
+
+    /// Stores what a gateway called, after the call that it did so for: it takes its place.
+    fn insert_for_origin(
+        &self,
+        record: &UsageRecord,
+        process_id: Option<i64>,
+        origin: &Stored,
+    ) -> rusqlite::Result<()> {
+        let shape = Shape::of(record).of_client(&Shape::load(self.transaction, origin.shape_id)?);
+        let place = Place {
+            process_id: origin.process_id,
+            session_id: origin.session_id,
+            via_process_id: process_id,
+            hop_of: None,
+        };
+        let request_id = self.insert_rows(record, shape, &place)?;
+        self.transaction
+            .prepare_cached("UPDATE request SET hop_of = ?2 WHERE request_id = ?1 OR hop_of = ?1")?
+            .execute([origin.request_id, request_id])?;
+        self.remember_peak(origin.session_id, Columns::of(&record.call.usage).context())
+    }
+
+    /// Stores the call to a gateway, after the one that the gateway made for it: that one is now
+    /// of this process and session.
+    fn insert_origin(
+        &self,
+        record: &UsageRecord,
+        process_id: Option<i64>,
+        counted: &Stored,
+    ) -> rusqlite::Result<()> {
+        let session_id = self.session(record, process_id, 0)?;
+        let place = Place {
+            process_id,
+            session_id,
+            via_process_id: None,
+            hop_of: Some(counted.request_id),
+        };
+        self.insert_rows(record, Shape::of(record), &place)?;
+        let client = Shape::of(record);
+        let mut rows = self
+            .transaction
+            .prepare_cached(
+                "SELECT request_id, shape_id FROM request WHERE request_id = ?1 OR part_of = ?1",
+            )?
+            .query_map([counted.request_id], |row| Ok((row.get(0)?, row.get(1)?)))?
+            .collect::<rusqlite::Result<Vec<(i64, i64)>>>()?;
+        for (request_id, shape_id) in rows.drain(..) {
+            let shape_id = Shape::load(self.transaction, shape_id)?
+                .of_client(&client)
+                .row(self.transaction)?;
+            self.transaction
+                .prepare_cached(
+                    "UPDATE request SET
+                         shape_id = ?2,
+                         via_process_id = ifnull(via_process_id, process_id),
+                         process_id = ?3,
+                         session_id = ?4
+                     WHERE request_id = ?1",
+                )?
+                .execute(params![request_id, shape_id, process_id, session_id])?;
+        }
+        let context: Option<i64> = self
+            .transaction
+            .prepare_cached("SELECT context_tokens FROM request_derived WHERE request_id = ?1")?
+            .query_row([counted.request_id], |row| row.get(0))
+            .optional()?
+            .flatten();
+        self.remember_peak(session_id, context)?;
+        if session_id != counted.session_id {
+            self.transaction
+                .prepare_cached(
+                    "UPDATE session SET request_count = request_count + 1 WHERE session_id = ?1",
+                )?
+                .execute([session_id])?;
+            self.take_from_session(counted.session_id)?;
+        }
+        Ok(())
+    }
+
+    /// A call of this session turned out to be another's.
+    fn take_from_session(&self, session_id: i64) -> rusqlite::Result<()> {
+        self.transaction
+            .prepare_cached(
+                "UPDATE session SET
+                     request_count = request_count - 1,
+                     peak_context_tokens = (SELECT max(context_tokens) FROM request_derived
+                                            WHERE session_id = ?1),
+                     started_ms = ifnull((SELECT min(started_ms) FROM request
+                                          WHERE session_id = ?1), started_ms),
+                     last_request_ms = ifnull((SELECT max(started_ms) FROM request
+                                               WHERE session_id = ?1), last_request_ms)
+                 WHERE session_id = ?1",
+            )?
+            .execute([session_id])?;
+        self.transaction
+            .prepare_cached(
+                "DELETE FROM session
+                 WHERE session_id = ?1
+                   AND NOT EXISTS (SELECT 1 FROM request WHERE session_id = ?1)",
+            )?
+            .execute([session_id])?;
+        Ok(())
+    }
+
+    fn remember_peak(&self, session_id: i64, context: Option<i64>) -> rusqlite::Result<()> {
+        self.transaction
+            .prepare_cached(
+                "UPDATE session SET peak_context_tokens = max(ifnull(peak_context_tokens, 0), ?2)
+                 WHERE session_id = ?1 AND ?2 IS NOT NULL",
+            )?
+            .execute(params![session_id, context])?;
+        Ok(())
+    }
+
+    /// The row of a call and those of the models that ran inside of it.
+    fn insert_rows(
+        &self,
+        record: &UsageRecord,
+        shape: Shape,
+        place: &Place,
+    ) -> rusqlite::Result<i64> {
+        let call = &record.call;
+        let retry_of = match &record.retry_of {
+            Some(identity) => self.stored(identity)?.map(|former| former.request_id),
+            None => None,
+        };
+        let request_id = self.insert_row(
+            record,
+            &shape,
+            place,
+            &Row {
+                identity: &record.identity,
+                ttft_ms: record.ttft_ms.map(to_db),
+                units: call.units,
+                provider_cost_nanousd: call.reported_cost_nanousd.map(to_db),
+                attempt: call.attempt,
+                retry_of,
+                part_of: None,
+                usage: &call.usage,
+                cost: &record.cost,
+            },
+        )?;
+        self.insert_parts(record, &shape, place, request_id)?;
+        Ok(request_id)
+    }
+
+    fn insert_parts(
+        &self,
+        record: &UsageRecord,
+        shape: &Shape,
+        place: &Place,
+        request_id: i64,
+    ) -> rusqlite::Result<()> {
+        let unpriced = Priced::default();
+        for (number, part) in record.call.sub_inferences.iter().enumerate() {
+            let row = Row {
+                identity: &format!("{}#{}", record.identity, number + 1),
+                ttft_ms: None,
+                units: Units::default(),
+                provider_cost_nanousd: None,
+                attempt: None,
+                retry_of: None,
+                part_of: Some(request_id),
+                usage: &part.usage,
+                cost: record.sub_costs.get(number).unwrap_or(&unpriced),
+            };
+            self.insert_row(record, &shape.part(part), place, &row)?;
+        }
+        Ok(())
+    }
+
+    fn insert_row(
+        &self,
+        record: &UsageRecord,
+        shape: &Shape,
+        place: &Place,
+        row: &Row<'_>,
+    ) -> rusqlite::Result<i64> {
+        let shape_id = shape.row(self.transaction)?;
+        let usage = Columns::of(row.usage);
+        self.transaction
+            .prepare_cached(
+                "INSERT INTO request (
+                     host_id, identity, shape_id, process_id, session_id, started_ms, ttft_ms,
+                     duration_ms, input_uncached_tokens, cache_read_tokens, cache_write_5m_tokens,
+                     cache_write_1h_tokens, cache_write_other_tokens, cache_write_12h_tokens,
+                     output_tokens, reasoning_tokens, audio_input_tokens, audio_output_tokens,
+                     image_input_tokens, image_output_tokens, web_searches, unpriced_units,
+                     cost_nanousd, cost_status, price_id, provider_cost_nanousd, attempt, retry_of,
+                     part_of, hop_of, via_process_id)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17,
+                         ?18, ?19, ?20, ?21, ?22, ?23, ?24,
+                         (SELECT price_id FROM price WHERE price_key = ?25),
+                         ?26, ?27, ?28, ?29, ?30, ?31)",
+            )?
+            .execute(params![
+                self.host_id,
+                row.identity,
+                shape_id,
+                place.process_id,
+                place.session_id,
+                record.started_unix_ms,
+                row.ttft_ms,
+                to_db(record.duration_ms),
+                usage.input_uncached,
+                usage.cache_read,
+                usage.cache_write_5m,
+                usage.cache_write_1h,
+                usage.cache_write_other,
+                usage.cache_write_12h,
+                usage.output,
+                usage.reasoning,
+                usage.audio_input,
+                usage.audio_output,
+                usage.image_input,
+                usage.image_output,
+                row.units.web_searches.map(to_db),
+                row.units.unpriced.map(to_db),
+                row.cost.cost_nanousd.map(to_db),
+                row.cost.status.as_str(),
+                row.cost.price_key,
+                row.provider_cost_nanousd,
+                row.attempt,
+                row.retry_of,
+                row.part_of,
+                place.hop_of,
+                place.via_process_id,
+            ])?;
+        Ok(self.transaction.last_insert_rowid())
+    }
+
+    /// Replaces what is known of a call. Its tokens come from one record, never from two, or their
+    /// classes would overlap. It stays in its session.
+    fn improve(&mut self, record: &'a UsageRecord, stored: &Stored) -> rusqlite::Result<()> {
+        let process_id = match (&record.process, stored.process_id) {
+            (_, Some(known)) => Some(known),
+            (Some(process), None) => Some(self.process(process, record.started_unix_ms)?),
+            (None, None) => None,
+        };
+        let call = &record.call;
+        let usage = Columns::of(&call.usage);
+        let shape = Shape::load(self.transaction, stored.shape_id)?.improved(Shape::of(record));
+        let (hop_of, via_process_id) = self
+            .transaction
+            .prepare_cached(
+                "UPDATE request SET
+                     shape_id = ?2,
+                     process_id = ?3,
+                     ttft_ms = ifnull(ttft_ms, ?4),
+                     duration_ms = ?5,
+                     input_uncached_tokens = ?6,
+                     cache_read_tokens = ?7,
+                     cache_write_5m_tokens = ?8,
+                     cache_write_1h_tokens = ?9,
+                     cache_write_other_tokens = ?10,
+                     cache_write_12h_tokens = ?11,
+                     output_tokens = ?12,
+                     reasoning_tokens = ?13,
+                     audio_input_tokens = ?14,
+                     audio_output_tokens = ?15,
+                     image_input_tokens = ?16,
+                     image_output_tokens = ?17,
+                     web_searches = ?18,
+                     unpriced_units = ?19,
+                     cost_nanousd = ?20,
+                     cost_status = ?21,
+                     price_id = (SELECT price_id FROM price WHERE price_key = ?22),
+                     provider_cost_nanousd = ifnull(?23, provider_cost_nanousd),
+                     repriced_nanousd = NULL,
+                     attempt = ifnull(attempt, ?24)
+                 WHERE request_id = ?1
+                 RETURNING hop_of, via_process_id",
+            )?
+            .query_row(
+                params![
+                    stored.request_id,
+                    shape.row(self.transaction)?,
+                    process_id,
+                    record.ttft_ms.map(to_db),
+                    to_db(record.duration_ms),
+                    usage.input_uncached,
+                    usage.cache_read,
+                    usage.cache_write_5m,
+                    usage.cache_write_1h,
+                    usage.cache_write_other,
+                    usage.cache_write_12h,
+                    usage.output,
+                    usage.reasoning,
+                    usage.audio_input,
+                    usage.audio_output,
+                    usage.image_input,
+                    usage.image_output,
+                    call.units.web_searches.map(to_db),
+                    call.units.unpriced.map(to_db),
+                    record.cost.cost_nanousd.map(to_db),
+                    record.cost.status.as_str(),
+                    record.cost.price_key,
+                    call.reported_cost_nanousd.map(to_db),
+                    call.attempt,
+                ],
+                |row| Ok((row.get(0)?, row.get(1)?)),
+            )?;
+        // What ran inside of it comes from the same record as its tokens.
+        self.transaction
+            .prepare_cached("DELETE FROM request WHERE part_of = ?1")?
+            .execute([stored.request_id])?;
+        let place = Place {
+            process_id,
+            session_id: stored.session_id,
+            via_process_id,
+            hop_of,
+        };
+        self.insert_parts(record, &shape, &place, stored.request_id)?;
+        self.transaction
+            .prepare_cached(
+                "UPDATE session SET
+                     process_id = ifnull(process_id, ?2),
+                     client_name = ifnull(client_name, ?3),
+                     -- The version is of the client that is named.
+                     client_version = CASE WHEN ifnull(client_name, ?3) IS ?3
+                         THEN ifnull(client_version, ?4) ELSE client_version END
+                 WHERE session_id = ?1",
+            )?
+            .execute(params![
+                stored.session_id,
+                process_id,
+                record.client.name,
+                record.client.version,
+            ])?;
+        self.remember_peak(stored.session_id, usage.context())?;
+        self.applied.improved += 1;
+        Ok(())
+    }
+
+    /// The row of a call's session, made or moved on by `calls` calls.
+    fn session(
+        &self,
+        record: &UsageRecord,
+        process_id: Option<i64>,
+        calls: i64,
+    ) -> rusqlite::Result<i64> {
+        self.transaction
+            .prepare_cached(
+                "INSERT INTO session (
+                     host_id, session_key, uid, key_source, client_name, client_version, process_id,
+                     started_ms, last_request_ms, request_count, peak_context_tokens)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?8, ?10, ?9)
+                 ON CONFLICT (host_id, session_key, ifnull(uid, -1)) DO UPDATE SET
+                     process_id = ifnull(process_id, excluded.process_id),
+                     client_name = ifnull(client_name, excluded.client_name),
+                     client_version = CASE
+                         WHEN ifnull(client_name, excluded.client_name) IS excluded.client_name
+                         THEN ifnull(client_version, excluded.client_version)
+                         ELSE client_version END,
+                     started_ms = min(started_ms, excluded.started_ms),
+                     last_request_ms = max(last_request_ms, excluded.last_request_ms),
+                     request_count = request_count + excluded.request_count,
+                     peak_context_tokens = CASE
+                         WHEN excluded.peak_context_tokens IS NULL THEN peak_context_tokens
+                         ELSE max(ifnull(peak_context_tokens, 0), excluded.peak_context_tokens) END
+                 RETURNING session_id",
+            )?
+            .query_row(
+                params![
+                    self.host_id,
+                    record.session.0,
+                    record.process.as_ref().map(|process| process.uid),
+                    record.key_source.as_str(),
+                    record.client.name,
+                    record.client.version,
+                    process_id,
+                    record.started_unix_ms,
+                    Columns::of(&record.call.usage).context(),
+                    calls,
+                ],
+                |row| row.get(0),
+            )
+    }
+}
+
+/// What a row of a call and one of a part of it do not share.
+struct Row<'r> {
+    identity: &'r str,
+    ttft_ms: Option<i64>,
+    units: Units,
+    provider_cost_nanousd: Option<i64>,
+    attempt: Option<u32>,
+    retry_of: Option<i64>,
+    part_of: Option<i64>,
+    usage: &'r Usage,
+    cost: &'r Priced,
+}
+
+/// The token columns of a row.
+struct Columns {
+    input_uncached: Option<i64>,
+    cache_read: Option<i64>,
+    cache_write_5m: Option<i64>,
+    cache_write_1h: Option<i64>,
+    cache_write_other: Option<i64>,
+    cache_write_12h: Option<i64>,
+    output: Option<i64>,
+    reasoning: Option<i64>,
+    audio_input: Option<i64>,
+    audio_output: Option<i64>,
+    image_input: Option<i64>,
+    image_output: Option<i64>,
+}
+
+impl Columns {
+    fn of(usage: &Usage) -> Self {
+        Self {
+            input_uncached: usage.input_uncached.map(to_db),
+            cache_read: usage.cache_read.map(to_db),
+            cache_write_5m: usage.cache_write_5m.map(to_db),
+            cache_write_1h: usage.cache_write_1h.map(to_db),
+            cache_write_other: usage.cache_write_other.map(to_db),
+            cache_write_12h: usage.cache_write_12h.map(to_db),
+            output: usage.output.map(to_db),
+            reasoning: usage.reasoning.map(to_db),
+            audio_input: usage.audio_input.map(to_db),
+            audio_output: usage.audio_output.map(to_db),
+            image_input: usage.image_input.map(to_db),
+            image_output: usage.image_output.map(to_db),
+        }
+    }
+
+    /// The whole input; unknown only if every part of it is.
+    fn context(&self) -> Option<i64> {
+        [
+            self.input_uncached,
+            self.cache_read,
+            self.cache_write_5m,
+            self.cache_write_1h,
+            self.cache_write_other,
+        ]
+        .into_iter()
+        .flatten()
+        .reduce(i64::saturating_add)
+    }
+}
