@@ -47,7 +47,7 @@ fn coverage_is_a_share_of_calls() {
     };
     assert_eq!(
         share(&[call.clone(), decoded.clone()]),
-        "coverage 100 % of calls · estimated 0.0 % of tokens"
+        "coverage 100 % of calls · estimated 0.0 % of tokens · estimated 0.0 % of cost"
     );
     for (outcome, said) in [
         (CoverageOutcome::Truncated, "coverage 75.0 % of calls"),
@@ -93,7 +93,7 @@ fn connections_that_were_not_decoded_name_their_programs() {
     };
     assert_eq!(
         said(&[call.clone(), decoded.clone(), unprobed(1, "codex")]),
-        "coverage 50.0 % of calls · 1 process not decoded: codex (bpftok doctor) · estimated 0.0 % of tokens"
+        "coverage 50.0 % of calls · 1 process not decoded: codex (bpftok doctor) · estimated 0.0 % of tokens · estimated 0.0 % of cost"
     );
     let many = [
         (1, "codex"),
@@ -106,7 +106,7 @@ fn connections_that_were_not_decoded_name_their_programs() {
     outputs.extend(many.map(|(pid, comm)| unprobed(pid, comm)));
     assert_eq!(
         said(&outputs),
-        "coverage 16.6 % of calls · 5 processes not decoded: codex, deno, e\\u{1b}, … (bpftok doctor) · estimated 0.0 % of tokens"
+        "coverage 16.6 % of calls · 5 processes not decoded: codex, deno, e\\u{1b}, … (bpftok doctor) · estimated 0.0 % of tokens · estimated 0.0 % of cost"
     );
 }
 

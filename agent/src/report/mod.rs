@@ -286,7 +286,37 @@ fn coverage_parts(totals: &UsageSum, coverage: &CoverageSum) -> Vec<String> {
             text::grouped(many)
         )),
     }
+    cost_parts(totals, &mut parts);
     parts
+}
+
+/// What the cost rests on. It is list prices unless a part says otherwise.
+fn cost_parts(totals: &UsageSum, parts: &mut Vec<String>) {
+    let cost = totals.cost.value.unwrap_or(0);
+    if let Some(share) = text::percent(totals.estimated_cost.unwrap_or(0), cost) {
+        parts.push(format!("estimated {share} of cost"));
+    }
+    if let Some(share) = totals
+        .subscription_cost
+        .filter(|cost| *cost > 0)
+        .and_then(|part| text::percent(part, cost))
+    {
+        parts.push(format!(
+            "{share} of cost is the list-price equivalent of a plan"
+        ));
+    }
+    if let Some(provider) = totals.provider_cost {
+        parts.push(format!(
+            "{} by the providers that say what they charge",
+            text::money(provider)
+        ));
+    }
+    if totals.unpriced_tokens > 0 {
+        parts.push(format!(
+            "{} tokens without a price (view v_unpriced)",
+            text::count(totals.unpriced_tokens)
+        ));
+    }
 }
 
 /// Says whose connections were not decoded at all.

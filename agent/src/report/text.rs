@@ -119,6 +119,24 @@ pub(super) fn percent(part: u64, whole: u64) -> Option<String> {
     })
 }
 
+/// An amount of money for people, from billionths of a US dollar: cents from a dollar on, four
+/// places below, and never rounded to nothing.
+pub(super) fn money(nanousd: u64) -> String {
+    const DOLLAR: u128 = 1_000_000_000;
+    let nanousd_wide = u128::from(nanousd);
+    let rounded = |unit: u128| (nanousd_wide + unit / 2) / unit;
+    match nanousd {
+        0 => "$0.00".to_owned(),
+        1..100_000 => "<$0.0001".to_owned(),
+        _ if rounded(DOLLAR / 10_000) < 10_000 => format!("$0.{:04}", rounded(DOLLAR / 10_000)),
+        _ => {
+            let cents = rounded(DOLLAR / 100);
+            let dollars = u64::try_from(cents / 100).unwrap_or(u64::MAX);
+            format!("${}.{:02}", grouped(dollars), cents % 100)
+        }
+    }
+}
+
 /// A duration for people: two significant parts.
 pub(super) fn duration(ms: u64) -> String {
     match ms {
@@ -186,6 +204,26 @@ mod tests {
         assert_eq!(percent(999_999, 1_000_000).unwrap(), "99.9 %");
         assert_eq!(percent(7, 7).unwrap(), "100 %");
         assert_eq!(percent(u64::MAX, u64::MAX).unwrap(), "100 %");
+    }
+
+    #[test]
+    fn money_is_rounded_and_never_to_nothing() {
+        for (nanousd, text) in [
+            (0, "$0.00"),
+            (1, "<$0.0001"),
+            (99_999, "<$0.0001"),
+            (100_000, "$0.0001"),
+            (4_625_000, "$0.0046"),
+            (14_125_000, "$0.0141"),
+            (999_949_999, "$0.9999"),
+            (999_950_000, "$1.00"),
+            (1_290_000_000, "$1.29"),
+            (950_625_000_000, "$950.63"),
+            (2_214_000_000_000, "$2,214.00"),
+            (u64::MAX, "$18,446,744,073.71"),
+        ] {
+            assert_eq!(money(nanousd), text);
+        }
     }
 
     #[test]

@@ -197,8 +197,21 @@ pub(super) fn sum_columns() -> Vec<Column> {
         Column::number("output_tokens", "OUTPUT", 0),
         Column::number("reasoning_tokens", "REASONING", 9),
         Column::number("estimated_requests", "EST", 5),
+        Column::number("cost_nanousd", "COST", 0),
+        Column::number("output_tokens_per_second", "TOK/S", 12),
+        Column::number("ttft_p50_ms", "TTFT", 11),
+        Column::hidden("ttft_p95_ms"),
+        Column::hidden("duration_p50_ms"),
+        Column::hidden("duration_p95_ms"),
+        Column::hidden("aborted_requests"),
+        Column::hidden("retry_requests"),
         Column::hidden("estimated_tokens"),
         Column::hidden("lower_bound_requests"),
+        Column::hidden("estimated_cost_nanousd"),
+        Column::hidden("subscription_cost_nanousd"),
+        Column::hidden("provider_cost_nanousd"),
+        Column::hidden("cost_lower_bound_requests"),
+        Column::hidden("unpriced_tokens"),
     ]
 }
 
@@ -215,9 +228,44 @@ pub(super) fn sum_cells(group: &UsageSum) -> Vec<Cell> {
         sum(group.output),
         sum(group.reasoning),
         Cell::Count(group.estimated_requests),
+        money(group.cost),
+        count(group.output_tokens_per_second),
+        millis(group.ttft_p50_ms),
+        millis(group.ttft_p95_ms),
+        millis(group.duration_p50_ms),
+        millis(group.duration_p95_ms),
+        Cell::Count(group.aborted_requests),
+        Cell::Count(group.retry_requests),
         Cell::Count(group.estimated_tokens),
         Cell::Count(group.lower_bound_requests),
+        group.estimated_cost.map_or(Cell::Unknown, Cell::Money),
+        group.subscription_cost.map_or(Cell::Unknown, Cell::Money),
+        group.provider_cost.map_or(Cell::Unknown, Cell::Money),
+        Cell::Count(group.cost_lower_bound_requests),
+        Cell::Count(group.unpriced_tokens),
     ]
+}
+
+fn count(count: Option<u64>) -> Cell {
+    count.map_or(Cell::Unknown, Cell::Count)
+}
+
+fn millis(millis: Option<u64>) -> Cell {
+    millis.map_or(Cell::Unknown, Cell::Millis)
+}
+
+fn money(sum: Sum) -> Cell {
+    match sum {
+        Sum { value: None, .. } => Cell::Unknown,
+        Sum {
+            value: Some(value),
+            is_lower_bound: true,
+        } => Cell::MoneyAtLeast(value),
+        Sum {
+            value: Some(value),
+            is_lower_bound: false,
+        } => Cell::Money(value),
+    }
 }
 
 fn sum(sum: Sum) -> Cell {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use rusqlite::functions::FunctionFlags;
+use rusqlite::functions::{Aggregate, Context, FunctionFlags};
 use rusqlite::limits::Limit;
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, Row, params};
@@ -129,6 +129,32 @@ pub struct UsageSum {
     pub reasoning: Sum,
     /// Input and output that were counted here.
     pub estimated_tokens: u64,
+    /// Cost, in billionths of a US dollar.
+    pub cost: Sum,
+    /// Calls, and models inside of calls, that cost more than is known.
+    pub cost_lower_bound_requests: u64,
+    /// Input and output without a price.
+    pub unpriced_tokens: u64,
+    /// The part of the cost that rests on tokens counted here.
+    pub estimated_cost: Option<u64>,
+    /// The part of the cost that a plan covers.
+    pub subscription_cost: Option<u64>,
+    /// What providers said that their calls cost.
+    pub provider_cost: Option<u64>,
+    /// Calls whose reply was cut.
+    pub aborted_requests: u64,
+    /// Calls that repeat a failed try.
+    pub retry_requests: u64,
+    /// Median of the time to the first token.
+    pub ttft_p50_ms: Option<u64>,
+    /// The time to the first token that 95 of 100 calls keep below.
+    pub ttft_p95_ms: Option<u64>,
+    /// Median of the duration.
+    pub duration_p50_ms: Option<u64>,
+    /// The duration that 95 of 100 calls keep below.
+    pub duration_p95_ms: Option<u64>,
+    /// Output of streams over the time from their first token to their end.
+    pub output_tokens_per_second: Option<u64>,
     /// First call, in milliseconds since the Unix epoch.
     pub first_ms: i64,
     /// Last call, in milliseconds since the Unix epoch.
@@ -182,7 +208,7 @@ pub struct Session {
 }
 
 /// One call, as a line of `tail` needs it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 #[expect(
     missing_docs,
     reason = "named as the columns of v_request, which the database manual explains"
@@ -207,6 +233,14 @@ pub struct Call {
     pub cache_read_tokens: Option<u64>,
     pub output_tokens: Option<u64>,
     pub is_lower_bound: bool,
+    pub kind: String,
+    pub attempt: Option<u64>,
+    pub aborted_by: Option<String>,
+    pub output_tokens_per_second: Option<f64>,
+    pub cost_nanousd: Option<u64>,
+    pub is_cost_lower_bound: bool,
+    pub via_pid: Option<i64>,
+    pub via_comm: Option<String>,
 }
 
 /// One value of a query.
@@ -285,6 +319,13 @@ impl Reader {
             })
             .map_err(|source| Error::sql("open", &path, source))?;
         }
+        conn.create_aggregate_function(
+            c"percentile",
+            2,
+            FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DETERMINISTIC,
+            Percentile,
+        )
+        .map_err(|source| Error::sql("open", &path, source))?;
         Ok(Self { conn, path })
     }
 
@@ -548,8 +589,8 @@ fn query_failed(source: rusqlite::Error) -> Error {
 /// its value is one of a reply that was not finished. A class that the provider's final usage does
 /// not name is no loss: the provider has no such class.
 const SUMS: &str = "
-    count(*), count(DISTINCT session_id), sum(outcome = 'error'),
-    sum(usage_source = 'estimated'), sum(is_lower_bound),
+    sum(is_call), count(DISTINCT session_id), sum(is_call AND outcome = 'error'),
+    sum(is_call AND usage_source = 'estimated'), sum(is_call AND is_lower_bound),
     sum(context_tokens), max(is_lower_bound AND context_tokens IS NULL),
     sum(input_uncached_tokens), max(is_lower_bound AND input_uncached_tokens IS NULL),
     sum(cache_read_tokens), max((is_lower_bound OR usage_source = 'estimated') AND cache_read_tokens IS NULL),
@@ -565,18 +606,37 @@ const SUMS: &str = "
     sum(CASE WHEN usage_source = 'estimated'
         THEN ifnull(context_tokens, 0) + ifnull(output_tokens, 0) ELSE 0 END),
     min(started_ms), max(started_ms) AS last_ms,
-    ifnull(sum(context_tokens), 0) + ifnull(sum(output_tokens), 0) AS total_tokens";
+    ifnull(sum(context_tokens), 0) + ifnull(sum(output_tokens), 0) AS total_tokens,
+    sum(cost_nanousd), max(is_cost_lower_bound), sum(is_cost_lower_bound),
+    sum(CASE WHEN cost_nanousd IS NULL
+        THEN ifnull(context_tokens, 0) + ifnull(output_tokens, 0) ELSE 0 END),
+    sum(CASE WHEN usage_source = 'estimated' THEN cost_nanousd END),
+    sum(CASE WHEN billing_kind = 'subscription' THEN cost_nanousd END),
+    sum(provider_cost_nanousd),
+    sum(is_call AND outcome = 'aborted'), ifnull(sum(is_call AND attempt > 1), 0),
+    percentile(CASE WHEN is_call THEN ttft_ms END, 50),
+    percentile(CASE WHEN is_call THEN ttft_ms END, 95),
+    percentile(CASE WHEN is_call THEN duration_ms END, 50),
+    percentile(CASE WHEN is_call THEN duration_ms END, 95),
+    sum(CASE WHEN is_stream AND duration_ms > ttft_ms THEN output_tokens END) * 1000
+        / sum(CASE WHEN is_stream AND duration_ms > ttft_ms AND output_tokens IS NOT NULL
+              THEN duration_ms - ttft_ms END)";
 
 /// The columns that [`call`] reads.
 const CALLS: &str = "
     SELECT request_id, started_ms, duration_ms, ttft_ms, pid, comm, user_name, client_name,
            session_key, provider, endpoint, ifnull(model_served, model_requested), http_status,
-           outcome, usage_source, context_tokens, cache_read_tokens, output_tokens, is_lower_bound
+           outcome, usage_source, context_tokens, cache_read_tokens, output_tokens, is_lower_bound,
+           kind, attempt, aborted_by, output_tokens_per_second, cost_nanousd, is_cost_lower_bound,
+           via_pid, via_comm
     FROM v_request";
 
 /// Reads period, labels and sums from column `at` on.
 fn usage_sum(row: &Row<'_>, at: usize) -> rusqlite::Result<UsageSum> {
     let count = |column: usize| row.get(at + column).map(from_db);
+    let known = |column: usize| {
+        Ok::<_, rusqlite::Error>(row.get::<_, Option<i64>>(at + column)?.map(from_db))
+    };
     let sum = |column: usize| {
         Ok::<_, rusqlite::Error>(Sum {
             value: row.get::<_, Option<i64>>(at + column)?.map(from_db),
@@ -605,6 +665,19 @@ fn usage_sum(row: &Row<'_>, at: usize) -> rusqlite::Result<UsageSum> {
         estimated_tokens: count(22)?,
         first_ms: row.get(at + 23)?,
         last_ms: row.get(at + 24)?,
+        cost: sum(26)?,
+        cost_lower_bound_requests: count(28)?,
+        unpriced_tokens: count(29)?,
+        estimated_cost: known(30)?,
+        subscription_cost: known(31)?,
+        provider_cost: known(32)?,
+        aborted_requests: count(33)?,
+        retry_requests: count(34)?,
+        ttft_p50_ms: known(35)?,
+        ttft_p95_ms: known(36)?,
+        duration_p50_ms: known(37)?,
+        duration_p95_ms: known(38)?,
+        output_tokens_per_second: known(39)?,
     })
 }
 
@@ -631,6 +704,14 @@ fn call(row: &Row<'_>) -> rusqlite::Result<Call> {
         cache_read_tokens: count(16)?,
         output_tokens: count(17)?,
         is_lower_bound: row.get(18)?,
+        kind: row.get(19)?,
+        attempt: count(20)?,
+        aborted_by: row.get(21)?,
+        output_tokens_per_second: row.get(22)?,
+        cost_nanousd: count(23)?,
+        is_cost_lower_bound: row.get(24)?,
+        via_pid: row.get(25)?,
+        via_comm: row.get(26)?,
     })
 }
 
@@ -693,6 +774,42 @@ fn uri(path: &Path, mode: &str) -> String {
     uri.push('?');
     uri.push_str(mode);
     uri
+}
+
+/// The SQL function `percentile(value, percent)`: the smallest of the values that so many of a
+/// hundred do not exceed; NULL if there is none.
+struct Percentile;
+
+impl Aggregate<(Vec<i64>, i64), Option<i64>> for Percentile {
+    fn init(&self, _: &mut Context<'_>) -> rusqlite::Result<(Vec<i64>, i64)> {
+        Ok((Vec::new(), 50))
+    }
+
+    fn step(
+        &self,
+        context: &mut Context<'_>,
+        (values, percent): &mut (Vec<i64>, i64),
+    ) -> rusqlite::Result<()> {
+        *percent = context.get(1)?;
+        values.extend(context.get::<Option<i64>>(0)?);
+        Ok(())
+    }
+
+    fn finalize(
+        &self,
+        _: &mut Context<'_>,
+        seen: Option<(Vec<i64>, i64)>,
+    ) -> rusqlite::Result<Option<i64>> {
+        let (mut values, percent) = seen.unwrap_or_default();
+        let count = values.len();
+        let percent = usize::try_from(percent).unwrap_or(0).min(100);
+        let rank = count.saturating_mul(percent).div_ceil(100).max(1);
+        if count == 0 {
+            return Ok(None);
+        }
+        let (_, value, _) = values.select_nth_unstable(rank - 1);
+        Ok(Some(*value))
+    }
 }
 
 /// A function that gives the start of the period of a moment.

@@ -23,6 +23,10 @@ pub(super) enum Cell {
     Count(u64),
     /// A count that is at least this.
     AtLeast(u64),
+    /// Money, in billionths of a US dollar.
+    Money(u64),
+    /// Money that is at least this.
+    MoneyAtLeast(u64),
     /// A number that is no count: an id, a result of a query.
     Number(Value),
     /// A moment, in milliseconds since the Unix epoch.
@@ -43,10 +47,17 @@ impl Cell {
             Self::Text(stored) => text::visible(stored).into_owned(),
             Self::Count(count) => text::count(*count),
             Self::AtLeast(count) => format!("≥ {}", text::count(*count)),
+            Self::Money(nanousd) => text::money(*nanousd),
+            Self::MoneyAtLeast(nanousd) => format!("≥ {}", text::money(*nanousd)),
             Self::Number(number) => number.to_string(),
             Self::Moment(ms) => moment(*ms, zone, "%Y-%m-%d %H:%M"),
             Self::Millis(ms) => text::duration(*ms),
         }
+    }
+
+    /// Whether it may be more.
+    const fn is_lower_bound(&self) -> bool {
+        matches!(self, Self::AtLeast(_) | Self::MoneyAtLeast(_))
     }
 
     /// As a program reads it.
@@ -54,7 +65,11 @@ impl Cell {
         match self {
             Self::Unknown => Value::Null,
             Self::Text(stored) => Value::from(stored.as_str()),
-            Self::Count(count) | Self::AtLeast(count) | Self::Millis(count) => Value::from(*count),
+            Self::Count(count)
+            | Self::AtLeast(count)
+            | Self::Money(count)
+            | Self::MoneyAtLeast(count)
+            | Self::Millis(count) => Value::from(*count),
             Self::Number(number) => number.clone(),
             Self::Moment(ms) => Value::from(utc(*ms)),
         }
@@ -74,7 +89,11 @@ impl Cell {
                     visible.into_owned()
                 }
             }
-            Self::Count(count) | Self::AtLeast(count) | Self::Millis(count) => count.to_string(),
+            Self::Count(count)
+            | Self::AtLeast(count)
+            | Self::Money(count)
+            | Self::MoneyAtLeast(count)
+            | Self::Millis(count) => count.to_string(),
             Self::Number(number) => number.to_string(),
             Self::Moment(ms) => utc(*ms),
         }
@@ -229,11 +248,7 @@ impl Table {
     /// For spreadsheets: all columns, raw numbers, moments in UTC, no totals.
     pub(super) fn write_csv(&self, out: &mut dyn Write) -> io::Result<()> {
         let mut lines = CsvLines::new(out);
-        let with_bounds = self
-            .rows
-            .iter()
-            .flatten()
-            .any(|cell| matches!(cell, Cell::AtLeast(_)));
+        let with_bounds = self.rows.iter().flatten().any(Cell::is_lower_bound);
         let names = self.columns.iter().map(|column| column.name.as_str());
         lines.write(
             names
@@ -285,7 +300,7 @@ impl Table {
         self.columns
             .iter()
             .zip(row)
-            .filter(|(_, cell)| matches!(cell, Cell::AtLeast(_)))
+            .filter(|(_, cell)| cell.is_lower_bound())
             .map(|(column, _)| column.name.clone())
             .collect()
     }
