@@ -113,11 +113,6 @@ impl Hops {
             origin: origin.identity,
         })
     }
-
-    #[cfg(test)]
-    pub(super) fn count(&self) -> usize {
-        self.recent.len()
-    }
 }
 
 /// The whole input and the output, where both are known and one is not nothing.
@@ -141,4 +136,19 @@ fn is_local(host: &str) -> bool {
         || host
             .parse()
             .is_ok_and(|address: IpAddr| address.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_name_of_this_host_is_local() {
+        for host in ["localhost", "gw.localhost", "127.0.0.1", "127.9.9.9", "::1"] {
+            assert!(is_local(host), "{host}");
+        }
+        for host in ["localhost.example", "10.0.0.1", "api.openai.com", "::2", ""] {
+            assert!(!is_local(host), "{host}");
+        }
+    }
 }

@@ -2,7 +2,7 @@ use super::*;
 use crate::event::{ConnId, FactSource};
 use crate::http::ExchangeId;
 use crate::llm::{
-    Countable, Endpoint, Estimates, Outcome, Provider, SessionHints, Terms, Units, Usage,
+    Countable, Endpoint, Estimates, Former, Outcome, Provider, SessionHints, Terms, Units, Usage,
     UsageSource,
 };
 
@@ -370,4 +370,196 @@ fn durations_are_never_negative() {
     };
     let record = sessions().record(attributed(backwards));
     assert_eq!((record.ttft_ms, record.duration_ms), (Some(0), 0));
+}
+
+/// A call to a gateway on this host, from 100 to 110 seconds.
+fn to_gateway() -> LlmCall {
+    LlmCall {
+        provider: Provider("other"),
+        server_name: Some("localhost".to_owned()),
+        ended: at(110),
+        ..of_gateway()
+    }
+}
+
+/// What the gateway, another process, calls for it, from 101 to 109 seconds.
+fn of_gateway() -> LlmCall {
+    LlmCall {
+        exchange: call(8, 0).exchange,
+        started: at(101),
+        ended: at(109),
+        server_name: Some("api.openai.com".to_owned()),
+        response_id: Some("resp_1".to_owned()),
+        usage: Usage {
+            input_uncached: Some(10),
+            cache_read: Some(5),
+            output: Some(7),
+            ..Usage::default()
+        },
+        usage_source: UsageSource::Provider,
+        ..call(8, 0)
+    }
+}
+
+fn client(call: LlmCall) -> LlmCall {
+    LlmCall {
+        exchange: self::call(7, 0).exchange,
+        started: at(100),
+        ..call
+    }
+}
+
+/// Identity and hop of each of these calls, in the order of their ends.
+fn hops(calls: &[LlmCall]) -> Vec<(String, Option<Hop>)> {
+    let mut sessions = sessions();
+    calls
+        .iter()
+        .map(|call| {
+            let record = sessions.record(attributed(call.clone()));
+            (record.identity, record.hop)
+        })
+        .collect()
+}
+
+#[test]
+fn trap_14_both_sides_of_a_local_gateway_are_linked_by_their_id() {
+    let inner = client(to_gateway());
+    assert_eq!(
+        hops(&[of_gateway(), inner.clone()]),
+        [
+            ("openai:resp_1".to_owned(), None),
+            (
+                "other:resp_1".to_owned(),
+                Some(Hop::ToGateway {
+                    counted: "openai:resp_1".to_owned()
+                })
+            ),
+        ]
+    );
+    // The client hung up, and then the gateway did.
+    let hung_up = LlmCall {
+        ended: at(105),
+        ..inner
+    };
+    assert_eq!(
+        hops(&[hung_up, of_gateway()]),
+        [
+            ("other:resp_1".to_owned(), None),
+            (
+                "openai:resp_1".to_owned(),
+                Some(Hop::OfGateway {
+                    origin: "other:resp_1".to_owned()
+                })
+            ),
+        ]
+    );
+}
+
+#[test]
+fn trap_14_a_gateway_that_gives_ids_of_its_own_is_told_by_equal_usage() {
+    let mut inner = client(to_gateway());
+    inner.response_id = Some("chatcmpl-9".to_owned());
+    // The gateway says the same numbers in other classes.
+    inner.usage.cache_read = None;
+    inner.usage.input_uncached = Some(15);
+    let is_linked = |outer: LlmCall, inner: LlmCall| hops(&[outer, inner])[1].1.is_some();
+    assert!(is_linked(of_gateway(), inner.clone()));
+    let mut other_usage = inner.clone();
+    other_usage.usage.output = Some(8);
+    assert!(!is_linked(of_gateway(), other_usage));
+    let mut late = of_gateway();
+    late.started = at(103);
+    assert!(!is_linked(late, inner.clone()));
+    let mut to_a_provider = inner.clone();
+    to_a_provider.server_name = Some("api.groq.com".to_owned());
+    to_a_provider.provider = Provider("groq");
+    assert!(!is_linked(of_gateway(), to_a_provider));
+    let mut estimated = inner;
+    estimated.usage_source = UsageSource::Estimated;
+    assert!(!is_linked(of_gateway(), estimated));
+}
+
+#[test]
+fn trap_16_the_same_response_seen_again_is_no_gateway() {
+    // Another process asks the same host for a response that runs.
+    let mut polled = client(of_gateway());
+    polled.ended = at(110);
+    assert_eq!(hops(&[of_gateway(), polled])[1].1, None);
+    // Later, from elsewhere.
+    let mut later = client(to_gateway());
+    later.started = at(120);
+    later.ended = at(121);
+    assert_eq!(hops(&[of_gateway(), later])[1].1, None);
+    // By the process itself.
+    let mut own = client(to_gateway());
+    own.exchange = of_gateway().exchange;
+    assert_eq!(hops(&[of_gateway(), own])[1].1, None);
+}
+
+#[test]
+fn gateways_in_a_row_end_at_one_call() {
+    let mut middle = client(to_gateway());
+    middle.exchange = call(9, 0).exchange;
+    middle.server_name = Some("gateway.internal".to_owned());
+    middle.response_id = Some("resp_1".to_owned());
+    let found = hops(&[of_gateway(), middle, client(to_gateway())]);
+    let counted = Some(Hop::ToGateway {
+        counted: "openai:resp_1".to_owned(),
+    });
+    assert_eq!(
+        found.into_iter().map(|(_, hop)| hop).collect::<Vec<_>>(),
+        [None, counted.clone(), counted]
+    );
+}
+
+#[test]
+fn two_sides_of_one_identity_are_two_records() {
+    let mut inner = client(to_gateway());
+    inner.provider = of_gateway().provider;
+    let found = hops(&[of_gateway(), inner]);
+    assert_eq!(found[1].0, "hop:openai:resp_1");
+    assert!(found[1].1.is_some());
+}
+
+#[test]
+fn calls_that_may_be_a_side_of_a_gateway_are_bounded() {
+    let mut sessions = sessions();
+    for number in 0..5_000_u32 {
+        let mut call = of_gateway();
+        call.exchange.conn.pid = number;
+        call.response_id = Some(format!("resp_{number}"));
+        sessions.record(attributed(call));
+    }
+    let mut first = client(to_gateway());
+    first.response_id = Some("resp_0".to_owned());
+    first.usage_source = UsageSource::None;
+    let mut last = first.clone();
+    last.response_id = Some("resp_4999".to_owned());
+    assert_eq!(sessions.record(attributed(first)).hop, None, "forgotten");
+    assert!(sessions.record(attributed(last)).hop.is_some());
+}
+
+#[test]
+fn a_try_names_the_one_before_it() {
+    let exchange = call(7, 0).exchange;
+    let mut retry = call(7, 100);
+    retry.exchange.number = 4;
+    let former = |response_id: Option<&str>| {
+        let mut retry = retry.clone();
+        retry.hints.former = Some(Former {
+            exchange,
+            response_id: response_id.map(str::to_owned),
+        });
+        sessions().record(attributed(retry)).retry_of.unwrap()
+    };
+    let mut first = call(7, 90);
+    assert_eq!(
+        former(None),
+        sessions().record(attributed(first.clone())).identity
+    );
+    first.response_id = Some("resp_0".to_owned());
+    assert_eq!(
+        former(Some("resp_0")),
+        sessions().record(attributed(first)).identity
+    );
 }

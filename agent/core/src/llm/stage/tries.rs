@@ -100,9 +100,66 @@ impl Tries {
             },
         );
     }
+}
 
-    #[cfg(test)]
-    pub(super) fn count(&self) -> usize {
-        self.failed.len()
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::ConnId;
+    use crate::http::ExchangeId;
+    use crate::llm::{
+        Endpoint, Estimates, Provider, SessionHints, Terms, Units, Usage, UsageSource,
+    };
+
+    #[test]
+    fn failed_tries_are_bounded() {
+        let failed = |number: u64| LlmCall {
+            exchange: ExchangeId {
+                conn: ConnId {
+                    pid: 7,
+                    ssl: 1,
+                    since: Timestamp::default(),
+                },
+                number,
+            },
+            started: Timestamp::from_nanos(number),
+            first_token: None,
+            ended: Timestamp::from_nanos(number),
+            provider: Provider("openai"),
+            endpoint: Endpoint::OpenAiChat,
+            server_name: None,
+            model_requested: None,
+            model_served: None,
+            is_stream: false,
+            http_status: Some(500),
+            outcome: Outcome::Error,
+            stop_reason: None,
+            usage: Usage::default(),
+            usage_source: UsageSource::None,
+            estimates: Estimates::default(),
+            units: Units::default(),
+            sub_inferences: Vec::new(),
+            terms: Terms::default(),
+            reported_cost_nanousd: None,
+            attempt: None,
+            aborted_by: None,
+            response_id: None,
+            user_agent: None,
+            originator: None,
+            hints: SessionHints::default(),
+            observed_bytes: 0,
+            countable: None,
+        };
+        let mut tries = Tries::new();
+        for number in 0..5_000 {
+            tries.number(&mut failed(number), Some(number));
+        }
+        assert_eq!(tries.failed.len(), TRIES);
+        let mut newest = failed(5_000);
+        tries.number(&mut newest, Some(4_999));
+        assert_eq!(newest.attempt, Some(2));
+        let mut oldest = failed(5_001);
+        tries.number(&mut oldest, Some(0));
+        assert_eq!(oldest.attempt, None, "it was forgotten");
     }
 }

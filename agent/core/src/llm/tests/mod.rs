@@ -13,6 +13,7 @@ mod laws;
 mod openai;
 mod responses;
 mod sockets;
+mod tries;
 
 use super::*;
 use crate::event::{ConnId, Plaintext};
