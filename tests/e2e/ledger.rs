@@ -7,8 +7,9 @@ use agent::store::{Applied, Error, Keep, SCHEMA_VERSION, Writer};
 use agent_core::event::ProcId;
 use agent_core::llm::{Outcome, Usage, UsageSource};
 use agent_core::pipeline::{CoverageOutcome, Output};
+use agent_core::session::SessionKey;
 
-use crate::world::{Home, coverage, estimated, host, ms, record, usage};
+use crate::world::{Home, coverage, estimated, host, ms, priced, record, usage};
 
 const ALL: &str = "SELECT identity, usage_source, output_tokens FROM request_derived ORDER BY 1;
     SELECT session_key, request_count, peak_context_tokens, last_request_ms FROM session ORDER BY 1;
@@ -455,17 +456,39 @@ fn a_full_disk_is_retryable_and_nothing_is_lost_or_counted_twice() {
 }
 
 #[test]
-fn a_call_takes_less_than_half_a_kilobyte() {
-    let home = Home::with(
-        &(0..2_000)
-            .map(|at| {
-                usage(record(
-                    &format!("msg_01XFDUDYJgAACzvnptvV{at:04}"),
-                    "2026-11-01T15:00:00Z",
-                ))
-            })
-            .collect::<Vec<_>>(),
-    );
-    let bytes = fs::metadata(home.db()).unwrap().len() / 2_000;
-    assert!(bytes < 512, "{bytes} bytes a call");
+fn a_call_takes_less_than_three_hundred_bytes() {
+    const CALLS: u32 = 20_000;
+    let models = ["claude-opus-5-5", "claude-sonnet-5-5", "claude-haiku-5-5"];
+    let outputs: Vec<Output> = (0..CALLS)
+        .map(|at| {
+            let mut record = record(
+                &format!("msg_01XFDUDYJgAACzvnptvV{at:05}"),
+                "2026-11-01T15:00:00Z",
+            );
+            let many = u64::from(at);
+            record.started_unix_ms += i64::from(at) * 1_237;
+            record.ttft_ms = Some(300 + many % 900);
+            record.duration_ms = 2_000 + many % 40_000;
+            record.session = SessionKey(format!("8f31c2aa-1b2c-4d5e-8f90-{:012}", at / 100));
+            let model = models[usize::try_from(at % 3).unwrap()];
+            record.call.model_requested = Some(model.to_owned());
+            record.call.model_served = Some(format!("{model}-20260901"));
+            record.call.usage = Usage {
+                input_uncached: Some(many % 700),
+                cache_read: Some(40_000 + many % 120_000),
+                cache_write_5m: Some(many % 3_000),
+                cache_write_1h: Some(0),
+                output: Some(40 + many % 3_000),
+                ..Usage::default()
+            };
+            record.call.terms.service_tier = Some("standard".to_owned());
+            record.call.attempt = Some(1);
+            record.cost = priced(20_000_000 + many * 7_919);
+            usage(record)
+        })
+        .collect();
+    let home = Home::with(&outputs);
+    let bytes = fs::metadata(home.db()).unwrap().len() / u64::from(CALLS);
+    println!("{bytes} bytes a call, with its indexes");
+    assert!(bytes < 300, "{bytes} bytes a call");
 }

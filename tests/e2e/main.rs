@@ -10,6 +10,7 @@
 
 mod access;
 mod configuration;
+mod costs;
 mod hostile;
 mod ledger;
 mod place;

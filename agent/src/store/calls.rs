@@ -1,7 +1,7 @@
 //! The rows of calls: one for each call that counts, one for each model that ran inside of it, and
 //! one for each call to a gateway, which does not count.
 
-use agent_core::llm::{Outcome, Units, Usage, UsageSource};
+use agent_core::llm::{LlmCall, Outcome, Units, Usage, UsageSource};
 use agent_core::prices::Priced;
 use agent_core::session::{Hop, UsageRecord};
 use rusqlite::{OptionalExtension as _, params};
@@ -284,7 +284,7 @@ impl<'a> Batch<'a> {
                 identity: &record.identity,
                 ttft_ms: record.ttft_ms.map(to_db),
                 units: call.units,
-                provider_cost_nanousd: call.reported_cost_nanousd.map(to_db),
+                provider_cost_nanousd: provider_cost(call),
                 attempt: call.attempt,
                 retry_of,
                 part_of: None,
@@ -447,7 +447,7 @@ impl<'a> Batch<'a> {
                     record.cost.cost_nanousd.map(to_db),
                     record.cost.status.as_str(),
                     record.cost.price_key,
-                    call.reported_cost_nanousd.map(to_db),
+                    provider_cost(call),
                     call.attempt,
                 ],
                 |row| Ok((row.get(0)?, row.get(1)?)),
@@ -528,6 +528,17 @@ impl<'a> Batch<'a> {
                 |row| row.get(0),
             )
     }
+}
+
+/// LIMIT: a million dollars for one call, in billionths; what a provider claims beyond is nonsense,
+/// and dropped, so that no sum overflows.
+const MOST_NANOUSD: u64 = 1_000_000_000_000_000;
+
+/// What the provider itself says that a call cost.
+fn provider_cost(call: &LlmCall) -> Option<i64> {
+    call.reported_cost_nanousd
+        .filter(|cost| *cost <= MOST_NANOUSD)
+        .map(to_db)
 }
 
 /// What a row of a call and one of a part of it do not share.
