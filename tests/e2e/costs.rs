@@ -14,8 +14,8 @@ fn totals(home: &Home) -> Value {
     let text = home
         .run(["report", "-o", "json"].iter().chain(&NOVEMBER))
         .text();
-    let mut document: Value = serde_json::from_str(&text).unwrap();
-    document["totals"].take()
+    let document: Value = serde_json::from_str(&text).unwrap();
+    document.get("totals").unwrap().clone()
 }
 
 /// The lines under a report.
@@ -210,7 +210,7 @@ fn the_sum_of_the_stored_columns_is_what_the_provider_counted() {
         input += classes.into_iter().flatten().sum::<u64>();
         output += usage.output.unwrap();
         outputs.push(with(&format!("msg_{number}"), |record| {
-            record.call.usage = usage
+            record.call.usage = usage;
         }));
     }
     let parts = compacted("msg_parts", UsageSource::Provider);

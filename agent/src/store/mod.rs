@@ -15,6 +15,7 @@
 //!   stays when the writer ends; without it a reader who may not write cannot open the file.
 
 mod calls;
+mod functions;
 mod host;
 mod migrate;
 mod place;

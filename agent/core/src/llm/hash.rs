@@ -19,7 +19,7 @@ impl StreamHash {
     /// Takes the next bytes.
     pub(super) fn push(&mut self, bytes: &[u8]) {
         let mut rest = bytes;
-        while self.length % 8 != 0
+        while !self.length.is_multiple_of(8)
             && let Some((first, others)) = rest.split_first()
         {
             self.byte(*first);
@@ -48,7 +48,7 @@ impl StreamHash {
     fn byte(&mut self, byte: u8) {
         self.word |= u64::from(byte) << (8 * (self.length % 8));
         self.length = self.length.wrapping_add(1);
-        if self.length % 8 == 0 {
+        if self.length.is_multiple_of(8) {
             self.mix(self.word);
             self.word = 0;
         }

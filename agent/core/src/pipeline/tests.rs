@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::*;
 use crate::event::{Direction, FactSource, Handshake, Plaintext, Process, SocketId};
 use crate::llm::{CountedText, Outcome};
+use crate::session::Hop;
 use crate::socket::tests::client_hello;
 
 const MIB: usize = 1 << 20;
@@ -582,5 +583,82 @@ fn compressed_requests_are_read_like_plain_ones() {
     assert!(
         counts.iter().all(|usage| *usage == counts[0]),
         "counted alike"
+    );
+}
+
+/// A client asks a gateway on this host over TLS, and the gateway a provider; all three ends of both
+/// connections that are on this host are seen.
+#[test]
+fn trap_14_a_call_through_a_gateway_on_this_host_is_one_that_counts() {
+    let mut line = Pipeline::new(Settings::default());
+    let body = r#"{"model":"gpt-6","messages":[{"role":"user","content":"Hello"}]}"#;
+    let reply = r#"{"id":"chatcmpl-1","choices":[{"finish_reason":"stop","message":{"content":"Hi"}}],"usage":{"prompt_tokens":9,"completion_tokens":1}}"#;
+    let asked = |host: &str| {
+        let length = body.len();
+        format!(
+            "POST /v1/chat/completions HTTP/1.1\r\nHost: {host}\r\nContent-Length: {length}\r\n\r\n{body}"
+        )
+    };
+    let answered = format!(
+        "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{reply}",
+        reply.len()
+    );
+    let (client, gateway) = (7, 9);
+    let upstream = ConnId {
+        ssl: 0x71,
+        ..conn(gateway)
+    };
+    let (local, provider) = (asked("localhost:4000"), asked("api.openai.com"));
+    let (written, read) = (Direction::Written, Direction::Read);
+    let steps = [
+        (2, conn(client), written, &local),
+        (3, conn(gateway), read, &local),
+        (4, upstream, written, &provider),
+        (5, upstream, read, &answered),
+        (6, conn(gateway), written, &answered),
+        (7, conn(client), read, &answered),
+    ];
+    for (seconds, conn, direction, bytes) in steps {
+        line.handle(&Event::Chunk {
+            at: at(seconds),
+            conn,
+            direction,
+            offset: 0,
+            during_write: None,
+            rest: 0,
+            bytes: Plaintext::from(bytes.clone().into_bytes()),
+        });
+    }
+    let outputs: Vec<Output> = std::iter::from_fn(|| line.poll_output()).collect();
+    let [
+        Output::Ignore(ignored),
+        Output::Usage(counted),
+        Output::Usage(origin),
+    ] = outputs.as_slice()
+    else {
+        panic!("the server's side is ignored, and two calls are made: {outputs:?}");
+    };
+    assert_eq!(*ignored, conn(gateway));
+    assert_eq!(
+        (
+            counted.call.exchange.conn,
+            counted.identity.as_str(),
+            &counted.hop
+        ),
+        (upstream, "openai:chatcmpl-1", &None)
+    );
+    assert_eq!(
+        (
+            origin.call.exchange.conn,
+            origin.identity.as_str(),
+            &origin.hop
+        ),
+        (
+            conn(client),
+            "other:chatcmpl-1",
+            &Some(Hop::ToGateway {
+                counted: "openai:chatcmpl-1".to_owned()
+            })
+        )
     );
 }

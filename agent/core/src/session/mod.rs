@@ -15,8 +15,7 @@ use std::time::Duration;
 
 use crate::attribution::{AttributedCall, Client};
 use crate::event::{Event, ProcId, Process, Timestamp};
-use crate::http::ExchangeId;
-use crate::llm::{LlmCall, Provider};
+use crate::llm::{Former, LlmCall, Provider};
 use crate::prices::Priced;
 use chain::Chain;
 use clock::WallClock;
@@ -163,13 +162,8 @@ impl Sessions {
             client,
         } = attributed;
         call.countable = None;
-        let retry_of = call.hints.former.as_ref().map(|former| {
-            identity_of(
-                call.provider,
-                former.exchange,
-                former.response_id.as_deref(),
-            )
-        });
+        let former = call.hints.former.take();
+        let retry_of = former.map(|former| identity_of(call.provider, former));
         let (session, key_source) = self.session(&call, process.as_deref());
         if let Some(response) = &call.response_id {
             self.chain.learn(call.provider, response, &session);
@@ -270,11 +264,17 @@ fn process_id(call: &LlmCall, process: Option<&Process>) -> ProcId {
 }
 
 fn identity(call: &LlmCall) -> String {
-    identity_of(call.provider, call.exchange, call.response_id.as_deref())
+    let itself = Former {
+        exchange: call.exchange,
+        response_id: call.response_id.clone(),
+    };
+    identity_of(call.provider, itself)
 }
 
-fn identity_of(provider: Provider, exchange: ExchangeId, response: Option<&str>) -> String {
-    response.filter(|id| is_unique(id)).map_or_else(
+/// Identity of a try of a call.
+fn identity_of(provider: Provider, tried: Former) -> String {
+    let exchange = tried.exchange;
+    tried.response_id.filter(|id| is_unique(id)).map_or_else(
         || {
             let since = exchange.conn.since.as_nanos();
             format!(
