@@ -409,6 +409,27 @@ fn a_hop_whose_other_side_is_not_stored_counts_itself() {
     }
 }
 
+#[test]
+fn an_id_that_is_no_identity_is_kept() {
+    let home = Home::with(&[
+        with("chatcmpl-7", |record| {
+            record.identity = "conn:1-2-3-4".to_owned()
+        }),
+        with("msg_1", |record| {
+            record.identity = "hop:anthropic:msg_1".to_owned()
+        }),
+        with("msg_2", |_| {}),
+    ]);
+    assert_eq!(
+        home.sqlite3(
+            "SELECT provider_response_id FROM v_request ORDER BY request_id;
+             SELECT count(response_id) FROM request"
+        )
+        .text(),
+        "chatcmpl-7\nmsg_1\nmsg_2\n2\n"
+    );
+}
+
 /// A response that runs in the background is asked for again and again, by whatever process.
 #[test]
 fn trap_16_a_response_that_is_polled_and_fetched_later_is_one_row() {

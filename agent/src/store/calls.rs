@@ -282,6 +282,13 @@ impl<'a> Batch<'a> {
             place,
             &Row {
                 identity: &record.identity,
+                response_id: call.response_id.as_deref().filter(|id| {
+                    record
+                        .identity
+                        .strip_prefix(call.provider.0)
+                        .and_then(|rest| rest.strip_prefix(':'))
+                        != Some(*id)
+                }),
                 ttft_ms: record.ttft_ms.map(to_db),
                 units: call.units,
                 provider_cost_nanousd: provider_cost(call),
@@ -307,6 +314,7 @@ impl<'a> Batch<'a> {
         for (number, part) in record.call.sub_inferences.iter().enumerate() {
             let row = Row {
                 identity: &format!("{}#{}", record.identity, number + 1),
+                response_id: None,
                 ttft_ms: None,
                 units: Units::default(),
                 provider_cost_nanousd: None,
@@ -339,11 +347,11 @@ impl<'a> Batch<'a> {
                      output_tokens, reasoning_tokens, audio_input_tokens, audio_output_tokens,
                      image_input_tokens, image_output_tokens, web_searches, unpriced_units,
                      cost_nanousd, cost_status, price_id, provider_cost_nanousd, attempt, retry_of,
-                     part_of, hop_of, via_process_id)
+                     part_of, hop_of, via_process_id, response_id)
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17,
                          ?18, ?19, ?20, ?21, ?22, ?23, ?24,
                          (SELECT price_id FROM price WHERE price_key = ?25),
-                         ?26, ?27, ?28, ?29, ?30, ?31)",
+                         ?26, ?27, ?28, ?29, ?30, ?31, ?32)",
             )?
             .execute(params![
                 self.host_id,
@@ -377,6 +385,7 @@ impl<'a> Batch<'a> {
                 row.part_of,
                 place.hop_of,
                 place.via_process_id,
+                row.response_id,
             ])?;
         Ok(self.transaction.last_insert_rowid())
     }
@@ -544,6 +553,8 @@ fn provider_cost(call: &LlmCall) -> Option<i64> {
 /// What a row of a call and one of a part of it do not share.
 struct Row<'r> {
     identity: &'r str,
+    /// Id of the response, where the identity does not end in it.
+    response_id: Option<&'r str>,
     ttft_ms: Option<i64>,
     units: Units,
     provider_cost_nanousd: Option<i64>,

@@ -116,6 +116,8 @@ CREATE TABLE request (
     request_id INTEGER PRIMARY KEY,
     host_id INTEGER NOT NULL REFERENCES host (host_id),
     identity TEXT NOT NULL,
+    -- Where the identity does not end in it.
+    response_id TEXT,
     shape_id INTEGER NOT NULL REFERENCES shape (shape_id),
     process_id INTEGER REFERENCES process (process_id),
     session_id INTEGER NOT NULL REFERENCES session (session_id),
@@ -150,8 +152,8 @@ CREATE TABLE request (
     -- The gateway that made this call for its process.
     via_process_id INTEGER REFERENCES process (process_id)
 );
-INSERT INTO request VALUES(1,1,'anthropic:FIX',1,1,1,1793545200000,390,3200,150,800,50,0,NULL,NULL,50,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL);
-INSERT INTO request VALUES(2,1,'openai:chat_1',2,2,2,1793545260000,390,3200,2000,NULL,NULL,NULL,NULL,NULL,100,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL);
+INSERT INTO request VALUES(1,1,'anthropic:FIX',NULL,1,1,1,1793545200000,390,3200,150,800,50,0,NULL,NULL,50,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL);
+INSERT INTO request VALUES(2,1,'openai:chat_1',NULL,2,2,2,1793545260000,390,3200,2000,NULL,NULL,NULL,NULL,NULL,100,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL);
 CREATE TABLE rate_limit (
     observed_ms INTEGER NOT NULL,
     host_id INTEGER NOT NULL REFERENCES host (host_id),
@@ -254,8 +256,9 @@ SELECT
     r.part_of,
     r.via_process_id,
     s.kind = 'call' AS is_call,
-    -- The identity is the provider and the response's id, where there is one.
-    CASE WHEN s.kind = 'call'
+    -- The identity is the provider and the response's id, where that tells it from all others.
+    CASE WHEN r.response_id IS NOT NULL THEN r.response_id
+         WHEN s.kind = 'call'
           AND substr(r.identity, 1, length(s.provider) + 1) = s.provider || ':'
          THEN substr(r.identity, length(s.provider) + 2)
     END AS provider_response_id,

@@ -592,7 +592,7 @@ fn compressed_requests_are_read_like_plain_ones() {
 fn trap_14_a_call_through_a_gateway_on_this_host_is_one_that_counts() {
     let mut line = Pipeline::new(Settings::default());
     let body = r#"{"model":"gpt-6","messages":[{"role":"user","content":"Hello"}]}"#;
-    let reply = r#"{"id":"chatcmpl-1","choices":[{"finish_reason":"stop","message":{"content":"Hi"}}],"usage":{"prompt_tokens":9,"completion_tokens":1}}"#;
+    let reply = r#"{"id":"chatcmpl-AbC1","choices":[{"finish_reason":"stop","message":{"content":"Hi"}}],"usage":{"prompt_tokens":9,"completion_tokens":1}}"#;
     let asked = |host: &str| {
         let length = body.len();
         format!(
@@ -645,7 +645,7 @@ fn trap_14_a_call_through_a_gateway_on_this_host_is_one_that_counts() {
             counted.identity.as_str(),
             &counted.hop
         ),
-        (upstream, "openai:chatcmpl-1", &None)
+        (upstream, "openai:chatcmpl-AbC1", &None)
     );
     assert_eq!(
         (
@@ -655,9 +655,9 @@ fn trap_14_a_call_through_a_gateway_on_this_host_is_one_that_counts() {
         ),
         (
             conn(client),
-            "other:chatcmpl-1",
+            "other:chatcmpl-AbC1",
             &Some(Hop::ToGateway {
-                counted: "openai:chatcmpl-1".to_owned()
+                counted: "openai:chatcmpl-AbC1".to_owned()
             })
         )
     );

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use super::is_unique;
 use crate::attribution::AttributedCall;
 use crate::event::Timestamp;
 use crate::llm::{Usage, UsageSource};
@@ -60,7 +61,7 @@ impl Side {
             started: call.started,
             ended: call.ended,
             server_name: call.server_name.clone(),
-            response_id: call.response_id.clone(),
+            response_id: call.response_id.clone().filter(|id| is_unique(id)),
             tokens: tokens(&call.usage).filter(|_| call.usage_source == UsageSource::Provider),
             may_be_gateway: call.server_name.as_deref().is_some_and(is_local)
                 || !call.provider.is_listed(),

@@ -75,6 +75,8 @@ CREATE TABLE request (
     request_id INTEGER PRIMARY KEY,
     host_id INTEGER NOT NULL REFERENCES host (host_id),
     identity TEXT NOT NULL,
+    -- Where the identity does not end in it.
+    response_id TEXT,
     shape_id INTEGER NOT NULL REFERENCES shape (shape_id),
     process_id INTEGER REFERENCES process (process_id),
     session_id INTEGER NOT NULL REFERENCES session (session_id),
@@ -122,12 +124,14 @@ FROM request_2;
 INSERT INTO request (
     request_id, host_id, identity, shape_id, process_id, session_id, started_ms, ttft_ms,
     duration_ms, input_uncached_tokens, cache_read_tokens, cache_write_5m_tokens,
-    cache_write_1h_tokens, cache_write_other_tokens, output_tokens, reasoning_tokens)
+    cache_write_1h_tokens, cache_write_other_tokens, output_tokens, reasoning_tokens, response_id)
 SELECT
     r.request_id, r.host_id, r.identity, s.shape_id, r.process_id, r.session_id, r.started_ms,
     r.ttft_ms, r.duration_ms, r.input_uncached_tokens, r.cache_read_tokens,
     r.cache_write_5m_tokens, r.cache_write_1h_tokens, r.cache_write_other_tokens,
-    r.output_tokens, r.reasoning_tokens
+    r.output_tokens, r.reasoning_tokens,
+    CASE WHEN r.identity <> r.provider || ':' || r.provider_response_id
+         THEN r.provider_response_id END
 FROM request_2 AS r
 JOIN shape AS s
   ON s.model_served IS r.model_served AND s.model_requested IS r.model_requested
@@ -226,8 +230,9 @@ SELECT
     r.part_of,
     r.via_process_id,
     s.kind = 'call' AS is_call,
-    -- The identity is the provider and the response's id, where there is one.
-    CASE WHEN s.kind = 'call'
+    -- The identity is the provider and the response's id, where that tells it from all others.
+    CASE WHEN r.response_id IS NOT NULL THEN r.response_id
+         WHEN s.kind = 'call'
           AND substr(r.identity, 1, length(s.provider) + 1) = s.provider || ':'
          THEN substr(r.identity, length(s.provider) + 2)
     END AS provider_response_id,
