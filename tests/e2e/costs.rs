@@ -413,10 +413,10 @@ fn a_hop_whose_other_side_is_not_stored_counts_itself() {
 fn an_id_that_is_no_identity_is_kept() {
     let home = Home::with(&[
         with("chatcmpl-7", |record| {
-            record.identity = "conn:1-2-3-4".to_owned()
+            record.identity = "conn:1-2-3-4".to_owned();
         }),
         with("msg_1", |record| {
-            record.identity = "hop:anthropic:msg_1".to_owned()
+            record.identity = "hop:anthropic:msg_1".to_owned();
         }),
         with("msg_2", |_| {}),
     ]);

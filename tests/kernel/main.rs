@@ -26,6 +26,8 @@ mod processes;
 #[cfg(test)]
 mod programs;
 #[cfg(test)]
+mod relations;
+#[cfg(test)]
 mod run;
 #[cfg(test)]
 mod secrets;

@@ -48,6 +48,8 @@ struct Side {
     response_id: Option<String>,
     /// Whole input and output, where they are the provider's and not nothing.
     tokens: Option<(u64, u64)>,
+    /// Whether its host can only be this one.
+    is_local: bool,
     /// Whether its host is one that a gateway on this host may have.
     may_be_gateway: bool,
 }
@@ -55,6 +57,7 @@ struct Side {
 impl Side {
     fn new(attributed: &AttributedCall, identity: &str) -> Self {
         let call = &attributed.call;
+        let is_local = call.server_name.as_deref().is_some_and(is_local);
         Self {
             identity: identity.to_owned(),
             pid: call.exchange.conn.pid,
@@ -63,15 +66,18 @@ impl Side {
             server_name: call.server_name.clone(),
             response_id: call.response_id.clone().filter(|id| is_unique(id)),
             tokens: tokens(&call.usage).filter(|_| call.usage_source == UsageSource::Provider),
-            may_be_gateway: call.server_name.as_deref().is_some_and(is_local)
-                || !call.provider.is_listed(),
+            is_local,
+            may_be_gateway: is_local || !call.provider.is_listed(),
         }
     }
 
     /// Whether this went to the gateway that made `other` for it.
     fn is_origin_of(&self, other: &Self) -> bool {
         let encloses = self.started <= other.started && other.started <= self.ended;
-        if self.pid == other.pid || self.server_name == other.server_name || !encloses {
+        // Who asks the same host for the same response polls it, unless that host may be several
+        // gateways, on ports of their own.
+        let is_elsewhere = self.is_local || self.server_name != other.server_name;
+        if self.pid == other.pid || !is_elsewhere || !encloses {
             return false;
         }
         let has_same_id = self.response_id.is_some() && self.response_id == other.response_id;
