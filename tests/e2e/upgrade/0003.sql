@@ -448,7 +448,7 @@ LEFT JOIN (
 CREATE VIEW v_daily AS
 SELECT
     date(started_ms / 1000, 'unixepoch', 'localtime') AS day_local,
-    host_name,
+    h.host_name,
     provider,
     ifnull(model_served, model_requested) AS model,
     sum(is_call) AS request_count,
@@ -463,7 +463,7 @@ SELECT
     sum(reasoning_tokens) AS reasoning_tokens,
     sum(is_call AND usage_source = 'estimated') AS estimated_requests,
     sum(is_call AND is_lower_bound) AS lower_bound_requests,
-    host_id,
+    r.host_id,
     sum(cost_nanousd) AS cost_nanousd,
     sum(cost_nanousd) / 1e9 AS cost_usd,
     sum(is_cost_lower_bound) AS cost_lower_bound_requests,
@@ -475,8 +475,9 @@ SELECT
     sum(provider_cost_nanousd) AS provider_cost_nanousd,
     sum(CASE WHEN usage_source = 'estimated'
         THEN ifnull(context_tokens, 0) + ifnull(output_tokens, 0) ELSE 0 END) AS estimated_tokens
-FROM v_request
-GROUP BY 1, host_id, provider, 4;
+FROM request_derived AS r
+JOIN host AS h ON h.host_id = r.host_id
+GROUP BY 1, r.host_id, provider, 4;
 CREATE VIEW v_process AS
 SELECT
     p.process_id,
