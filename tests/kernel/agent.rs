@@ -24,6 +24,10 @@ const STOP_LIMIT: Duration = Duration::from_secs(20);
 /// How long a call may take from its end until it is in the ledger.
 pub(crate) const LEDGER_LIMIT: Duration = Duration::from_secs(20);
 
+/// How long the agent may take to hook a file that a process has mapped: far more than what the
+/// benchmark measures, and less than the interval of the scans where a test wants none to help.
+pub(crate) const HOOK_LIMIT: Duration = Duration::from_secs(20);
+
 /// Exit codes by which the agent says that this machine lacks something.
 const UNAVAILABLE: [i32; 2] = [69, 77];
 
@@ -140,13 +144,14 @@ impl Place {
         poll(LEDGER_LIMIT, is_so);
     }
 
-    /// What the agent says of itself.
+    /// What the agent says of itself: every few seconds, and at its end. Null before the first time.
     pub(crate) fn status(&self) -> serde_json::Value {
-        let text = self.text("SELECT value FROM meta WHERE name = 'status'");
+        let text = self.text("SELECT coalesce(max(value), 'null') FROM meta WHERE name = 'status'");
         serde_json::from_str(&text).unwrap()
     }
 
-    /// One of the agent's counters; 0 where it has none of that name.
+    /// One of the agent's counters; 0 where it has none of that name. All is counted once the agent
+    /// has stopped; before, it is what the last status said.
     pub(crate) fn counter(&self, name: &str) -> u64 {
         self.status()["counters"][name].as_u64().unwrap_or(0)
     }
@@ -230,12 +235,36 @@ impl Agent {
         self.lines.lock().unwrap().join("\n")
     }
 
-    /// Whether it has said that it hooked this file.
-    pub(crate) fn has_hooked(&self, path: &str) -> bool {
+    /// How often it has said that its probes are on a file with `part` in its path.
+    pub(crate) fn times_hooked(&self, part: &str) -> usize {
         let lines = self.lines.lock().unwrap();
-        lines
-            .iter()
-            .any(|line| line.contains("hooked") && line.contains(path))
+        let paths = lines.iter().filter_map(|line| {
+            let (_, said) = line.split_once(" hooked path=")?;
+            Some(said.split_once(" functions=")?.0)
+        });
+        paths.filter(|path| path.contains(part)).count()
+    }
+
+    /// Whether it has said so at all.
+    pub(crate) fn has_hooked(&self, part: &str) -> bool {
+        self.times_hooked(part) > 0
+    }
+
+    /// Waits until its probes are on a file with `part` in its path, which some process maps or has
+    /// mapped. What is done before may be over when a file that is new to the agent is hooked.
+    #[track_caller]
+    pub(crate) fn wait_for_hook(&self, part: &str) {
+        self.wait_for_hooks(1, part);
+    }
+
+    /// Waits until it has said so `times` in all.
+    #[track_caller]
+    pub(crate) fn wait_for_hooks(&self, times: usize, part: &str) {
+        assert!(
+            poll(HOOK_LIMIT, || self.times_hooked(part) >= times),
+            "{part} is not hooked:\n{}",
+            self.said()
+        );
     }
 
     /// How often it has said this of a path.

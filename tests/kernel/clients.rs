@@ -279,17 +279,8 @@ fn official_node_sdks() {
     let Some(held) = Client::start(held, test) else {
         return;
     };
-    let is_hooked = || {
-        stage
-            .agent
-            .as_ref()
-            .is_some_and(|agent| agent.has_hooked(&held.who.exe))
-    };
-    assert!(
-        poll(LEDGER_LIMIT, is_hooked),
-        "{} is not hooked",
-        held.who.exe
-    );
+    let agent = stage.agent.as_ref().unwrap();
+    agent.wait_for_hook(&held.who.exe);
     drop(held);
     for client in ["openai chat", "openai responses", "anthropic messages"] {
         for more in [

@@ -10,13 +10,9 @@ use std::time::Duration;
 
 use test_support::overhead::library_of;
 
-use crate::agent::{Agent, Place, descriptors, skip};
+use crate::agent::{Agent, HOOK_LIMIT, Place, descriptors, skip};
 use crate::probe::{Held, Recorded};
 use crate::run::{Client, poll, tls_pair};
-
-/// How long a library may be mapped without being hooked: far more than what the benchmark
-/// measures, far less than the interval of the scan that would find it anyway.
-const HOOK_LIMIT: Duration = Duration::from_secs(5);
 
 /// A copy of the TLS library in a new folder, a file that nobody has mapped.
 fn own_library(place: &Place, peer: &Command) -> PathBuf {
@@ -47,16 +43,10 @@ fn go(mut client: Client) {
 /// Waits until a file with this in its path is hooked, lets the client go, and asserts that its
 /// bytes were seen: both ends of one connection.
 fn assert_seen(place: &Place, agent: Agent, client: Client, path: &str) {
-    assert!(
-        poll(HOOK_LIMIT, || agent.has_hooked(path)),
-        "{path} was not hooked:\n{}",
-        agent.said()
-    );
+    agent.wait_for_hook(path);
     go(client);
     agent.stop();
-    let opened = place.number(
-        "SELECT json_extract(value, '$.counters.connections_opened') FROM meta WHERE name = 'status'",
-    );
+    let opened = place.counter("connections_opened");
     assert!(opened >= 2, "{opened} connections were seen");
 }
 
@@ -65,7 +55,7 @@ const ARGUMENTS: [&str; 4] = ["transfer", "--hold", "--size", "1000"];
 #[test]
 fn a_library_that_is_mapped_while_the_agent_runs_is_hooked() {
     let test = "new_library";
-    let place = Place::with("");
+    let place = Place::with(EVENTS_ONLY);
     let Some(peer) = tls_pair(&ARGUMENTS, test) else {
         return;
     };
@@ -102,7 +92,7 @@ fn a_library_that_was_deleted_while_it_is_mapped_is_hooked() {
 #[test]
 fn a_library_of_another_mount_namespace_is_hooked_once() {
     let test = "mount_namespace";
-    let place = Place::with("");
+    let place = Place::with(EVENTS_ONLY);
     let Some(peer) = tls_pair(&ARGUMENTS, test) else {
         return;
     };
@@ -124,11 +114,7 @@ fn a_library_of_another_mount_namespace_is_hooked_once() {
         return;
     };
     let path = folder.display().to_string();
-    assert!(
-        poll(HOOK_LIMIT, || agent.has_hooked(&path)),
-        "{path} was not hooked:\n{}",
-        agent.said()
-    );
+    agent.wait_for_hook(&path);
     assert_eq!(
         fs::read_dir(&folder).unwrap().count(),
         0,
@@ -138,7 +124,7 @@ fn a_library_of_another_mount_namespace_is_hooked_once() {
     let said = agent.stop();
     let times = said
         .lines()
-        .filter(|line| line.contains("hooked") && line.contains(&path));
+        .filter(|line| line.contains(" hooked path=") && line.contains(&path));
     assert_eq!(times.count(), 1, "{said}");
 }
 
@@ -179,11 +165,7 @@ fn a_library_that_is_loaded_late_is_hooked_without_a_scan() {
     assert!(!agent.has_hooked(&path));
     let mut stdin = client.stdin().unwrap();
     writeln!(stdin, "load").unwrap();
-    assert!(
-        poll(HOOK_LIMIT, || agent.has_hooked(&path)),
-        "{}",
-        agent.said()
-    );
+    agent.wait_for_hook(&path);
     drop(stdin);
     client.succeed();
     agent.stop();
@@ -203,7 +185,7 @@ fn a_library_that_is_replaced_is_hooked_again_and_the_old_one_stays_hooked() {
     let Some(old) = held(peer, &folder, test) else {
         return;
     };
-    assert!(poll(HOOK_LIMIT, || agent.times_said(" hooked", &path) == 1));
+    agent.wait_for_hook(&path);
 
     // As package managers do it: a new file beside the old one, and then in its place.
     let Some(peer) = tls_pair(&ARGUMENTS, test) else {
@@ -215,17 +197,11 @@ fn a_library_that_is_replaced_is_hooked_again_and_the_old_one_stays_hooked() {
     let Some(new) = held(peer, &folder, test) else {
         return;
     };
-    assert!(
-        poll(HOOK_LIMIT, || agent.times_said(" hooked", &path) == 2),
-        "{}",
-        agent.said()
-    );
+    agent.wait_for_hooks(2, &path);
     go(old);
     go(new);
     agent.stop();
-    let opened = place.number(
-        "SELECT json_extract(value, '$.counters.connections_opened') FROM meta WHERE name = 'status'",
-    );
+    let opened = place.counter("connections_opened");
     assert!(opened >= 4, "{opened} connections were seen");
 }
 
@@ -270,7 +246,7 @@ fn a_deleted_library_is_let_go_with_its_last_process() {
     let Some(client) = held(peer, library.parent().unwrap(), test) else {
         return;
     };
-    assert!(poll(HOOK_LIMIT, || agent.has_hooked(&path)));
+    agent.wait_for_hook(&path);
     assert!(agent.links() > before);
     fs::remove_file(&library).unwrap();
     go(client);
@@ -302,7 +278,7 @@ fn a_library_of_the_hosts_own_file_systems_stays_hooked_for_the_next_start() {
     let Some(client) = held(peer, home.path(), test) else {
         return;
     };
-    assert!(poll(HOOK_LIMIT, || agent.has_hooked(&path)));
+    agent.wait_for_hook(&path);
     go(client);
     // Another one that is let go shows that the time for it has passed.
     assert_released(&place, &agent, test);
@@ -313,7 +289,7 @@ fn a_library_of_the_hosts_own_file_systems_stays_hooked_for_the_next_start() {
         return;
     };
     go(client);
-    assert_eq!(agent.times_said(" hooked", &path), 1);
+    assert_eq!(agent.times_hooked(&path), 1);
     assert_eq!(agent.times_said(LET_GO, &path), 0);
     agent.stop();
 }
@@ -385,11 +361,7 @@ fn assert_released(place: &Place, agent: &Agent, test: &str) {
     let Some(client) = held(peer, &mounted.0, test) else {
         return;
     };
-    assert!(
-        poll(HOOK_LIMIT, || agent.has_hooked(&path)),
-        "{}",
-        agent.said()
-    );
+    agent.wait_for_hook(&path);
     go(client);
     assert!(
         poll(RELEASE_LIMIT, || agent.times_said(LET_GO, &path) == 1),
@@ -432,9 +404,8 @@ fn a_library_below_two_overlays_is_hooked_once_and_each_call_is_seen_once() {
     let before = agent.links();
     let held = |folder: &Path| Held::in_folder(&ARGUMENTS, folder, test);
     let ours = place.file("").display().to_string();
-    let times = || agent.times_said(" hooked", &ours);
     let Some(first) = held(&one.0) else { return };
-    assert!(poll(HOOK_LIMIT, || times() == 1), "{}", agent.said());
+    agent.wait_for_hook(&ours);
     let links = agent.links() - before;
 
     let Some(second) = held(&two.0) else { return };
@@ -442,14 +413,14 @@ fn a_library_below_two_overlays_is_hooked_once_and_each_call_is_seen_once() {
     let mut ends = first.release();
     ends.extend(second.release());
     ends.extend(below.release());
-    assert_eq!(times(), 1, "{}", agent.said());
+    assert_eq!(agent.times_hooked(&ours), 1, "{}", agent.said());
     assert_eq!(agent.links(), before + links);
 
     // A container that changes anything about it gets a file of its own.
     let copied = two.0.join(&name);
     fs::set_permissions(&copied, fs::Permissions::from_mode(0o700)).unwrap();
     let Some(third) = held(&two.0) else { return };
-    assert!(poll(HOOK_LIMIT, || times() == 2), "{}", agent.said());
+    agent.wait_for_hooks(2, &ours);
     ends.extend(third.release());
     agent.stop();
     Recorded::read(&fs::read(&file).unwrap()).assert_identical(&ends);
@@ -481,11 +452,7 @@ fn probes_go_on_through_the_overlay_that_is_left() {
     let Some(first) = Held::in_folder(&ARGUMENTS, &one.0, test) else {
         return;
     };
-    assert!(
-        poll(HOOK_LIMIT, || agent.has_hooked(&path)),
-        "{}",
-        agent.said()
-    );
+    agent.wait_for_hook(&path);
     let Some(second) = Held::in_folder(&ARGUMENTS, &two.0, test) else {
         return;
     };
@@ -511,7 +478,7 @@ fn a_hooked_library_that_is_written_to_is_let_go_at_once() {
     let Some(client) = held(peer, library.parent().unwrap(), test) else {
         return;
     };
-    assert!(poll(HOOK_LIMIT, || agent.has_hooked(&path)));
+    agent.wait_for_hook(&path);
     go(client);
     let bytes = fs::read(&library).unwrap();
     fs::write(&library, &bytes[..bytes.len() / 2]).unwrap();
@@ -525,13 +492,13 @@ fn a_hooked_library_that_is_written_to_is_let_go_at_once() {
     assert!(poll(HOOK_LIMIT, || agent.links() == before));
     // Once it is whole it is a library like any other.
     fs::write(&library, &bytes).unwrap();
-    assert!(
-        poll(HOOK_LIMIT, || agent.times_said(" hooked", &path) == 2),
-        "{}",
-        agent.said()
-    );
+    agent.wait_for_hooks(2, &path);
     agent.stop();
 }
+
+/// How long a library may take to be hooked beside files that are none: less than it takes to read
+/// the longest of them.
+const DELAY_LIMIT: Duration = Duration::from_secs(5);
 
 #[test]
 fn files_that_only_pretend_to_be_libraries_delay_nothing() {
@@ -587,17 +554,13 @@ fn files_that_only_pretend_to_be_libraries_delay_nothing() {
             .success()
     );
     let Some(agent) = place.run(test) else { return };
-    assert!(
-        agent.has_hooked(&pipe.display().to_string()),
-        "{}",
-        agent.said()
-    );
+    agent.wait_for_hook(&pipe.display().to_string());
     let Some(held) = held(peer, real.parent().unwrap(), test) else {
         return;
     };
     let path = real.display().to_string();
     assert!(
-        poll(HOOK_LIMIT, || agent.has_hooked(&path)),
+        poll(DELAY_LIMIT, || agent.has_hooked(&path)),
         "{}",
         agent.said()
     );
@@ -646,11 +609,8 @@ fn a_file_that_only_looks_like_a_library_is_reported_and_the_rest_goes_on() {
             .any(|line| line.contains("not hooked") && line.contains(&path))
     });
     assert!(is_reported, "{}", agent.said());
-    assert!(
-        agent.has_hooked("libssl.so"),
-        "the other libraries:\n{}",
-        agent.said()
-    );
+    // The other libraries.
+    agent.wait_for_hook("libssl.so");
     drop(client.stdin());
     client.end();
     agent.stop();

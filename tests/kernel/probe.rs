@@ -14,8 +14,8 @@ use agent_core::recording::{self, Frame};
 use agent_core::stats::Stats;
 use serde::Deserialize;
 
-use crate::agent::{LEDGER_LIMIT, Place};
-use crate::run::{Kept, poll, stripped_tls_pair, tls_pair};
+use crate::agent::{Agent, HOOK_LIMIT, LEDGER_LIMIT, Place};
+use crate::run::{Kept, mapped, poll, stripped_tls_pair, tls_pair};
 
 /// The role of an end whose reads return before the writes that they answer.
 const OVERTAKEN: &str = "overtaken client";
@@ -231,45 +231,61 @@ impl Recorded {
 }
 
 /// The C peer, started and waiting, so that it can be hooked first.
-pub(crate) struct Held(Kept);
+pub(crate) struct Held {
+    child: Kept,
+    /// A part of the path of what carries its TLS.
+    tls: &'static str,
+}
 
 impl Held {
     fn start(arguments: &[&str], test: &str) -> Option<Self> {
         let mut command = tls_pair(arguments, test)?;
         command.arg("--hold");
-        Some(Self::of(command))
+        Some(Self::of(command, "libssl"))
     }
 
     /// The same with OpenSSL inside and no symbols.
     fn stripped(arguments: &[&str], test: &str) -> Option<Self> {
         let mut command = stripped_tls_pair(arguments, test)?;
         command.arg("--hold");
-        Some(Self::of(command))
+        Some(Self::of(command, "stripped_tls_pair"))
     }
 
     /// The same with the TLS library of a folder. The arguments have it wait.
     pub(crate) fn in_folder(arguments: &[&str], folder: &Path, test: &str) -> Option<Self> {
         let mut command = tls_pair(arguments, test)?;
         command.env("LD_LIBRARY_PATH", folder);
-        Some(Self::of(command))
+        Some(Self::of(command, "libssl"))
     }
 
-    fn of(mut command: Command) -> Self {
+    fn of(mut command: Command, tls: &'static str) -> Self {
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
-        Self(Kept(command.spawn().expect("the C peer")))
+        Self {
+            child: Kept(command.spawn().expect("the C peer")),
+            tls,
+        }
+    }
+
+    /// Waits until the agent has hooked what it maps.
+    fn wait_for_hook(&self, agent: &Agent) {
+        let mapped = || mapped(self.child.id(), self.tls);
+        assert!(poll(HOOK_LIMIT, || !mapped().is_empty()), "it maps no TLS");
+        for path in mapped() {
+            agent.wait_for_hook(&path);
+        }
     }
 
     /// Lets it run and gives what its ends say.
     pub(crate) fn release(mut self) -> Vec<End> {
-        let mut lines = BufReader::new(self.0.stdout.take().unwrap())
+        let mut lines = BufReader::new(self.child.stdout.take().unwrap())
             .lines()
             .map(Result::unwrap);
         assert_eq!(lines.next().as_deref(), Some("holding"));
-        writeln!(self.0.stdin.take().unwrap(), "go").unwrap();
+        writeln!(self.child.stdin.take().unwrap(), "go").unwrap();
         let ends = lines
             .map(|line| serde_json::from_str(&line).expect("an end"))
             .collect();
-        assert!(self.0.wait().unwrap().success());
+        assert!(self.child.wait().unwrap().success());
         ends
     }
 }
@@ -293,6 +309,9 @@ pub(crate) fn recording(test: &str, config: &'static str, runs: &[&[&str]]) -> O
     let held: Option<Vec<_>> = runs.iter().map(|run| Held::start(run, test)).collect();
     let held = held?;
     let agent = place.record(test, &file)?;
+    for held in &held {
+        held.wait_for_hook(&agent);
+    }
     let ends: Vec<_> = held.into_iter().map(Held::release).collect();
     assert!(ends.iter().all(|ends| !ends.is_empty()));
     let said = agent.stop();
@@ -382,6 +401,9 @@ fn probe_captures_from_a_program_without_symbols() {
     let Some(agent) = place.record(test, &file) else {
         return;
     };
+    for held in &held {
+        held.wait_for_hook(&agent);
+    }
     let ends: Vec<_> = held.into_iter().map(Held::release).collect();
     agent.stop();
     assert!(poll(LEDGER_LIMIT, || file.exists()));

@@ -1,5 +1,6 @@
 //! Clients as children: who they are, and how long they may take.
 
+use std::collections::BTreeSet;
 use std::io::Read as _;
 use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
@@ -124,6 +125,23 @@ impl Client {
         assert!(ended.status.success(), "{ended:?}");
         ended
     }
+}
+
+/// Paths of the files that a process maps as code, those with `part` in them.
+pub(crate) fn mapped(pid: u32, part: &str) -> BTreeSet<String> {
+    let maps = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
+    code_in(&maps, part)
+}
+
+/// The same, from the text of such a file.
+pub(crate) fn code_in(maps: &str, part: &str) -> BTreeSet<String> {
+    let paths = maps.lines().filter_map(|line| {
+        let mut fields = line.splitn(6, ' ');
+        let rights = fields.nth(1)?;
+        let path = fields.nth(3)?.trim_start();
+        (rights.contains('x') && path.contains(part)).then(|| path.to_owned())
+    });
+    paths.collect()
 }
 
 fn resolve(program: &Path) -> PathBuf {

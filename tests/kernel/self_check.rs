@@ -39,11 +39,7 @@ fn probes_that_died_in_silence_are_renewed() {
         skip(test, "links can't be taken away from a process here");
         return;
     }
-    let checked = |name: &str| {
-        place.number(&format!(
-            "SELECT coalesce(json_extract(value, '$.counters.{name}'), 0) FROM meta WHERE name = 'status'"
-        ))
-    };
+    let checked = |name: &str| place.counter(name);
     assert!(
         poll(LIMIT, || checked("self_checks_seen") > 0),
         "{}",
@@ -64,7 +60,7 @@ fn probes_that_died_in_silence_are_renewed() {
         "{links:?} {left:?}"
     );
     assert!(
-        poll(LIMIT, || checked("probe_renewals") == 1),
+        poll(LIMIT, || checked("probe_renewals") > 0),
         "{}",
         agent.said()
     );

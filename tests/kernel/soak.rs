@@ -214,10 +214,7 @@ fn what_the_agent_holds_ends_where_it_began() {
         ends(),
         agent.said()
     );
-    let (hooked, let_go) = (
-        agent.times_said(" hooked path=", &ours),
-        agent.times_said("let go", &ours),
-    );
+    let (hooked, let_go) = (agent.times_hooked(&ours), agent.times_said("let go", &ours));
     assert!(hooked >= ROUNDS, "{hooked}:\n{}", agent.said());
     assert_eq!(hooked, let_go, "{}", agent.said());
     let memory = agent.memory_kib();

@@ -204,11 +204,18 @@ fn probe_gives_the_socket_to_the_outer_of_two_connections() {
     );
 }
 
-/// Runs clients under a recorder and gives what was found, with the process of each client.
-fn recorded(test: &str, endpoint: &Endpoint, commands: Vec<Command>) -> Option<(Found, Vec<u32>)> {
+/// Runs clients under a recorder and gives what was found, with the process of each client. What
+/// `carrier` executes is hooked before.
+fn recorded(
+    test: &str,
+    endpoint: &Endpoint,
+    carrier: Command,
+    commands: Vec<Command>,
+) -> Option<(Found, Vec<u32>)> {
     let place = Place::of(endpoint);
     let file = place.file("recording");
     let agent = place.record(test, &file)?;
+    agent.wait_for_hook(&Client::start(carrier, test)?.succeed().who.exe);
     let mut pids = Vec::new();
     for command in commands {
         pids.push(Client::start(command, test)?.succeed().who.pid);
@@ -233,29 +240,25 @@ fn clients_are_bound_to_the_endpoint_and_named_by_their_handshake() {
         Some(command)
     };
     let python = |arguments| with(python("calls.py", &endpoint, test), arguments);
-    let node = || with(node(&endpoint, test), "openai chat --stream --model m");
     let commands: Option<Vec<_>> = [
         Some(curl(&endpoint, &plan, "/v1/chat/completions", BODY)),
         python("openai chat --stream --model m"),
         python("anthropic-async messages --stream --connections 3 --calls 2 --model m"),
-        node(),
-        node(),
-        node(),
+        with(node(&endpoint, test), "openai chat --stream --model m"),
     ]
     .into_iter()
     .collect();
-    let Some((found, pids)) = commands.and_then(|commands| recorded(test, &endpoint, commands))
+    // Node carries its TLS itself.
+    let mut version = Command::new("node");
+    version.arg("--version");
+    let Some((found, pids)) =
+        commands.and_then(|commands| recorded(test, &endpoint, version, commands))
     else {
         return;
     };
     let peers = found.peers();
     let expected = (endpoint.addr(), Binding::Thread);
     for (at, pid) in pids.iter().enumerate() {
-        // The first runs of Node may be on their way when its executable is hooked, and end before
-        // anything proves which socket they use.
-        if matches!(at, 3 | 4) {
-            continue;
-        }
         let used: Vec<_> = found.used.iter().filter(|conn| conn.pid == *pid).collect();
         assert!(!used.is_empty(), "nothing of client {at} was seen");
         for conn in used {

@@ -13,6 +13,15 @@ pub struct Latencies {
     longest_us: u64,
 }
 
+/// How long it took from a sign of a new file until its probes were on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Delays {
+    /// From the exec of the process that mapped it.
+    pub from_exec: Latencies,
+    /// From its mapping.
+    pub from_map: Latencies,
+}
+
 impl Latencies {
     /// Counts one.
     pub fn add(&mut self, took: Duration) {

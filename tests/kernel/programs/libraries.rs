@@ -133,7 +133,7 @@ fn grpc_exchanges_are_read() {
         assert_eq!(asked.count(), 3);
         let client = Client::of_python("grpc", "grpcio")
             .with_verdict("live: its exchanges are read; no API of it is known yet");
-        let place = watch.finish(&client, Path::new("cygrpc"), &[played]);
+        let (place, _said) = watch.finish(&client, Path::new("cygrpc"), &[played]);
         let exchanges = place.counter("exchanges");
         assert!(exchanges >= 3, "{exchanges} exchanges were read");
         Some(())
@@ -200,6 +200,8 @@ fn curl_over_http2() {
     let test = "curl_http2";
     let run = || {
         let watch = Watch::start(test)?;
+        // The system's, as curl maps it.
+        watch.agent.wait_for_hook("/libssl.so");
         let scene = Scene::set(test, offering(Protocol::Http2))?;
         let body = r#"{"model":"m","max_tokens":9,"messages":[{"role":"user","content":"hi"}]}"#;
         let url = format!("{ANTHROPIC}/v1/messages");

@@ -18,19 +18,16 @@ mod scene;
 mod unprobed;
 
 use std::path::Path;
+use std::process::Command;
 use std::thread;
-use std::time::Duration;
 
 use test_support::endpoint::Options;
 
 use crate::agent::{Agent, Place};
-use crate::run::poll;
+use crate::run;
 
 use self::coverage::Client;
 use self::scene::{Played, Scene};
-
-/// How long the agent may take to hook a program that has run.
-const HOOK_LIMIT: Duration = Duration::from_secs(10);
 
 /// An agent that watches all programs of a test.
 struct Watch {
@@ -59,33 +56,28 @@ impl Watch {
         let mut command = scene.command(program);
         command.arg("--version").envs(variables.iter().copied());
         let exe = scene.run(command)?.ended.who.exe;
-        let is_hooked = || self.agent.has_hooked(&exe);
-        assert!(
-            poll(HOOK_LIMIT, is_hooked),
-            "{exe} is not hooked:\n{}",
-            self.agent.said()
-        );
+        self.agent.wait_for_hook(&exe);
         Some(())
     }
 
-    /// Has Python map `file`, a part of the path of what carries a module's TLS, and waits until that
-    /// has made the agent hook it.
+    /// Has Python import a module once, and waits until the agent has hooked what that maps with
+    /// `file` in its path.
     fn has_imported(&self, python: &Path, module: &str, file: &str) -> Option<()> {
-        let scene = Scene::set(self.test, Options::default())?;
-        let mut command = scene.command(python);
-        command.args(["-c", &format!("import {module}")]);
-        scene.run(command)?;
-        assert!(
-            poll(HOOK_LIMIT, || self.agent.has_hooked(file)),
-            "{file} is not hooked:\n{}",
-            self.agent.said()
-        );
+        let script = format!("import {module}; print(open('/proc/self/maps').read())");
+        let mut command = Command::new(python);
+        command.args(["-c", &script]);
+        let maps = run::Client::start(command, self.test)?.succeed().stdout;
+        let mapped = run::code_in(&maps, file);
+        assert!(!mapped.is_empty(), "{module} maps no {file}:\n{maps}");
+        for path in mapped {
+            self.agent.wait_for_hook(&path);
+        }
         Some(())
     }
 
     /// Fails unless the ledger holds exactly what the programs were served; notes under `client`
-    /// what is known of `file`. Gives the ledger.
-    fn finish(self, client: &Client, file: &Path, played: &[Played]) -> Place {
+    /// what is known of `file`. Gives the ledger, and what the agent said.
+    fn finish(self, client: &Client, file: &Path, played: &[Played]) -> (Place, Said) {
         let is_whole = |run: &Played| run.rows(&self.place).len() >= run.served.len();
         self.place.wait_until(|| played.iter().all(is_whole));
         let (place, said) = self.stop();
@@ -93,8 +85,7 @@ impl Watch {
             run.assert_in_ledger(&place);
         }
         coverage::note(client, &place.status(), file, played);
-        drop(said);
-        place
+        (place, said)
     }
 
     /// Stops the agent and gives its ledger, and what it said and counted.

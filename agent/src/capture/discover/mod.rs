@@ -23,7 +23,7 @@ use super::executables::Executables;
 use super::files::{FileId, Stamp, host_devices, path_of, stamp_at};
 use super::hooks::{Added, Gone, Hooks, Target};
 use super::inspect::{Answer, Content, Inspector, Request, Tls, ways};
-use super::latency::Latencies;
+use super::latency::Delays;
 use super::looks::Looks;
 use super::mappings::{Batch, Mapped, Mappings};
 use super::maps::{MapKey, Mapping, Maps, dir_of, processes};
@@ -100,15 +100,6 @@ enum Sighting {
     Checked(PathBuf, Verdict),
 }
 
-/// How long it took from a sign of a new file until its probes were on.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Delays {
-    /// From the exec of the process that mapped it.
-    pub from_exec: Latencies,
-    /// From its mapping.
-    pub from_map: Latencies,
-}
-
 /// How new files are found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mode {
@@ -123,6 +114,8 @@ pub struct Discovery {
     hooks: Hooks,
     inspector: Inspector,
     watch: Option<Watch>,
+    /// Programs that are installed were not told yet.
+    awaits_survey: bool,
     mode: Mode,
     sightings: UnboundedReceiver<Sighting>,
     sender: UnboundedSender<Sighting>,
@@ -165,6 +158,7 @@ impl Discovery {
             hooks: Hooks::new(attacher),
             inspector: Inspector::start(results, answer)?,
             watch: None,
+            awaits_survey: false,
             mode: Mode::Looks,
             sightings,
             sender,
@@ -219,7 +213,7 @@ impl Discovery {
         let sender = self.sender.clone();
         let installed = move |paths| sender.send(Sighting::Installed(paths)).is_ok();
         match Watch::start(places::folders_of_this_host(), changed, installed) {
-            Ok(watch) => self.watch = Some(watch),
+            Ok(watch) => (self.watch, self.awaits_survey) = (Some(watch), true),
             Err(error) => {
                 tracing::warn!(%error, "folders can't be watched: programs are found as they start");
             }
@@ -301,9 +295,10 @@ impl Discovery {
         }
     }
 
-    /// Whether an answer is still to come.
+    /// Whether something that was there from the beginning may still be unhooked: an answer is to
+    /// come, or the programs that are installed are not known.
     pub fn is_waiting(&self) -> bool {
-        !self.waiting.is_empty()
+        self.awaits_survey || !self.waiting.is_empty()
     }
 
     /// Waits for something to be told, and takes it.
@@ -336,6 +331,7 @@ impl Discovery {
                 }
             }
             Sighting::Installed(paths) => {
+                self.awaits_survey = false;
                 for path in paths {
                     self.installed(path);
                 }
@@ -792,3 +788,6 @@ fn is_library(path: &Path) -> bool {
     path.file_name()
         .is_some_and(|name| name.to_string_lossy().starts_with(LIBRARY_PREFIX))
 }
+
+#[cfg(test)]
+mod tests;
