@@ -24,7 +24,7 @@ end() {
 trap end EXIT
 
 mkdir "$stage/python" "$stage/node"
-cp "$root"/tests/peers/python/calls.py "$root"/tests/peers/node/calls.mjs "$stage"
+cp "$root"/tests/peers/python/{calls,transports}.py "$root"/tests/peers/node/{calls,fetch}.mjs "$stage"
 cp --recursive "$target"/clients/python/lib/python3*/site-packages/. "$stage/python"
 cp --recursive "$target/clients/node/node_modules" "$stage/node"
 cat > "$stage/below" <<'SH'
@@ -46,7 +46,17 @@ client() {
 }
 
 python() { client /usr/bin/python3 -B "$stage/calls.py" "$@"; }
+transports() { client /usr/bin/python3 -B "$stage/transports.py" "$@"; }
 node() { client /usr/bin/node "$stage/calls.mjs" "$@"; }
+# The newest Node, whose fetch speaks HTTP/2, in the place of the system's.
+newest_node() {
+    newest=$(echo "$target"/bpftok/programs/node-"$(uname -m | sed 's/x86_64/x64/; s/aarch64/arm64/')"/bin/node)
+    (
+        export -f client
+        export stage url work newest
+        unshare --mount bash -ec 'mount --bind "$newest" /usr/bin/node; client /usr/bin/node "$@"' - "$@"
+    )
+}
 # A client with a TLS library that no probe knows (GnuTLS), at the host that a provider has in life.
 wget() {
     echo '127.0.0.1 api.openai.com' > "$work/hosts"
@@ -59,11 +69,12 @@ wget() {
 }
 curl() { client /usr/bin/curl --silent --show-error --output /dev/null "$@"; }
 
-# Starts the endpoint for a case; everything it makes lies in $work.
+# Starts the endpoint for a case, with its options; everything it makes lies in $work.
 serve() {
     work=$stage/$1
+    shift
     mkdir "$work"
-    "$target/release/llm-endpoint" --dir "$work" > "$work/url" &
+    "$target/release/llm-endpoint" --dir "$work" "$@" > "$work/url" &
     endpoint=$!
     until [ -s "$work/url" ]; do sleep 0.05; done
     url=$(cat "$work/url")
@@ -80,6 +91,20 @@ listen() {
         kill -0 "$agent" || { cat "$work/said"; exit 1; }
         sleep 0.05
     done
+}
+
+# Runs a command, as far as it runs without an endpoint, and waits until that has made the agent
+# hook its executable: a file of this path, which may be the second one.
+hook() {
+    local path=$1 times=$2
+    shift 2
+    "$@" > /dev/null
+    for _ in $(seq 200); do
+        [ "$(grep --count " hooked path=$path " "$work/said")" -lt "$times" ] || return 0
+        sleep 0.05
+    done
+    cat "$work/said"
+    return 1
 }
 
 stop() {
@@ -121,7 +146,8 @@ python_anthropic_async() {
 }
 
 node_responses() {
-    # Node carries OpenSSL in its own executable, which is hooked when it is first seen running.
+    # Node carries OpenSSL in its own executable.
+    hook /usr/bin/node 1 client /usr/bin/node --version
     node openai responses --model gpt-5 > /dev/null
     node openai responses --stream --calls 2 --model gpt-5
 }
@@ -175,15 +201,74 @@ not_decoded_beside_a_call() {
         "https://$host/v1/messages/count_tokens"
 }
 
+# One stream after the other, then all at once.
+curl_http2() {
+    local body="{\"model\":\"claude-haiku\",\"stream\":true,$messages}"
+    curl --compressed --header "$json" --data "$body" "$url/plan/gzip/v1/messages" \
+        --output /dev/null "$url/plan/chunked-5.deltas-2/v1/messages"
+    curl --parallel --header "$json" --data "$body" \
+        "$url/plan/delay-20.deltas-6/v1/messages" --output /dev/null \
+        "$url/plan/delay-30.deltas-4/v1/messages" --output /dev/null "$url/noise/3000" \
+        --output /dev/null "$url/plan/status-429/v1/messages"
+}
+
+httpx_http2() {
+    transports httpx chat --stream --calls 4 --model gpt-5-mini
+}
+
+node_http2() {
+    hook /usr/bin/node 2 newest_node --version
+    newest_node "$stage/fetch.mjs" responses --stream --calls 2 --model gpt-5
+}
+
+gemini_http2() {
+    local host=generativelanguage.googleapis.com:${url##*:}
+    local models=https://$host/v1beta/models
+    local body='{"contents":[{"role":"user","parts":[{"text":"How many tokens has a naïve café? 漢字"}]}]}'
+    curl --resolve "$host:127.0.0.1" --header "$json" --header 'x-goog-api-key: not-a-key' --data "$body" \
+        "$models/gemini-2.5-pro:generateContent" --output /dev/null \
+        "$models/gemini-2.5-flash:streamGenerateContent?alt=sse" --output /dev/null \
+        "$models/gemini-2.5-flash:countTokens"
+}
+
+# What the heads of the second call refer to was said before.
+joined_midway_http2() { joined_midway; }
+
+websocket() {
+    transports websockets responses --calls 2 --model gpt-5
+}
+
+websocket_deflate() {
+    transports websockets-deflate responses --calls 3 --model gpt-5
+}
+
+# Listening begins in the middle of the first of three turns.
+joined_midway_websocket() {
+    transports websockets responses --calls 3 --model gpt-5 &
+    early=$!
+    sleep 1
+    listen
+    wait "$early"
+}
+
 all=(curl_gzip curl_sse_cut_everywhere python_openai_stream_with_and_without_usage
     python_anthropic_async node_responses keep_alive_with_a_refused_call cut_streams
     expect_and_every_compression beside_other_requests joined_midway
-    not_decoded_beside_a_call)
+    not_decoded_beside_a_call curl_http2 httpx_http2 node_http2 gemini_http2 joined_midway_http2
+    websocket websocket_deflate joined_midway_websocket)
 [ $# -gt 0 ] || set -- "${all[@]}"
 for name in "$@"; do
     case=${name//_/-}
-    serve "$case"
-    [ "$name" = joined_midway ] || listen
+    case $name in
+        *_http2) serve "$case" --http2 ;;
+        *_deflate) serve "$case" --plan deflate ;;
+        joined_midway_websocket) serve "$case" --plan delay-150.deltas-6 ;;
+        *) serve "$case" ;;
+    esac
+    case $name in
+        joined_midway*) ;;
+        *) listen ;;
+    esac
     "$name"
     stop "$case"
 done

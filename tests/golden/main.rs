@@ -33,7 +33,11 @@ mod tests {
     const SERVED: &str = "served.jsonl";
 
     /// Folders whose recording began in the middle of a call, which can be known in part at most.
-    const BEGUN_LATE: [&str; 1] = ["joined-midway"];
+    const BEGUN_LATE: [&str; 3] = [
+        "joined-midway",
+        "joined-midway-http2",
+        "joined-midway-websocket",
+    ];
 
     fn corpus() -> Vec<PathBuf> {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/corpus");
