@@ -1,18 +1,16 @@
-/* An LLM client that carries its OpenSSL inside and has no names: the stripped program that cannot
- * be found by its symbols.
+/* An LLM client that carries its OpenSSL inside, with neither names nor a text of its version: the
+ * stripped program that cannot be found by its symbols.
  *
  *   tls_call HOST PORT MODEL CALLS
  *   tls_call --version
  *
  * Makes CALLS calls of Anthropic Messages on one connection and prints a JSON line for each. The
- * authority is $SSL_CERT_FILE. Its user agent names the version of OpenSSL, as those of curl and
- * Python do.
+ * authority is $SSL_CERT_FILE.
  *
  *   cc -O2 -Wall -Wextra -s -o tls_call tls_call.c -Wl,-Bstatic -lssl -lcrypto -Wl,-Bdynamic
  */
 #define _GNU_SOURCE
 #include <netdb.h>
-#include <openssl/crypto.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <stdbool.h>
@@ -71,13 +69,12 @@ static const char *read_reply(SSL *ssl) {
 static void call(SSL *ssl, const char *host, const char *model) {
     static const char BODY[] = "{\"model\":\"%s\",\"max_tokens\":1024,\"messages\":"
                                "[{\"role\":\"user\",\"content\":\"How many tokens?\"}]}";
-    static const char HEAD[] = "POST /v1/messages HTTP/1.1\r\nHost: %s\r\nUser-Agent: tls_call (%s)\r\n"
+    static const char HEAD[] = "POST /v1/messages HTTP/1.1\r\nHost: %s\r\nUser-Agent: tls_call\r\n"
                                "Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%s";
     char body[1024], request[2048];
     int size = snprintf(body, sizeof body, BODY, model);
     check(size < (int)sizeof body, "the writing of the body");
-    int length = snprintf(request, sizeof request, HEAD, host, OpenSSL_version(OPENSSL_VERSION),
-                          size, body);
+    int length = snprintf(request, sizeof request, HEAD, host, size, body);
     check(length < (int)sizeof request && SSL_write(ssl, request, length) == length, "a write");
     const char *id = strstr(read_reply(ssl), "\"id\":\"");
     check(id != NULL, "the search for an id");
@@ -86,7 +83,7 @@ static void call(SSL *ssl, const char *host, const char *model) {
 
 int main(int count, char **words) {
     if (count == 2 && strcmp(words[1], "--version") == 0) {
-        puts(OpenSSL_version(OPENSSL_VERSION));
+        puts("tls_call");
         return 0;
     }
     check(count == 5, "the reading of the command line");
