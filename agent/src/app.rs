@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use agent_core::event::ConnId;
 use agent_core::pipeline::{self, Output, Pipeline};
-use agent_core::{recording, session};
+use agent_core::{llm, recording, session};
 use anyhow::{Context as _, anyhow, bail};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -29,7 +29,7 @@ use crate::capture::reader::{self, Act, Channels, Noticed, SharedLosses};
 use crate::capture::self_check::SelfCheck;
 use crate::capture::support::SocketSupport;
 use crate::capture::{loader, support};
-use crate::config::{Argv, Config};
+use crate::config::{Argv, Config, Provider};
 use crate::keeper::{CallLines, Keeper};
 use crate::line::{self, SharedCallers, SharedStats};
 use crate::report::{self, CallLine, Calls};
@@ -302,7 +302,14 @@ fn write_callers(
 }
 
 fn settings(config: &Config) -> pipeline::Settings {
+    let rule = |provider: &Provider| llm::Rule {
+        provider: provider.name.clone(),
+        hosts: provider.hosts.clone(),
+        path: provider.path.clone(),
+        format: provider.format.and_then(llm::Endpoint::of_name),
+    };
     pipeline::Settings {
+        hosts: llm::Hosts::new(config.providers.iter().map(rule).collect()),
         session: session::Settings {
             idle: config.session.idle,
         },
@@ -626,4 +633,17 @@ fn join<T>(thread: JoinHandle<anyhow::Result<T>>, deadline: Instant) -> anyhow::
     thread
         .join()
         .map_err(|_panic| anyhow!("the thread {name} panicked"))?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::FORMATS;
+
+    #[test]
+    fn every_format_of_the_configuration_is_an_api() {
+        for format in FORMATS {
+            assert!(llm::Endpoint::of_name(format).is_some(), "{format}");
+        }
+    }
 }

@@ -15,6 +15,7 @@ pub(super) struct File {
     pub(super) capture: Section<Capture>,
     pub(super) session: Section<Session>,
     pub(super) privacy: Section<Privacy>,
+    pub(super) provider: Written<Vec<Section<Provider>>>,
     #[serde(flatten)]
     pub(super) unknown: Unknown,
 }
@@ -56,6 +57,17 @@ pub(super) struct Session {
 pub(super) struct Privacy {
     pub(super) store_cwd: Written<bool>,
     pub(super) store_argv: Written<String>,
+    #[serde(flatten)]
+    pub(super) unknown: Unknown,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Provider {
+    pub(super) name: Written<String>,
+    pub(super) hosts: Written<Vec<String>>,
+    pub(super) path: Written<String>,
+    pub(super) format: Written<String>,
     #[serde(flatten)]
     pub(super) unknown: Unknown,
 }

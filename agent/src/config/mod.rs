@@ -4,6 +4,7 @@
 //! mistakes of a file are reported at once, each with its key and the remedy.
 
 mod file;
+mod provider;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -17,6 +18,9 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 
 use file::{File, Section, Unknown, Written};
+#[cfg(test)]
+pub(crate) use provider::FORMATS;
+pub use provider::Provider;
 
 /// The defaults, documented; a valid configuration file.
 pub const DEFAULT_TOML: &str = include_str!("default.toml");
@@ -56,6 +60,8 @@ pub struct Config {
     pub session: Session,
     /// What is kept.
     pub privacy: Privacy,
+    /// Whose hosts are, beside those that are known; the first that fits counts.
+    pub providers: Vec<Provider>,
 }
 
 /// Section `daemon`.
@@ -166,6 +172,7 @@ impl Default for Config {
                 store_cwd: true,
                 store_argv: Argv::Argv0,
             },
+            providers: Vec::new(),
         }
     }
 }
@@ -321,6 +328,7 @@ impl Loaded {
             capture,
             session,
             privacy,
+            providers,
         } = &self.config;
         let text = |text: String| toml::Value::String(text).to_string();
         let ignore = toml::Value::from(capture.ignore.clone()).to_string();
@@ -362,6 +370,13 @@ impl Loaded {
                 format!("{key} = {value}"),
                 self.origin(path)
             ));
+        }
+        for provider in providers {
+            out.push_str("\n[[provider]]\n");
+            for (key, value) in provider.show() {
+                let line = format!("{key} = {value}");
+                out.push_str(&format!("{line:<40} # {}\n", self.origin(provider::KEY)));
+            }
         }
         out
     }
@@ -508,10 +523,11 @@ impl Check<'_> {
             }
             self.unknown("privacy", &privacy.unknown, "store_cwd, store_argv");
         }
+        self.providers(file.provider);
         for key in file.unknown.keys() {
             self.mistake(
                 key,
-                "unknown section; there are daemon, capture, session, privacy".to_owned(),
+                "unknown section; there are daemon, capture, session, privacy, provider".to_owned(),
             );
         }
     }

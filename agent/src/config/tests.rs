@@ -67,7 +67,7 @@ fn all_mistakes_are_reported_at_once() {
             "session: is an integer, must be a section [session]",
             "privacy.store_cwd: is a string, must be true or false",
             "privacy.store_argv: \"all\" is neither \"argv0\" nor \"none\"",
-            "extra: unknown section; there are daemon, capture, session, privacy",
+            "extra: unknown section; there are daemon, capture, session, privacy, provider",
         ]
     );
 }
@@ -98,4 +98,168 @@ fn limits_hold_at_their_edges() {
     let patterns = |count: usize| format!("capture.ignore = {:?}", vec!["x"; count]);
     assert!(parse(&patterns(MAX_IGNORE)).is_ok());
     assert!(parse(&patterns(MAX_IGNORE + 1)).is_err());
+}
+
+#[test]
+fn providers_are_taken_in_order_and_shown_as_they_are_meant() {
+    let text = r#"
+        [[provider]]
+        name = "gateway"
+        hosts = ["LLM.example.com", "*.llm.example.com", "10.0.0.7", "::1"]
+        [[provider]]
+        name = "team-chat"
+        hosts = ["llm.example.com"]
+        path = "/team/chat/"
+        format = "openai_chat"
+    "#;
+    let loaded = parse(text).unwrap();
+    assert_eq!(
+        loaded.config.providers,
+        [
+            Provider {
+                name: "gateway".to_owned(),
+                hosts: ["llm.example.com", "*.llm.example.com", "10.0.0.7", "::1"]
+                    .map(str::to_owned)
+                    .to_vec(),
+                path: None,
+                format: None,
+            },
+            Provider {
+                name: "team-chat".to_owned(),
+                hosts: vec!["llm.example.com".to_owned()],
+                path: Some("/team/chat".to_owned()),
+                format: Some("openai_chat"),
+            },
+        ]
+    );
+    let shown = loaded.show();
+    assert_eq!(parse(&shown).unwrap().config, loaded.config);
+    assert_eq!(shown.matches("# test.toml").count(), 6);
+}
+
+#[test]
+fn the_example_of_a_provider_in_the_default_file_is_right() {
+    let (_, example) = DEFAULT_TOML.split_once("# [[provider]]\n").unwrap();
+    let lines = example.lines().map(|line| line.trim_start_matches("# "));
+    let text: String = lines.map(|line| format!("{line}\n")).collect();
+    let keys: String = text
+        .lines()
+        .filter(|line| line.contains(" = "))
+        .collect::<Vec<_>>()
+        .join("\n");
+    let loaded = parse(&format!("[[provider]]\n{keys}\n")).unwrap();
+    let [provider] = loaded.config.providers.as_slice() else {
+        panic!("one entry")
+    };
+    assert_eq!(provider.show().len(), 4);
+}
+
+#[test]
+fn every_mistake_of_a_provider_names_its_entry_and_the_remedy() {
+    let text = r#"
+        [[provider]]
+        hosts = ["https://llm.example.com/v1", "x"]
+        format = "openai_chat"
+        [[provider]]
+        name = "Other Gateway"
+        host = "llm.example.com"
+        path = "v1"
+        [[provider]]
+        name = "other"
+        hosts = []
+        [[provider]]
+        name = "a"
+        hosts = ["*.com"]
+        [[provider]]
+        name = "b"
+        hosts = "llm.example.com"
+        path = "/v1?x"
+        format = "openai"
+        [[provider]]
+        name = "c"
+        hosts = ["llm.example.com:8080"]
+        format = "openai_chat"
+        [[provider]]
+        name = "d"
+        hosts = ["llm.example.com"]
+        format = "openai_chat"
+    "#;
+    let Err(Error::Mistakes { mistakes, .. }) = parse(text) else {
+        panic!("accepted")
+    };
+    let lines: Vec<String> = mistakes
+        .iter()
+        .map(|mistake| format!("{}: {}", mistake.key, mistake.problem))
+        .collect();
+    let host = "is no host; write a name without scheme, port and path, as in \"llm.example.com\" or \"*.llm.example.com\", or an address";
+    let path = "must be a path without query and \"*\", as in \"/team/openai\"; it stands for all that is below, so leave it out for all of the host";
+    assert_eq!(
+        lines,
+        [
+            format!("provider[1].hosts: \"https://llm.example.com/v1\" {host}"),
+            "provider[1].name: is missing; an entry [[provider]] needs a name and hosts".to_owned(),
+            "provider[2].name: \"Other Gateway\" is no name; use up to 64 of a-z, 0-9, \"-\", \"_\" and \".\"".to_owned(),
+            format!("provider[2].path: {path}"),
+            "provider[2].host: unknown key; [[provider]] has name, hosts, path, format".to_owned(),
+            "provider[2].hosts: is missing; an entry [[provider]] needs a name and hosts".to_owned(),
+            "provider[3].name: \"other\" stands for hosts on no list; choose another name".to_owned(),
+            "provider[3].hosts: is empty; name a host, or remove the entry".to_owned(),
+            "provider[4].hosts: \"*.com\" stands for too many hosts; two labels at least must be without \"*\"".to_owned(),
+            "provider[5].hosts: is a string, must be a list of strings".to_owned(),
+            format!("provider[5].path: {path}"),
+            "provider[5].format: \"openai\" is none of anthropic_messages, gemini_generate, openai_chat, openai_responses".to_owned(),
+            format!("provider[6].hosts: \"llm.example.com:8080\" {host}"),
+            "provider[7].format: needs a path beside it: which requests are in this format".to_owned(),
+        ]
+    );
+    for (text, problem) in [
+        (
+            "provider = 1",
+            "provider: is an integer, must be entries [[provider]]",
+        ),
+        (
+            "provider = [1]",
+            "provider[1]: is an integer, must be [[provider]]",
+        ),
+        (
+            "[provider]\nname = \"a\"",
+            "provider: is a table, must be entries [[provider]]",
+        ),
+    ] {
+        let Err(Error::Mistakes { mistakes, .. }) = parse(text) else {
+            panic!("accepted {text}")
+        };
+        let lines = mistakes
+            .iter()
+            .map(|mistake| format!("{}: {}", mistake.key, mistake.problem));
+        assert_eq!(lines.collect::<Vec<_>>(), [problem]);
+    }
+}
+
+#[test]
+fn providers_their_hosts_and_names_are_limited_at_their_edges() {
+    let entries = |count: usize| "[[provider]]\nname = \"a\"\nhosts = [\"a\"]\n".repeat(count);
+    let hosts = |count: usize| {
+        format!(
+            "[[provider]]\nname = \"a\"\nhosts = {:?}\n",
+            vec!["a"; count]
+        )
+    };
+    let name = |bytes: usize| {
+        format!(
+            "[[provider]]\nname = {:?}\nhosts = [\"a\"]\n",
+            "a".repeat(bytes)
+        )
+    };
+    for (text, is_right) in [
+        (entries(64), true),
+        (entries(65), false),
+        (hosts(64), true),
+        (hosts(65), false),
+        (name(64), true),
+        (name(65), false),
+        (name(0), false),
+    ] {
+        assert_eq!(parse(&text).is_ok(), is_right, "{text}");
+    }
 }

@@ -53,6 +53,8 @@ pub(super) struct Caller {
     /// Number of the try, as the client says.
     attempt: Option<u32>,
     path_hash: StreamHash,
+    /// The path, which may tell the provider as well.
+    path: String,
     target: Target,
     /// What separates the fields of a request that is a form.
     boundary: Option<String>,
@@ -84,6 +86,7 @@ impl Caller {
             session_header: recognize::session_id(&head.headers),
             attempt: attempt(&head.headers),
             path_hash,
+            path: head.path.clone(),
             target,
             boundary: head
                 .headers
@@ -224,6 +227,11 @@ impl OpenCall {
     /// Its id.
     pub(super) const fn id(&self) -> ExchangeId {
         self.id
+    }
+
+    /// The path of its request.
+    pub(super) fn path(&self) -> &str {
+        &self.caller.path
     }
 
     /// What it asks for.

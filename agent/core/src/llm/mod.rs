@@ -15,6 +15,7 @@ mod beside;
 mod call;
 mod form;
 mod hash;
+mod hosts;
 mod json;
 mod provider;
 mod recognize;
@@ -28,6 +29,7 @@ pub use beside::{
     AbortedBy, Credential, Estimate, Estimates, Method, Quality, SubInference, SubKind, Terms,
     Units,
 };
+pub use hosts::{Hosts, Rule};
 pub use stage::{Limits, Llm};
 
 use crate::event::{ConnId, Timestamp};
@@ -42,11 +44,6 @@ impl Provider {
     pub fn is_listed(self) -> bool {
         self != recognize::OTHER
     }
-}
-
-/// The provider of a host; `None` if it is on no list.
-pub fn provider_of(host: &str) -> Option<Provider> {
-    Some(recognize::provider(host)).filter(|provider| *provider != recognize::OTHER)
 }
 
 /// The host that a request names.
@@ -84,6 +81,12 @@ pub enum Endpoint {
 }
 
 impl Endpoint {
+    /// The API of that name, if its calls are requests: none that only runs over a WebSocket.
+    pub fn of_name(name: &str) -> Option<Self> {
+        let mut endpoints = provider::APIS.iter().map(|api| api.endpoint);
+        endpoints.find(|endpoint| endpoint.as_str() == name)
+    }
+
     /// Name in the ledger.
     pub const fn as_str(self) -> &'static str {
         match self {

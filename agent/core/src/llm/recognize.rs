@@ -2,88 +2,22 @@
 //!
 //! The path and the method decide, then the shape of the bodies; the host only names the provider,
 //! since gateways and self-hosted servers speak the same APIs, and the providers' own hosts carry
-//! much that is no call. Where path and method could not be read, the shape of both bodies decides
-//! alone, and has to be the whole one.
+//! much that is no call. A configuration may name the API of a path that looks like none. Where path
+//! and method could not be read, the shape of both bodies decides alone, and has to be the whole one.
 
-use super::Provider;
+use super::hosts::Hosts;
 use super::provider::{APIS, Api, RESULTS, RETRIEVALS, SOCKETS, Target, printable, shape};
 use crate::http::{Headers, RequestHead};
-
-/// The provider of a host that is on no list.
-pub(super) const OTHER: Provider = Provider("other");
-
-/// Hosts of the providers. `*` stands for a part of one label; a leading `*.` for one or more
-/// labels. Sources: the SDKs' default addresses and the providers' documentation.
-const HOSTS: [(&str, &str); 58] = [
-    ("api.anthropic.com", "anthropic"),
-    ("api.openai.com", "openai"),
-    ("*.api.openai.com", "openai"),
-    ("chatgpt.com", "openai"),
-    ("*.openai.azure.com", "azure"),
-    ("*.openai.azure.us", "azure"),
-    ("*.cognitiveservices.azure.com", "azure"),
-    ("*.services.ai.azure.com", "azure"),
-    ("generativelanguage.googleapis.com", "google"),
-    ("aiplatform.googleapis.com", "google"),
-    ("*-aiplatform.googleapis.com", "google"),
-    ("aiplatform.*.rep.googleapis.com", "google"),
-    ("*.mtls.googleapis.com", "google"),
-    ("cloudcode-pa.googleapis.com", "google"),
-    ("bedrock-runtime.*.amazonaws.com", "bedrock"),
-    ("bedrock-runtime-fips.*.amazonaws.com", "bedrock"),
-    ("bedrock-runtime.*.amazonaws.com.cn", "bedrock"),
-    ("bedrock-runtime.*.api.aws", "bedrock"),
-    ("bedrock-mantle.*.api.aws", "bedrock"),
-    ("*.bedrock-runtime.*.vpce.amazonaws.com", "bedrock"),
-    ("ai-gateway.vercel.sh", "vercel"),
-    ("openrouter.ai", "openrouter"),
-    ("api.x.ai", "xai"),
-    ("*.api.x.ai", "xai"),
-    ("api.deepseek.com", "deepseek"),
-    ("api.groq.com", "groq"),
-    ("api.together.xyz", "together"),
-    ("api.together.ai", "together"),
-    ("api.fireworks.ai", "fireworks"),
-    ("api.perplexity.ai", "perplexity"),
-    ("api.mistral.ai", "mistral"),
-    ("codestral.mistral.ai", "mistral"),
-    ("api.cohere.com", "cohere"),
-    ("api.cohere.ai", "cohere"),
-    ("api.githubcopilot.com", "copilot"),
-    ("api.*.githubcopilot.com", "copilot"),
-    ("models.github.ai", "github"),
-    ("*.cursor.sh", "cursor"),
-    ("api.cerebras.ai", "cerebras"),
-    ("api.moonshot.ai", "moonshot"),
-    ("api.moonshot.cn", "moonshot"),
-    ("api.z.ai", "zai"),
-    ("api.minimax.io", "minimax"),
-    ("dashscope.aliyuncs.com", "alibaba"),
-    ("dashscope-*.aliyuncs.com", "alibaba"),
-    ("integrate.api.nvidia.com", "nvidia"),
-    ("api.deepinfra.com", "deepinfra"),
-    ("api.sambanova.ai", "sambanova"),
-    ("api.hyperbolic.xyz", "hyperbolic"),
-    ("router.huggingface.co", "huggingface"),
-    ("ollama.com", "ollama"),
-    ("*.cloud.databricks.com", "databricks"),
-    ("*.azuredatabricks.net", "databricks"),
-    ("*.gcp.databricks.com", "databricks"),
-    ("ark.*.volces.com", "volcengine"),
-    ("llm.chutes.ai", "chutes"),
-    ("api.novita.ai", "novita"),
-    ("api.siliconflow.cn", "siliconflow"),
-];
 
 /// The API that a request calls, and what its path says; `None` for everything else on those
 /// hosts: counts, batches, polls, model lists and telemetry. To read a response again is a call only
 /// if it ends one that went on in the background.
-pub(super) fn api(head: &RequestHead) -> Option<(&'static Api, Target)> {
+pub(super) fn api(hosts: &Hosts, head: &RequestHead) -> Option<(&'static Api, Target)> {
     if head.is_headless() && matches!(head.method.as_str(), "POST" | "") {
         return Some((&shape::API, Target::default()));
     }
     match head.method.as_str() {
-        "POST" => of_path(APIS, head),
+        "POST" => configured(hosts, head).or_else(|| of_path(APIS, head)),
         "GET" => of_path(RETRIEVALS, head),
         _ => None,
     }
@@ -93,6 +27,14 @@ pub(super) fn api(head: &RequestHead) -> Option<(&'static Api, Target)> {
 pub(super) fn results(head: &RequestHead) -> Option<&'static Api> {
     (head.method == "GET").then_some(())?;
     of_path(RESULTS, head).map(|(api, _)| api)
+}
+
+/// The API that a configuration names.
+fn configured(hosts: &Hosts, head: &RequestHead) -> Option<(&'static Api, Target)> {
+    let host = head.headers.first("host").and_then(host_name)?;
+    let format = hosts.format(&host, &head.path)?;
+    let api = APIS.iter().find(|api| api.endpoint == format)?;
+    Some((api, (api.target)(&head.path).unwrap_or_default()))
 }
 
 /// The API that a request wants to call over a WebSocket.
@@ -109,45 +51,6 @@ fn of_path(apis: &[&'static Api], head: &RequestHead) -> Option<(&'static Api, T
     let path = head.path.strip_suffix('/').unwrap_or(&head.path);
     apis.iter()
         .find_map(|api| Some((*api, (api.target)(path)?)))
-}
-
-/// The provider of a host name; [`OTHER`] if it is on no list.
-pub(super) fn provider(host: &str) -> Provider {
-    let host = host.strip_suffix('.').unwrap_or(host);
-    let known = HOSTS.iter().find(|(pattern, _)| matches(pattern, host));
-    known.map_or(OTHER, |(_, name)| Provider(name))
-}
-
-fn matches(pattern: &str, host: &str) -> bool {
-    let (pattern, is_below) = pattern
-        .strip_prefix("*.")
-        .map_or((pattern, false), |rest| (rest, true));
-    let mut labels = host.rsplit('.');
-    for wanted in pattern.rsplit('.') {
-        let Some(label) = labels.next() else {
-            return false;
-        };
-        if !matches_label(wanted, label) {
-            return false;
-        }
-    }
-    labels.next().is_some_and(|label| !label.is_empty()) == is_below
-}
-
-fn matches_label(wanted: &str, label: &str) -> bool {
-    let Some((start, end)) = wanted.split_once('*') else {
-        return wanted.eq_ignore_ascii_case(label);
-    };
-    let begins = label
-        .get(..start.len())
-        .is_some_and(|part| part.eq_ignore_ascii_case(start));
-    let rest = label.get(start.len()..).unwrap_or_default();
-    let tail = rest
-        .len()
-        .checked_sub(end.len())
-        .filter(|left| *left > 0)
-        .and_then(|at| rest.get(at..));
-    begins && tail.is_some_and(|tail| tail.eq_ignore_ascii_case(end))
 }
 
 /// The region that a host processes in, where that is priced apart and the reply does not say it:
@@ -219,7 +122,7 @@ mod tests {
             model: None,
             headers: Headers::default(),
         };
-        api(&head).map(|(api, _)| api.endpoint)
+        api(&Hosts::default(), &head).map(|(api, _)| api.endpoint)
     }
 
     #[test]
@@ -330,30 +233,6 @@ mod tests {
         }
         assert_eq!(endpoint("DELETE", "/v1/responses/resp_0123456789"), None);
         assert_eq!(endpoint("POST", "/v1/responses/resp_0123456789"), None);
-    }
-
-    #[test]
-    fn hosts_name_the_provider_on_label_boundaries() {
-        for (host, expected) in [
-            ("api.anthropic.com", "anthropic"),
-            ("API.Anthropic.com.", "anthropic"),
-            ("eu.api.openai.com", "openai"),
-            ("mine.openai.azure.com", "azure"),
-            ("us-central1-aiplatform.googleapis.com", "google"),
-            ("aiplatform.eu.rep.googleapis.com", "google"),
-            ("bedrock-runtime.us-east-1.amazonaws.com", "bedrock"),
-            ("api.enterprise.githubcopilot.com", "copilot"),
-            ("evilapi.anthropic.com.example", "other"),
-            ("xapi.anthropic.com", "other"),
-            ("openai.azure.com", "other"),
-            (".openai.azure.com", "other"),
-            ("-aiplatform.googleapis.com", "other"),
-            ("a.b.githubcopilot.com", "other"),
-            ("127.0.0.1", "other"),
-            ("", "other"),
-        ] {
-            assert_eq!(provider(host).0, expected, "{host}");
-        }
     }
 
     #[test]

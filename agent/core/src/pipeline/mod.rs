@@ -44,6 +44,8 @@ pub struct Settings {
     pub http: http::Limits,
     /// Limits of the LLM stage.
     pub llm: llm::Limits,
+    /// Which hosts are whose.
+    pub hosts: llm::Hosts,
     /// Limits of the attribution stage.
     pub attribution: attribution::Limits,
     /// Settings of the session stage.
@@ -76,7 +78,7 @@ impl Pipeline {
             sockets: Sockets::new(settings.socket),
             connections: Connections::new(settings.connection),
             http: Http::new(settings.http),
-            llm: Llm::new(settings.llm),
+            llm: Llm::new(settings.llm).with_hosts(settings.hosts),
             tokens: Tokens::new(),
             attribution: Attribution::new(settings.attribution),
             sessions: Sessions::new(settings.session),
@@ -285,7 +287,7 @@ impl Pipeline {
                 pid,
                 host,
                 bytes,
-            } if llm::provider_of(&host).is_some() => {
+            } if self.llm.knows(&host) => {
                 let process = self.attribution.process_at(pid, since);
                 let unix_ms = self.sessions.unix_ms(at);
                 let minute = self.coverage.unprobed(unix_ms, process, &host, bytes);
@@ -297,7 +299,7 @@ impl Pipeline {
                 pid,
                 host,
                 bytes,
-            } if llm::provider_of(&host).is_some() => {
+            } if self.llm.knows(&host) => {
                 let process = self.attribution.process_at(pid, since);
                 let minute = Coverage::unprobed_bytes(self.sessions.unix_ms(at), process, bytes);
                 self.outputs.push_back(Output::Coverage(minute));

@@ -10,6 +10,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::call::{Caller, Ended, Ending, OpenCall};
+use super::hosts::{Hosts, OTHER};
 use super::provider::{Target, printable};
 use super::{LlmCall, LlmEvent, Outcome, UsageSource, recognize};
 use crate::event::{ConnId, Timestamp};
@@ -66,6 +67,7 @@ impl Default for Limits {
 /// The stage.
 pub struct Llm {
     limits: Limits,
+    hosts: Hosts,
     calls: BTreeMap<ExchangeId, OpenCall>,
     /// WebSockets that carry calls, under the exchange that became one.
     sockets: BTreeMap<ExchangeId, Box<Socket>>,
@@ -107,10 +109,11 @@ impl Connection {
 }
 
 impl Llm {
-    /// A stage that has seen nothing.
-    pub const fn new(limits: Limits) -> Self {
+    /// A stage that has seen nothing, and knows the hosts of the providers.
+    pub fn new(limits: Limits) -> Self {
         Self {
             limits,
+            hosts: Hosts::default(),
             calls: BTreeMap::new(),
             sockets: BTreeMap::new(),
             connections: BTreeMap::new(),
@@ -121,16 +124,26 @@ impl Llm {
         }
     }
 
+    /// The same with other hosts.
+    #[must_use]
+    pub fn with_hosts(self, hosts: Hosts) -> Self {
+        Self { hosts, ..self }
+    }
+
+    /// True for a host of a provider.
+    pub fn knows(&self, host: &str) -> bool {
+        self.hosts.has(host)
+    }
+
     /// Takes one event; appends the calls that it ends and the connections that it shows to be
     /// none of ours.
     pub fn handle(&mut self, event: HttpEvent, stats: &mut Stats, out: &mut Vec<LlmEvent>) {
         match event {
             HttpEvent::ServerName { conn, name } => {
                 let name = recognize::host_name(&name);
+                let is_provider = name.as_deref().is_some_and(|name| self.knows(name));
                 let connection = self.connection(conn);
-                connection.is_provider |= name
-                    .as_deref()
-                    .is_some_and(|name| recognize::provider(name) != recognize::OTHER);
+                connection.is_provider |= is_provider;
                 connection.server_name = name;
             }
             HttpEvent::Request {
@@ -304,37 +317,35 @@ impl Llm {
         out: &mut Vec<LlmEvent>,
     ) {
         let host = head.headers.first("host").and_then(recognize::host_name);
-        let connection = self.connection(id.conn);
-        let names = [connection.server_name.as_deref(), host.as_deref()];
+        let name = self.connection(id.conn).server_name.clone();
+        let names = [name.as_deref(), host.as_deref()].into_iter().flatten();
+        let is_provider = names.clone().any(|name| self.knows(name));
         let provider = names
-            .into_iter()
-            .flatten()
-            .map(recognize::provider)
-            .find(|name| *name != recognize::OTHER);
-        connection.is_provider |= provider.is_some();
-        if connection.is_ignored {
-            return;
-        }
+            .map(|name| self.hosts.provider(name, &head.path))
+            .find(|name| *name != OTHER);
         let socket = recognize::socket(head);
         let is_socket = socket.is_some();
         let results = recognize::results(head);
-        let call = socket
-            .or_else(|| recognize::api(head))
+        let called = socket
+            .or_else(|| recognize::api(&self.hosts, head))
             .or_else(|| Some((results?, Target::default())));
-        let Some((api, target)) = call else {
+        let connection = self.connection(id.conn);
+        connection.is_provider |= is_provider;
+        if connection.is_ignored {
+            return;
+        }
+        let Some((api, target)) = called else {
             connection.foreign_bytes = 0;
             if connection.foreign_open.len() < FOREIGN_OPEN {
                 connection.foreign_open.push(id.number);
             }
             return;
         };
-        let server_name = connection
-            .server_name
-            .clone()
+        let server_name = name
             .or(host)
             .or_else(|| connection.peer.map(|address| address.to_string()))
             .and_then(|name| printable(&name, 255));
-        let provider = provider.unwrap_or(recognize::OTHER);
+        let provider = provider.unwrap_or(OTHER);
         let caller = Caller::new(provider, server_name, head, target);
         if is_socket {
             // It is foreign for as long as it is not agreed to.
@@ -397,7 +408,7 @@ impl Llm {
             .get(&conn)
             .and_then(|connection| connection.server_name.as_deref());
         if let Some(host) = name
-            && recognize::provider(host) != recognize::OTHER
+            && self.knows(host)
         {
             let host = host.to_owned();
             self.undecodable(at, conn, host, out);
@@ -442,6 +453,13 @@ impl Llm {
         let is_headless = call.is_headless();
         let is_retrieval = call.is_retrieval();
         let request_hash = call.request_hash();
+        let late_name = self
+            .connections
+            .get(&id.conn)
+            .and_then(Connection::late_name);
+        let late_provider = late_name
+            .as_deref()
+            .map(|name| self.hosts.provider(name, call.path()));
         let connection = self.connections.get_mut(&id.conn);
         let ended = call.finish(at, ending, stats);
         let is_pending = matches!(ended, Ended::Pending(_));
@@ -468,12 +486,10 @@ impl Llm {
                 stats.calls += 1;
                 // The socket of a connection, and with it the name of its handshake, may be known
                 // only after the request.
-                if let Some(name) = connection.as_deref().and_then(Connection::late_name) {
-                    if call.provider == recognize::OTHER {
-                        call.provider = recognize::provider(&name);
-                    }
-                    call.server_name = Some(name);
+                if call.provider == OTHER {
+                    call.provider = late_provider.unwrap_or(OTHER);
                 }
+                call.server_name = late_name.or(call.server_name);
                 if call.terms.region.is_none() {
                     call.terms.region = call.server_name.as_deref().and_then(recognize::region);
                 }

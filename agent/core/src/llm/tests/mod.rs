@@ -9,6 +9,7 @@ mod connections;
 mod ends;
 mod gemini;
 mod headless;
+mod hosts;
 mod laws;
 mod openai;
 mod responses;
@@ -181,7 +182,11 @@ impl Talk {
 }
 
 pub(super) fn run(events: Vec<HttpEvent>) -> (Vec<LlmEvent>, Stats) {
-    let mut llm = Llm::new(Limits::default());
+    run_with(Hosts::default(), events)
+}
+
+pub(super) fn run_with(hosts: Hosts, events: Vec<HttpEvent>) -> (Vec<LlmEvent>, Stats) {
+    let mut llm = Llm::new(Limits::default()).with_hosts(hosts);
     let (mut stats, mut out) = (Stats::default(), Vec::new());
     for event in events {
         llm.handle(event, &mut stats, &mut out);
