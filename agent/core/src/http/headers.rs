@@ -6,35 +6,37 @@ use super::Headers;
 /// account or grants access: no `authorization`, `cookie`, `x-api-key`, `api-key`,
 /// `x-goog-api-key`, and no organisation, project or user ids.
 const ALLOWED: &[&str] = &[
-    // Number of the try: AWS SDKs.
-    "amz-sdk-request",
-    "anthropic-beta",         // features of a request that change how usage is read
-    "anthropic-version",      // API version
-    "content-encoding",       // how the body was compressed
-    "content-type",           // JSON or event stream
-    "conversation_id",        // session, older Codex
-    "expect",                 // explains a wait before the body
-    "host",                   // provider
-    "originator",             // client: Codex, opencode
-    "request-id",             // Anthropic's id of a reply
-    "retry-after",            // a refused call will come again
-    "session-id",             // session: Codex, opencode
-    "session_id",             // session, older Codex
-    "thread-id",              // session: Codex
-    "upgrade",                // protocol of an upgrade
-    "user-agent",             // client and version
-    "x-app",                  // client: Claude Code
+    "ai-language-model-id", // model: Vercel AI Gateway names it nowhere else
+    "ai-language-model-streaming", // whether a stream is asked for, likewise
+    "ai-model-id",          // model of embeddings and images, likewise
+    "amz-sdk-request", // number of the try: AWS SDKs
+    "anthropic-beta",       // features of a request that change how usage is read
+    "anthropic-version",    // API version
+    "content-encoding",     // how the body was compressed
+    "content-type",         // JSON or event stream
+    "conversation_id",      // session, older Codex
+    "expect",               // explains a wait before the body
+    "host",                 // provider
+    "originator",           // client: Codex, opencode
+    "request-id",           // Anthropic's id of a reply
+    "retry-after",          // a refused call will come again
+    "session-id",           // session: Codex, opencode
+    "session_id",           // session, older Codex
+    "thread-id",            // session: Codex
+    "upgrade",              // protocol of an upgrade
+    "user-agent",           // client and version
+    "x-app",                // client: Claude Code
     "x-claude-code-agent-id", // sub-agent
     "x-claude-code-parent-agent-id", // tree of sub-agents
     "x-claude-code-session-id", // session: Claude Code
-    "x-initiator",            // Copilot: a person or the agent
-    "x-litellm-session-id",   // session behind a proxy
-    "x-openai-subagent",      // sub-agent: Codex
-    "x-parent-session-id",    // tree of sub-agents: opencode
-    "x-request-id",           // OpenAI's id of a reply
-    "x-session-affinity",     // session: opencode
-    "x-session-id",           // session: opencode and others
-    "x-stainless-lang",       // language of the official SDKs
+    "x-initiator",          // Copilot: a person or the agent
+    "x-litellm-session-id", // session behind a proxy
+    "x-openai-subagent",    // sub-agent: Codex
+    "x-parent-session-id",  // tree of sub-agents: opencode
+    "x-request-id",         // OpenAI's id of a reply
+    "x-session-affinity",   // session: opencode
+    "x-session-id",         // session: opencode and others
+    "x-stainless-lang",     // language of the official SDKs
     "x-stainless-retry-count", // a retry is no new call of its user
 ];
 

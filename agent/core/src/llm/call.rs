@@ -2,9 +2,10 @@
 
 use super::form::{self, Form as RequestForm};
 use super::hash::StreamHash;
+use super::hosts::OTHER;
 use super::json::Scanner;
 use super::provider::{Api, Reply, Request, Target, Terminal, printable};
-use super::response::{Lines, Reader, Response, ResponseForm};
+use super::response::{Lines, Reader, Response, ResponseForm, Texts};
 use super::{
     AbortedBy, Countable, Endpoint, Estimates, LlmCall, Outcome, Provider, SessionHints, Terms,
     Usage, UsageSource, recognize,
@@ -261,6 +262,7 @@ impl OpenCall {
                 Some(ResponseForm::Events(decoder)) => decoder.buffered_bytes(),
                 Some(
                     ResponseForm::Body
+                    | ResponseForm::Texts(_)
                     | ResponseForm::Lines(_)
                     | ResponseForm::Opaque
                     | ResponseForm::Messages,
@@ -325,6 +327,8 @@ impl OpenCall {
             Some(ResponseForm::Lines(Lines::default()))
         } else if kind.contains("event-stream") {
             Some(ResponseForm::Events(Decoder::default()))
+        } else if self.api.has_lines() || kind.contains("ndjson") || kind.contains("stream+json") {
+            Some(ResponseForm::Texts(Texts::Between))
         } else if kind.contains("json") {
             Some(ResponseForm::Body)
         } else if self.api.may_be_opaque() && !kind.is_empty() {
@@ -521,7 +525,8 @@ impl OpenCall {
                 .response
                 .as_ref()
                 .and_then(|response| response.form.as_ref());
-            self.carrier == Carrier::Messages || matches!(form, Some(ResponseForm::Events(_)))
+            let is_several = matches!(form, Some(ResponseForm::Events(_) | ResponseForm::Texts(_)));
+            self.carrier == Carrier::Messages || is_several
         });
         let reader = self
             .response
@@ -556,14 +561,23 @@ impl OpenCall {
                 || !reply.counts.is_empty()
                 || reply.counts.units().unpriced.is_some()
         };
-        if is_redirect || !has_shape {
+        // Where others have the path, too, a whole answer says whose it is. What broke off, or was
+        // refused, has to be addressed as the API is: by a model, or to its host.
+        let has_model = self.request.model.some().is_some() || self.caller.target.model.is_some();
+        let is_addressed = has_model || self.caller.provider != OTHER;
+        let is_over = ending == Ending::Body(BodyEnd::Complete) || outcome == Outcome::Complete;
+        let is_read = is_answered && is_over && outcome != Outcome::Incomplete;
+        let is_told = reply.api.is_some() || is_addressed && !is_read;
+        let is_asked = self.request.has_prompt || is_torn || is_retrieval;
+        let is_its = !self.api.is_ambiguous() || is_told && is_asked;
+        if is_redirect || !has_shape || !is_its {
             return Ended::Foreign;
         }
         stats.calls_headless += u64::from(self.caller.is_headless);
 
         let mut counts = reply.counts;
         counts.add(&reply.further);
-        let usage = (self.api.usage)(&counts);
+        let mut usage = (self.api.usage)(&counts);
         stats.usage_inconsistent += u64::from(counts.contradicts(&usage));
         let units = counts.units();
         // A response that used nothing to a request that was not seen: a model reads something.
@@ -587,6 +601,9 @@ impl OpenCall {
             && self.api.has_countable_text()
             && ending != Ending::Terminal(Terminal::Pending)
             && (outcome != Outcome::Error || has_text);
+        if is_countable && outcome == Outcome::Complete && !self.api.has_output() {
+            usage.output = Some(0);
+        }
         let call = Box::new(LlmCall {
             exchange: self.id,
             started: self.started,
@@ -666,6 +683,7 @@ impl OpenCall {
         }
         match ending {
             Ending::Terminal(Terminal::Error) => Outcome::Error,
+            _ if response.reader.reply.has_failed => Outcome::Error,
             _ if response.has_gap => Outcome::Incomplete,
             Ending::Terminal(Terminal::Complete | Terminal::Pending) => Outcome::Complete,
             Ending::GivenUp | Ending::Body(BodyEnd::Lost | BodyEnd::Refused) => Outcome::Incomplete,
@@ -677,6 +695,7 @@ impl OpenCall {
                 let has_usage = response.reader.reply.is_final && self.api.ends_with_usage;
                 let is_done = match response.form {
                     Some(ResponseForm::Events(_)) => has_reason && (is_whole || has_usage),
+                    Some(ResponseForm::Texts(_)) => has_reason && is_whole,
                     Some(ResponseForm::Opaque) => is_whole,
                     Some(ResponseForm::Body) | None => is_whole || (has_reason && has_usage),
                     // A WebSocket outlives its responses, and ends none of them.

@@ -11,6 +11,7 @@
 //! Over a WebSocket responses are counted, not requests: a response may go on in another one without
 //! being asked, and what only warms the connection up is no call.
 
+mod amount;
 mod beside;
 mod call;
 mod form;
@@ -78,6 +79,34 @@ pub enum Endpoint {
     OpenAiTranscription,
     /// Gemini's `generateContent` and `streamGenerateContent`.
     GeminiGenerate,
+    /// Gemini's `embedContent` and `batchEmbedContents`.
+    GeminiEmbed,
+    /// Gemini Interactions.
+    GeminiInteractions,
+    /// Vertex AI's `predict` of Google's models: embeddings and images.
+    VertexPredict,
+    /// Cohere chat.
+    CohereChat,
+    /// Cohere embeddings.
+    CohereEmbed,
+    /// Cohere reranking, and that of others under the same path.
+    CohereRerank,
+    /// Mistral conversations.
+    MistralConversations,
+    /// Ollama's own chat.
+    OllamaChat,
+    /// Ollama's own completions.
+    OllamaGenerate,
+    /// Ollama's own embeddings.
+    OllamaEmbed,
+    /// Vercel AI Gateway's own protocol.
+    VercelLanguage,
+    /// The same for embeddings.
+    VercelEmbedding,
+    /// The same for images.
+    VercelImage,
+    /// The same for reranking.
+    VercelReranking,
 }
 
 impl Endpoint {
@@ -102,6 +131,20 @@ impl Endpoint {
             Self::OpenAiSpeech => "openai_speech",
             Self::OpenAiTranscription => "openai_transcription",
             Self::GeminiGenerate => "gemini_generate",
+            Self::GeminiEmbed => "gemini_embed",
+            Self::GeminiInteractions => "gemini_interactions",
+            Self::VertexPredict => "vertex_predict",
+            Self::CohereChat => "cohere_chat",
+            Self::CohereEmbed => "cohere_embed",
+            Self::CohereRerank => "cohere_rerank",
+            Self::MistralConversations => "mistral_conversations",
+            Self::OllamaChat => "ollama_chat",
+            Self::OllamaGenerate => "ollama_generate",
+            Self::OllamaEmbed => "ollama_embed",
+            Self::VercelLanguage => "vercel_language",
+            Self::VercelEmbedding => "vercel_embedding",
+            Self::VercelImage => "vercel_image",
+            Self::VercelReranking => "vercel_reranking",
         }
     }
 }

@@ -50,7 +50,7 @@ pub(super) fn socket(head: &RequestHead) -> Option<(&'static Api, Target)> {
 fn of_path(apis: &[&'static Api], head: &RequestHead) -> Option<(&'static Api, Target)> {
     let path = head.path.strip_suffix('/').unwrap_or(&head.path);
     apis.iter()
-        .find_map(|api| Some((*api, (api.target)(path)?)))
+        .find_map(|api| Some((*api, (api.target)(path)?.with_headers(&head.headers))))
 }
 
 /// The region that a host processes in, where that is priced apart and the reply does not say it:
@@ -140,6 +140,40 @@ mod tests {
             ("/compatible-mode/v1/chat/completions", Endpoint::OpenAiChat),
             ("/v1/responses", Endpoint::OpenAiResponses),
             ("/backend-api/codex/responses", Endpoint::OpenAiResponses),
+            (
+                "/v1beta/models/gemini-embedding-001:embedContent",
+                Endpoint::GeminiEmbed,
+            ),
+            (
+                "/v1beta/models/gemini-embedding-001:batchEmbedContents",
+                Endpoint::GeminiEmbed,
+            ),
+            (
+                "/v1/projects/p/locations/us/publishers/google/models/text-embedding-005:predict",
+                Endpoint::VertexPredict,
+            ),
+            ("/v1beta/interactions", Endpoint::GeminiInteractions),
+            ("/v2/chat", Endpoint::CohereChat),
+            ("/v1/chat", Endpoint::CohereChat),
+            ("/v2/embed", Endpoint::CohereEmbed),
+            ("/v2/rerank", Endpoint::CohereRerank),
+            ("/v1/conversations", Endpoint::MistralConversations),
+            ("/v1/conversations/conv_1", Endpoint::MistralConversations),
+            (
+                "/v1/conversations/conv_1/restart",
+                Endpoint::MistralConversations,
+            ),
+            ("/v1/agents/completions", Endpoint::OpenAiChat),
+            ("/api/chat", Endpoint::OllamaChat),
+            ("/ollama/api/generate", Endpoint::OllamaGenerate),
+            ("/api/embed", Endpoint::OllamaEmbed),
+            ("/api/embeddings", Endpoint::OllamaEmbed),
+            ("/v4/ai/language-model", Endpoint::VercelLanguage),
+            ("/v3/ai/language-model", Endpoint::VercelLanguage),
+            ("/v1/ai/language-model", Endpoint::VercelLanguage),
+            ("/v4/ai/embedding-model", Endpoint::VercelEmbedding),
+            ("/v4/ai/image-model", Endpoint::VercelImage),
+            ("/v4/ai/reranking-model", Endpoint::VercelReranking),
             ("/v1/responses/compact", Endpoint::OpenAiCompact),
             (
                 "/backend-api/codex/responses/compact",
@@ -201,10 +235,24 @@ mod tests {
             "/v1/agents/agent_1/sessions",
             "/v1/my-responses",
             "/v1beta/models/gemini-3-pro:countTokens",
-            "/v1beta/models/gemini-3-pro:embedContent",
             "/v1beta/models/gemini-3-pro",
             "/v1beta/models/:generateContent",
             "/v1beta/files/a:generateContent",
+            "/v1beta/models/gemini-3-pro:computeTokens",
+            "/v1beta/models/:embedContent",
+            "/v1beta/interactions/abc/cancel",
+            "/v1/projects/p/locations/us/endpoints/1234:predict",
+            "/v1/projects/p/publishers/google/models/:predict",
+            "/v1/projects/p/publishers/google/models/gemini:predictLongRunning",
+            "/v1/conversations/conv_1/messages",
+            "/v1/tokenize",
+            "/v1/embed-jobs",
+            "/v2/batches",
+            "/api/tags",
+            "/api/show",
+            "/api/pull",
+            "/v4/ai/config",
+            "/v1/credits",
             "/v1internal:loadCodeAssist",
             "/v1internal:countTokens",
             "/v1/projects/p/publishers/anthropic/models/claude:rawPredict",

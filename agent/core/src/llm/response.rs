@@ -18,10 +18,23 @@ pub(super) enum ResponseForm {
     Body,
     /// No words: its bytes only pass.
     Opaque,
+    /// One JSON text a line, each of which is what an event is elsewhere.
+    Texts(Texts),
     /// One result a line.
     Lines(Lines),
     /// One event a message.
     Messages,
+}
+
+/// Where the reader of a text a line stands.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Texts {
+    /// Before a text.
+    Between,
+    /// Inside one, which may go on over the end of the line.
+    Open,
+    /// Behind what is read of this line.
+    Over,
 }
 
 /// A reply of many results, each of which is a reply by itself.
@@ -62,8 +75,17 @@ impl Response {
 
     pub(super) fn gap(&mut self) {
         self.has_gap = true;
-        if let Some(ResponseForm::Lines(lines)) = &mut self.form {
-            lines.is_torn = true;
+        match &mut self.form {
+            Some(ResponseForm::Lines(lines)) => lines.is_torn = true,
+            // What comes next may be the rest of a line.
+            Some(ResponseForm::Texts(texts)) => *texts = Texts::Over,
+            Some(
+                ResponseForm::Events(_)
+                | ResponseForm::Body
+                | ResponseForm::Opaque
+                | ResponseForm::Messages,
+            )
+            | None => {}
         }
         self.reader.is_in_event = false;
         self.reader.reply.gap();
@@ -117,6 +139,18 @@ impl Response {
                     bytes
                 };
                 (end.len(), terminal)
+            }
+            Some(ResponseForm::Texts(texts)) => {
+                let (mut taken, mut terminal) = (0, None);
+                for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
+                    taken += piece.len();
+                    (*texts, terminal) = self.reader.text(api, at, *texts, piece);
+                    if terminal.is_some() {
+                        taken -= piece.len() - piece.trim_ascii_end().len();
+                        break;
+                    }
+                }
+                (taken, terminal)
             }
             Some(ResponseForm::Lines(_)) => {
                 for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
@@ -192,6 +226,44 @@ impl Reader {
             self.first_token.get_or_insert(at);
         }
         (api.settle)(&mut self.reply, Form::Event)
+    }
+
+    /// Reads a piece of a line that has the line's end, if at all, at its own.
+    fn text(
+        &mut self,
+        api: &Api,
+        at: Timestamp,
+        texts: Texts,
+        piece: &[u8],
+    ) -> (Texts, Option<Terminal>) {
+        let is_end = piece.ends_with(b"\n");
+        let after = if is_end { Texts::Between } else { Texts::Over };
+        match texts {
+            Texts::Over => return (after, None),
+            Texts::Between if piece.trim_ascii_start().is_empty() => return (texts, None),
+            Texts::Between => {
+                self.reply.begin("", Form::Event);
+                self.json.reset();
+            }
+            Texts::Open => {}
+        }
+        let reply = &mut self.reply;
+        self.json.push(piece, &mut |path, value| {
+            (api.value)(reply, path, value);
+        });
+        if self.json.is_malformed() {
+            // It may have held anything.
+            self.malformed += 1;
+            self.reply.gap();
+            return (after, None);
+        }
+        if self.reply.part.has_output {
+            self.first_token.get_or_insert(at);
+        }
+        if !self.json.is_whole() {
+            return (Texts::Open, None);
+        }
+        (after, (api.settle)(&mut self.reply, Form::Event))
     }
 
     fn line(&mut self, api: &Api, bytes: &[u8]) {

@@ -3,6 +3,7 @@
 //! Providers disagree on what a counter includes: Anthropic's `input_tokens` leaves both caches
 //! out, OpenAI's `prompt_tokens` has them in. Every counter may be missing or null.
 
+use super::amount::{MAX_UNITS, nanousd, nanousd_of_ticks, whole_units};
 use super::json::{Key, Value};
 use super::{Units, Usage};
 
@@ -14,19 +15,17 @@ const MAX_OUTPUT: u64 = 10_000_000;
 /// add up many contexts of a million tokens in one counter.
 const MAX_INPUT: u64 = 100_000_000;
 
-/// LIMIT: a million dollars for one call, in billionths; refused and counted beyond.
-const MAX_COST: u64 = 1_000_000_000_000_000;
-
-/// LIMIT: units of any other kind that one call may claim: searches, images, seconds. A file of
-/// sound has a day at most, and no reply more searches or pictures.
-const MAX_UNITS: u64 = 100_000;
-
-/// LIMIT: characters of a number that is read as an amount. The scanner cuts longer ones, and what
-/// is cut may be an exponent.
-const AMOUNT_BYTES: usize = 32;
-
 /// The place of an amount, and how it is read.
 type Amount<'a> = (&'a mut Option<u64>, fn(&str) -> Option<u64>);
+
+/// What tokens belong to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Side {
+    /// What the model read.
+    Input,
+    /// What it wrote.
+    Output,
+}
 
 /// The counters of one usage object, under the names of the wire.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -179,7 +178,9 @@ impl Counts {
             [Key::CostInUsdTicks] => (&mut self.cost, nanousd_of_ticks),
             [Key::CostDetails, Key::UpstreamInferenceCost] => (&mut self.upstream_cost, nanousd),
             // Of sound: OpenAI's transcriptions; Mistral.
-            [Key::Seconds | Key::PromptAudioSeconds] => (&mut self.units, whole_units),
+            [Key::Seconds | Key::PromptAudioSeconds | Key::SearchUnits] => {
+                (&mut self.units, whole_units)
+            }
             _ => return None,
         })
     }
@@ -294,6 +295,31 @@ impl Counts {
         }
     }
 
+    /// Adds the tokens of one kind of content to the part that is of that kind; `tokens` holds them
+    /// as its total. Text, documents and moving pictures are in no part.
+    pub(crate) fn add_modality(&mut self, side: Side, kind: &str, tokens: &Self) {
+        let part = match (side, kind.to_ascii_lowercase().as_str()) {
+            (Side::Input, "audio") => &mut self.audio_input,
+            (Side::Input, "image") => &mut self.image_input,
+            (Side::Output, "audio") => &mut self.audio_output,
+            (Side::Output, "image") => &mut self.image_output,
+            _ => return,
+        };
+        if let Some(tokens) = tokens.total {
+            *part = Some(part.unwrap_or(0).saturating_add(tokens));
+        }
+    }
+
+    /// What is billed, where nothing else is counted. A total stands for input: it is all that
+    /// rerankers report.
+    pub(crate) fn billed(&self) -> Self {
+        Self {
+            input: self.input.or(self.prompt).or(self.total),
+            output: self.output,
+            ..Self::default()
+        }
+    }
+
     /// Gemini's contract: cached content is inside the prompt, what tools added is beside it, and
     /// thoughts are beside what the candidates say.
     pub(crate) fn gemini(&self) -> Usage {
@@ -307,6 +333,10 @@ impl Counts {
             cache_read: self.cached,
             output,
             reasoning: self.reasoning,
+            audio_input: part(self.audio_input, input),
+            audio_output: part(self.audio_output, output),
+            image_input: part(self.image_input, input),
+            image_output: part(self.image_output, output),
             ..Usage::default()
         }
     }
@@ -368,9 +398,6 @@ impl Counts {
         let cached = cache_read
             .unwrap_or(0)
             .saturating_add(cache_write.unwrap_or(0));
-        let part = |part: Option<u64>, whole: Option<u64>| {
-            part.map(|part| part.min(whole.unwrap_or(part)))
-        };
         Usage {
             input_uncached: input.map(|all| all.saturating_sub(cached)),
             cache_read,
@@ -421,55 +448,16 @@ impl Counts {
     }
 }
 
+/// A part, which is at most the whole.
+fn part(part: Option<u64>, whole: Option<u64>) -> Option<u64> {
+    part.map(|part| part.min(whole.unwrap_or(part)))
+}
+
 fn sum(counts: &[Option<u64>]) -> u64 {
     counts
         .iter()
         .flatten()
         .fold(0, |sum, count| sum.saturating_add(*count))
-}
-
-/// An amount of dollars, in billionths.
-pub(crate) fn nanousd(text: &str) -> Option<u64> {
-    scaled(text, 9).filter(|cost| *cost <= MAX_COST)
-}
-
-/// xAI's unit: ten billion of them are a dollar.
-fn nanousd_of_ticks(text: &str) -> Option<u64> {
-    scaled(text, -1).filter(|cost| *cost <= MAX_COST)
-}
-
-/// A number of units that are billed as whole ones once begun.
-fn whole_units(text: &str) -> Option<u64> {
-    let thousandths = scaled(text, 3)?;
-    Some(thousandths.div_ceil(1_000)).filter(|units| *units <= MAX_UNITS)
-}
-
-/// A number that is not negative, times ten to the `places`, rounded to the nearest whole one.
-/// Decimal throughout, so that no amount is off by what a binary fraction cannot hold.
-fn scaled(text: &str, places: i32) -> Option<u64> {
-    if text.len() >= AMOUNT_BYTES {
-        return None;
-    }
-    let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
-    let exponent: i32 = exponent.parse().ok()?;
-    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
-    let is_digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
-    if whole.is_empty() || !is_digits(whole) || !is_digits(fraction) {
-        return None;
-    }
-    let digits: u128 = format!("{whole}{fraction}").parse().ok()?;
-    let behind = i32::try_from(fraction.len()).ok()?;
-    let shift = exponent.checked_add(places)?.checked_sub(behind)?;
-    let power = 10_u128.checked_pow(shift.unsigned_abs());
-    let value = match power {
-        _ if digits == 0 => 0,
-        Some(power) if shift >= 0 => digits.checked_mul(power)?,
-        None if shift >= 0 => return None,
-        Some(power) => digits.checked_add(power / 2)? / power,
-        // Far below the half of one.
-        None => 0,
-    };
-    u64::try_from(value).ok()
 }
 
 /// A count as JSON writes it: digits only. Fractions and exponents are refused even where their

@@ -132,12 +132,26 @@ fn frame(endpoint: Endpoint, messages: u32) -> u64 {
         | Endpoint::OpenAiCompact
         | Endpoint::OpenAiDecisions
         | Endpoint::OpenAiSpeech
-        | Endpoint::GeminiGenerate => 0,
+        | Endpoint::GeminiGenerate
+        | Endpoint::GeminiInteractions
+        | Endpoint::CohereChat
+        | Endpoint::MistralConversations
+        | Endpoint::OllamaChat
+        | Endpoint::VercelLanguage => 0,
         // No frame is around a text that is no message.
         Endpoint::OpenAiCompletions
         | Endpoint::OpenAiEmbeddings
         | Endpoint::OpenAiImages
-        | Endpoint::OpenAiTranscription => 0,
+        | Endpoint::OpenAiTranscription
+        | Endpoint::GeminiEmbed
+        | Endpoint::VertexPredict
+        | Endpoint::CohereEmbed
+        | Endpoint::CohereRerank
+        | Endpoint::OllamaGenerate
+        | Endpoint::OllamaEmbed
+        | Endpoint::VercelEmbedding
+        | Endpoint::VercelImage
+        | Endpoint::VercelReranking => 0,
     }
 }
 

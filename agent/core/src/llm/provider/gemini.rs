@@ -6,7 +6,7 @@
 use super::{Api, Form, Reply, Target, Terminal, printable};
 use crate::llm::Endpoint;
 use crate::llm::json::{Key, Value};
-use crate::llm::usage::Counts;
+use crate::llm::usage::{Counts, Side};
 
 pub(super) const API: Api = Api {
     endpoint: Endpoint::GeminiGenerate,
@@ -72,7 +72,27 @@ fn value(reply: &mut Reply, path: &[Key], value: Value<'_>) {
         | [Key::PromptFeedback, Key::BlockReason] => {
             reply.part.status.last(value);
         }
+        [Key::UsageMetadata, Key::TrafficType | Key::ServiceTier] => reply.tier.last(value),
+        [
+            Key::UsageMetadata,
+            Key::PromptModalities | Key::ToolModalities,
+            Key::Item,
+            inner @ ..,
+        ] => reply.modality(Side::Input, inner, value),
+        [
+            Key::UsageMetadata,
+            Key::CandidatesTokensDetails,
+            Key::Item,
+            inner @ ..,
+        ] => reply.modality(Side::Output, inner, value),
         [Key::UsageMetadata, inner @ ..] => reply.usage(inner, value),
+        [
+            Key::Candidates,
+            Key::Item,
+            Key::GroundingMetadata,
+            Key::WebSearchQueries,
+            Key::Item,
+        ] => reply.part.things += u64::from(matches!(value, Value::Begin)),
         [
             Key::Candidates,
             Key::Item,
@@ -103,6 +123,15 @@ fn end_part(reply: &mut Reply) {
     // output was seen.
     if reply.output.seen_bytes() == 0 {
         reply.part.counts.conclude_no_output();
+    }
+    // Searches are named once, perhaps before the last part.
+    match std::mem::take(&mut reply.part.things) {
+        0 => {
+            if let Some(searches) = reply.counts.units().web_searches {
+                reply.part.counts.set_searches(searches);
+            }
+        }
+        searches => reply.part.counts.set_searches(searches),
     }
     reply.replace_counts();
 }

@@ -3,7 +3,12 @@
 //! Each API is one [`Api`] in a file of its own, reached by `recognize` alone.
 
 mod anthropic;
+mod cohere;
 mod gemini;
+mod google_embeddings;
+mod interactions;
+mod mistral;
+mod ollama;
 mod openai_audio;
 mod openai_batch;
 mod openai_chat;
@@ -17,6 +22,7 @@ mod reply;
 mod request;
 pub(super) mod shape;
 mod target;
+mod vercel;
 
 pub(super) use openai_realtime::TRANSCRIBED;
 pub(super) use reply::{Form, Reply, Terminal};
@@ -63,7 +69,47 @@ impl Api {
     pub(super) const fn has_countable_text(&self) -> bool {
         !matches!(
             self.endpoint,
-            Endpoint::OpenAiImages | Endpoint::OpenAiTranscription
+            Endpoint::OpenAiImages | Endpoint::OpenAiTranscription | Endpoint::VercelImage
+        )
+    }
+
+    /// Whether anything is generated: embeddings and orders of documents are no tokens.
+    pub(super) const fn has_output(&self) -> bool {
+        !matches!(
+            self.endpoint,
+            Endpoint::OpenAiEmbeddings
+                | Endpoint::GeminiEmbed
+                | Endpoint::VertexPredict
+                | Endpoint::CohereEmbed
+                | Endpoint::CohereRerank
+                | Endpoint::OllamaEmbed
+                | Endpoint::VercelEmbedding
+                | Endpoint::VercelReranking
+        )
+    }
+
+    /// Whether others have the same path, so that a reply has to say whose it is.
+    pub(super) const fn is_ambiguous(&self) -> bool {
+        matches!(
+            self.endpoint,
+            Endpoint::CohereChat
+                | Endpoint::CohereEmbed
+                | Endpoint::CohereRerank
+                | Endpoint::GeminiInteractions
+                | Endpoint::MistralConversations
+                | Endpoint::OllamaChat
+                | Endpoint::OllamaGenerate
+                | Endpoint::OllamaEmbed
+                | Endpoint::VertexPredict
+        )
+    }
+
+    /// Whether a reply is one JSON text a line, whatever its type says: one that is whole is then a
+    /// single line.
+    pub(super) const fn has_lines(&self) -> bool {
+        matches!(
+            self.endpoint,
+            Endpoint::OllamaChat | Endpoint::OllamaGenerate | Endpoint::OllamaEmbed
         )
     }
 }
@@ -71,7 +117,17 @@ impl Api {
 /// Those that are called by a POST each.
 pub(super) const APIS: &[&Api] = &[
     &anthropic::API,
+    &cohere::CHAT,
+    &cohere::EMBED,
+    &cohere::RERANK,
     &gemini::API,
+    &google_embeddings::EMBED,
+    &google_embeddings::PREDICT,
+    &interactions::API,
+    &mistral::CONVERSATIONS,
+    &ollama::CHAT,
+    &ollama::EMBED,
+    &ollama::GENERATE,
     &openai_audio::SPEECH,
     &openai_audio::TRANSCRIPTION,
     &openai_chat::API,
@@ -81,16 +137,29 @@ pub(super) const APIS: &[&Api] = &[
     &openai_images::API,
     &openai_responses::API,
     &openai_responses::COMPACT,
+    &vercel::EMBEDDING,
+    &vercel::IMAGE,
+    &vercel::LANGUAGE,
+    &vercel::RERANKING,
 ];
 
 /// Those that read again, by a GET, what was asked for before.
-pub(super) const RETRIEVALS: &[&Api] = &[&openai_responses::RETRIEVED];
+pub(super) const RETRIEVALS: &[&Api] = &[&interactions::RETRIEVED, &openai_responses::RETRIEVED];
 
 /// Those that read, by a GET, the results of many calls that were asked for before: one a line.
 pub(super) const RESULTS: &[&Api] = &[&openai_batch::RESULTS];
 
 /// Those that run over a WebSocket, many calls over one.
 pub(super) const SOCKETS: [&Api; 2] = [&openai_responses::API, &openai_realtime::API];
+
+/// A count that is written as a fraction with nothing behind the point, as Cohere and Vertex AI do.
+fn without_fraction(value: Value<'_>) -> Value<'_> {
+    if let Value::Number(text) = value {
+        Value::Number(text.strip_suffix(".0").unwrap_or(text))
+    } else {
+        value
+    }
+}
 
 /// A short word of a body (a model, an id), without control characters and cut at `CAP` bytes. One
 /// that breaks off with its body is none.

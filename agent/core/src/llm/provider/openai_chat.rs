@@ -11,7 +11,12 @@ use crate::llm::usage::Counts;
 
 pub(super) const API: Api = Api {
     endpoint: Endpoint::OpenAiChat,
-    target: |path| Target::ends_with(path, "/chat/completions"),
+    // Mistral's agents stand in for a model.
+    target: |path| {
+        ["/chat/completions", "/agents/completions"]
+            .iter()
+            .find_map(|suffix| Target::ends_with(path, suffix))
+    },
     prompt: &[Key::Messages, Key::Tools, Key::Functions],
     envelope: None,
     ends_with_usage: true,

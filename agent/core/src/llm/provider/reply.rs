@@ -1,8 +1,8 @@
 //! What is gathered from a reply, whole or in events.
 
-use super::{Api, Word};
+use super::{Api, Word, without_fraction};
 use crate::llm::json::{Key, Value};
-use crate::llm::usage::Counts;
+use crate::llm::usage::{Counts, Side};
 use crate::llm::{CountedText, SubInference, SubKind, Usage};
 
 /// How a reply is written.
@@ -48,6 +48,8 @@ pub(in crate::llm) struct Reply {
     pub(in crate::llm) sub_inferences: Vec<SubInference>,
     /// True if the counters were final when they came, and nothing was missed since.
     pub(in crate::llm) is_final: bool,
+    /// True once it said that it failed, and may still say what it used.
+    pub(in crate::llm) has_failed: bool,
     /// Counters that were refused.
     pub(in crate::llm) refused: u64,
     /// Counters of sub-inferences by another model, which no column holds.
@@ -87,6 +89,8 @@ pub(in crate::llm) struct Part {
     pub(in crate::llm) line_id: Word<256>,
     /// Status of that result.
     pub(in crate::llm) code: Option<u16>,
+    /// True if it says that it is the last.
+    pub(in crate::llm) has_end: bool,
     /// True if it has an `error`.
     pub(in crate::llm) has_error: bool,
     /// True if it has text of the answer.
@@ -111,6 +115,7 @@ impl Reply {
     pub(super) fn begin_element(&mut self) {
         self.part.counts = Counts::default();
         self.part.status = Word::default();
+        self.part.things = 0;
         self.part.is_element = true;
     }
 
@@ -177,6 +182,50 @@ impl Reply {
             _ => self.part.counts.read(path, value),
         };
         self.refused += u64::from(refused);
+    }
+
+    /// Takes a value of an element that says how many tokens one kind of content has.
+    pub(super) fn modality(&mut self, side: Side, inner: &[Key], value: Value<'_>) {
+        let (kind, counts) = &mut self.part.pass;
+        match inner {
+            [] if matches!(value, Value::Object) => self.part.pass = Default::default(),
+            [] if matches!(value, Value::Close) => {
+                let (kind, counts) = std::mem::take(&mut self.part.pass);
+                self.part.counts.add_modality(side, kind.as_str(), &counts);
+            }
+            [Key::Modality] => kind.last(value),
+            [Key::TokenCount | Key::Tokens] => {
+                self.refused += u64::from(counts.read(&[Key::TotalTokens], value));
+            }
+            _ => {}
+        }
+    }
+
+    /// Takes a value of an element that says how often a tool of Google's was used.
+    pub(super) fn searches(&mut self, inner: &[Key], value: Value<'_>) {
+        let (kind, counts) = &mut self.part.pass;
+        match inner {
+            [] if matches!(value, Value::Object) => self.part.pass = Default::default(),
+            [] if matches!(value, Value::Close) => {
+                let (kind, counts) = std::mem::take(&mut self.part.pass);
+                if kind.as_str() == "google_search"
+                    && let Some(searches) = counts.units().web_searches
+                {
+                    self.part.counts.set_searches(searches);
+                }
+            }
+            [Key::Type] => kind.last(value),
+            [Key::Count] => self.refused += u64::from(counts.read(&[Key::NumRequests], value)),
+            _ => {}
+        }
+    }
+
+    /// Takes the input tokens of one text of several.
+    pub(super) fn further_prompt(&mut self, value: Value<'_>) {
+        let value = without_fraction(value);
+        let mut counts = Counts::default();
+        self.refused += u64::from(counts.read(&[Key::PromptTokens], value));
+        self.part.counts.add(&counts);
     }
 
     /// Takes a value of the usage of a model that ran beside.

@@ -129,9 +129,29 @@ impl Request {
             root,
             Key::Contents | Key::Messages | Key::Input | Key::Prompt
         );
-        if is_turns && inner.is_empty() {
-            self.has_prompt |= matches!(value, Value::Array | Value::Begin);
+        let is_texts = matches!(
+            root,
+            Key::ChatHistory
+                | Key::Content
+                | Key::Inputs
+                | Key::Instances
+                | Key::Message
+                | Key::Query
+                | Key::Requests
+                | Key::StateParts
+                | Key::Texts
+                | Key::Values
+        );
+        if (is_turns || is_texts) && inner.is_empty() {
+            self.has_prompt |= matches!(value, Value::Array | Value::Begin | Value::Object);
             self.has_shape |= self.has_prompt;
+        }
+        // Beside the texts to be embedded stand models, titles and what they are for.
+        let is_beside = matches!(root, Key::Requests | Key::Instances)
+            && !matches!(inner.last(), Some(Key::Text | Key::Content | Key::Prompt));
+        let is_no_text = |key: &Key| matches!(key, Key::Images | Key::ProviderOptions);
+        if is_beside || inner.iter().any(is_no_text) {
+            return;
         }
         let is_turn = match inner {
             [] => matches!(value, Value::Begin),

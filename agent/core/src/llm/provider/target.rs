@@ -1,6 +1,7 @@
 //! What a path says of a call.
 
 use super::printable;
+use crate::http::Headers;
 
 /// What the path of a call says, beside which API it calls.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -19,6 +20,20 @@ impl Target {
             model: deployment(path),
             stream: None,
         })
+    }
+
+    /// The same with what header fields say: Vercel's gateway names the model there, and whether a
+    /// stream is asked for.
+    pub(in crate::llm) fn with_headers(mut self, headers: &Headers) -> Self {
+        let model = ["ai-language-model-id", "ai-model-id"]
+            .iter()
+            .find_map(|name| headers.first(name));
+        let model = model.and_then(|model| printable(model, 256));
+        self.model = self.model.or(model);
+        if let Some(stream) = headers.first("ai-language-model-streaming") {
+            self.stream = Some(stream.trim().eq_ignore_ascii_case("true"));
+        }
+        self
     }
 }
 

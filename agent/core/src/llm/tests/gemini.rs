@@ -63,7 +63,10 @@ fn expected(talk: &Talk) -> LlmCall {
         estimates: Estimates::default(),
         units: Units::default(),
         sub_inferences: Vec::new(),
-        terms: Terms::default(),
+        terms: Terms {
+            service_tier: Some("ON_DEMAND".to_owned()),
+            ..Terms::default()
+        },
         reported_cost_nanousd: None,
         attempt: None,
         aborted_by: None,
@@ -349,5 +352,78 @@ fn without_usage_the_texts_are_left_to_be_counted() {
         let said: String = countable.output.parts().collect();
         assert_eq!(said, "Hi therelookwherehere");
         assert!(!countable.input_is_partial);
+    }
+}
+
+#[test]
+fn sound_and_pictures_are_parts_of_the_totals() {
+    let usage = r#""usageMetadata":{"promptTokenCount":1000,"candidatesTokenCount":300,"toolUsePromptTokenCount":50,"thoughtsTokenCount":10,"totalTokenCount":1360,
+        "promptTokensDetails":[{"modality":"TEXT","tokenCount":700},{"tokenCount":200,"modality":"AUDIO"},{"modality":"IMAGE","tokenCount":60},{"modality":"VIDEO","tokenCount":40}],
+        "cacheTokensDetails":[{"modality":"AUDIO","tokenCount":9}],
+        "toolUsePromptTokensDetails":[{"modality":"IMAGE","tokenCount":5}],
+        "candidatesTokensDetails":[{"modality":"IMAGE","tokenCount":258},{"modality":"AUDIO","tokenCount":20}],"serviceTier":"priority"}"#;
+    let last = format!(
+        r#"{{"candidates":[{{"content":{{"parts":[{{"text":"x"}}]}},"finishReason":"STOP"}}],{usage}}}"#
+    );
+    for talk in [events(&[&last, &last]), elements(&[&last, &last])] {
+        let call = talk.call();
+        assert_eq!(
+            call.usage,
+            Usage {
+                input_uncached: Some(1050),
+                output: Some(310),
+                reasoning: Some(10),
+                audio_input: Some(200),
+                image_input: Some(65),
+                audio_output: Some(20),
+                image_output: Some(258),
+                ..Usage::default()
+            }
+        );
+        assert_eq!(call.terms.service_tier.as_deref(), Some("priority"));
+    }
+}
+
+#[test]
+fn searches_are_counted_once_wherever_in_the_stream_they_are_named() {
+    let grounded = SECOND.replacen(
+        r#""index":0"#,
+        r#""groundingMetadata":{"webSearchQueries":["one","two"]},"index":0"#,
+        1,
+    );
+    for talk in [
+        events(&[FIRST, &grounded, LAST]),
+        elements(&[FIRST, &grounded, LAST]),
+        events(&[FIRST, &grounded, &grounded, LAST]),
+    ] {
+        let call = talk.call();
+        assert_eq!(call.units.web_searches, Some(2));
+        assert_eq!(call.usage.output, Some(70));
+    }
+}
+
+#[test]
+fn the_providers_total_is_the_sum_of_the_columns() {
+    let (_, stats) = stream().run();
+    assert_eq!(stats.usage_inconsistent, 0);
+    let wrong = LAST.replace(r#""totalTokenCount":1409"#, r#""totalTokenCount":1408"#);
+    let (_, stats) = events(&[FIRST, SECOND, &wrong]).run();
+    assert_eq!(stats.usage_inconsistent, 1);
+}
+
+#[test]
+fn trap_11_the_model_in_the_path_is_kept_beside_the_one_that_answers() {
+    for path in [
+        "/v1beta/models/gemini-3-pro:streamGenerateContent",
+        "/v1/projects/p/locations/us/publishers/google/models/gemini-3-pro:streamGenerateContent",
+    ] {
+        let call = Talk { path, ..stream() }.call();
+        assert_eq!(
+            (
+                call.model_requested.as_deref(),
+                call.model_served.as_deref()
+            ),
+            (Some("gemini-3-pro"), Some("gemini-3-pro-001"))
+        );
     }
 }

@@ -6,6 +6,7 @@ fn talks() -> Vec<Talk> {
     let mut talks = ended_by_an_event();
     talks.extend([gemini::stream(), gemini::array()]);
     talks.extend([openai::embedding(), openai::speech()]);
+    talks.push(google_embeddings::predict());
     talks.extend([openai::compaction(), openai::decision()]);
     talks
 }
@@ -20,6 +21,11 @@ fn ended_by_an_event() -> Vec<Talk> {
         openai::completion(),
         openai::image(),
         openai::transcription(),
+        cohere::stream(),
+        interactions::stream(),
+        mistral::stream(),
+        ollama::stream(),
+        vercel::stream(),
     ]
 }
 
