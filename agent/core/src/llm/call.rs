@@ -104,6 +104,12 @@ impl Caller {
         self.server_name.clone().unwrap_or_default()
     }
 
+    /// The same for calls to a model that is named later.
+    pub(super) fn with_model(mut self, model: Option<String>) -> Self {
+        self.target.model = model.or(self.target.model);
+        self
+    }
+
     /// The same for a call to another model.
     pub(super) fn without_model(mut self) -> Self {
         self.target.model = None;

@@ -81,6 +81,8 @@ pub enum Endpoint {
     GeminiGenerate,
     /// Gemini's `embedContent` and `batchEmbedContents`.
     GeminiEmbed,
+    /// Gemini Live, over a WebSocket.
+    GeminiLive,
     /// Gemini Interactions.
     GeminiInteractions,
     /// Vertex AI's `predict` of Google's models: embeddings and images.
@@ -132,6 +134,7 @@ impl Endpoint {
             Self::OpenAiTranscription => "openai_transcription",
             Self::GeminiGenerate => "gemini_generate",
             Self::GeminiEmbed => "gemini_embed",
+            Self::GeminiLive => "gemini_live",
             Self::GeminiInteractions => "gemini_interactions",
             Self::VertexPredict => "vertex_predict",
             Self::CohereChat => "cohere_chat",

@@ -134,6 +134,7 @@ fn frame(endpoint: Endpoint, messages: u32) -> u64 {
         | Endpoint::OpenAiSpeech
         | Endpoint::GeminiGenerate
         | Endpoint::GeminiInteractions
+        | Endpoint::GeminiLive
         | Endpoint::CohereChat
         | Endpoint::MistralConversations
         | Endpoint::OllamaChat

@@ -72,20 +72,7 @@ fn value(reply: &mut Reply, path: &[Key], value: Value<'_>) {
         | [Key::PromptFeedback, Key::BlockReason] => {
             reply.part.status.last(value);
         }
-        [Key::UsageMetadata, Key::TrafficType | Key::ServiceTier] => reply.tier.last(value),
-        [
-            Key::UsageMetadata,
-            Key::PromptModalities | Key::ToolModalities,
-            Key::Item,
-            inner @ ..,
-        ] => reply.modality(Side::Input, inner, value),
-        [
-            Key::UsageMetadata,
-            Key::CandidatesTokensDetails,
-            Key::Item,
-            inner @ ..,
-        ] => reply.modality(Side::Output, inner, value),
-        [Key::UsageMetadata, inner @ ..] => reply.usage(inner, value),
+        [Key::UsageMetadata, inner @ ..] => usage(reply, inner, value),
         [
             Key::Candidates,
             Key::Item,
@@ -110,6 +97,22 @@ fn value(reply: &mut Reply, path: &[Key], value: Value<'_>) {
         },
         [Key::Error] => reply.part.has_error |= matches!(value, Value::Object),
         _ => {}
+    }
+}
+
+/// Takes a value of `usageMetadata`.
+pub(super) fn usage(reply: &mut Reply, inner: &[Key], value: Value<'_>) {
+    match inner {
+        [Key::TrafficType | Key::ServiceTier] => reply.tier.last(value),
+        [
+            Key::PromptModalities | Key::ToolModalities,
+            Key::Item,
+            inner @ ..,
+        ] => reply.modality(Side::Input, inner, value),
+        [Key::CandidatesTokensDetails, Key::Item, inner @ ..] => {
+            reply.modality(Side::Output, inner, value);
+        }
+        _ => reply.usage(inner, value),
     }
 }
 

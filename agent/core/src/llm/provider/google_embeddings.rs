@@ -4,10 +4,10 @@
 //! Gemini API reports no tokens, so that they are counted here; Vertex AI reports them for each text.
 //! `predict` makes pictures as well, which are counted one by one.
 
-use super::{Api, Form, Reply, Target, Terminal, printable};
+use super::{Api, Form, Reply, Target, Terminal, gemini, printable};
 use crate::llm::Endpoint;
 use crate::llm::json::{Key, Value};
-use crate::llm::usage::{Counts, Side};
+use crate::llm::usage::Counts;
 
 pub(super) const EMBED: Api = Api {
     endpoint: Endpoint::GeminiEmbed,
@@ -51,16 +51,7 @@ fn read(api: &'static Api, reply: &mut Reply, path: &[Key], value: Value<'_>) {
         ] => {
             reply.api = Some(api);
         }
-        [Key::UsageMetadata, Key::TrafficType | Key::ServiceTier] => reply.tier.last(value),
-        [
-            Key::UsageMetadata,
-            Key::PromptModalities,
-            Key::Item,
-            inner @ ..,
-        ] => {
-            reply.modality(Side::Input, inner, value);
-        }
-        [Key::UsageMetadata, inner @ ..] => reply.usage(inner, value),
+        [Key::UsageMetadata, inner @ ..] => gemini::usage(reply, inner, value),
         [Key::Predictions, Key::Item, Key::Embeddings, inner @ ..]
         | [Key::Embedding, inner @ ..]
         | [Key::Embeddings, Key::Item, inner @ ..] => {

@@ -5,6 +5,7 @@
 mod anthropic;
 mod cohere;
 mod gemini;
+mod gemini_live;
 mod google_embeddings;
 mod interactions;
 mod mistral;
@@ -104,6 +105,11 @@ impl Api {
         )
     }
 
+    /// Whether the messages of a WebSocket say which response they are of.
+    pub(super) const fn names_responses(&self) -> bool {
+        !matches!(self.endpoint, Endpoint::GeminiLive)
+    }
+
     /// Whether a reply is one JSON text a line, whatever its type says: one that is whole is then a
     /// single line.
     pub(super) const fn has_lines(&self) -> bool {
@@ -150,7 +156,11 @@ pub(super) const RETRIEVALS: &[&Api] = &[&interactions::RETRIEVED, &openai_respo
 pub(super) const RESULTS: &[&Api] = &[&openai_batch::RESULTS];
 
 /// Those that run over a WebSocket, many calls over one.
-pub(super) const SOCKETS: [&Api; 2] = [&openai_responses::API, &openai_realtime::API];
+pub(super) const SOCKETS: [&Api; 3] = [
+    &openai_responses::API,
+    &openai_realtime::API,
+    &gemini_live::API,
+];
 
 /// A count that is written as a fraction with nothing behind the point, as Cohere and Vertex AI do.
 fn without_fraction(value: Value<'_>) -> Value<'_> {

@@ -48,6 +48,8 @@ pub(in crate::llm) struct Reply {
     pub(in crate::llm) sub_inferences: Vec<SubInference>,
     /// True if the counters were final when they came, and nothing was missed since.
     pub(in crate::llm) is_final: bool,
+    /// True once it said that it is over, and may still say what it used.
+    pub(in crate::llm) has_ended: bool,
     /// True once it said that it failed, and may still say what it used.
     pub(in crate::llm) has_failed: bool,
     /// Counters that were refused.

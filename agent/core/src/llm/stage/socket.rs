@@ -66,6 +66,8 @@ pub(super) struct Socket {
     /// Model of the session, and the one that transcribes what a user says.
     pub(super) model: Option<String>,
     pub(super) transcriber: Option<String>,
+    /// What reads the client's first message, where that names the model.
+    setup: Option<(Scanner, Word<256>)>,
     /// Whether the last message of each side could not be read.
     pub(super) is_client_lost: bool,
     pub(super) is_server_lost: bool,
@@ -73,11 +75,15 @@ pub(super) struct Socket {
     pub(super) is_request_lost: bool,
     /// Whether any lane was named.
     pub(super) has_lanes: bool,
+    /// Whether the begin of a response may be among events that were lost since the last one ended.
+    pub(super) is_begin_lost: bool,
 }
 
 impl Socket {
-    pub(super) const fn new(api: &'static Api, caller: Caller, next: u64) -> Self {
+    pub(super) fn new(api: &'static Api, caller: Caller, next: u64) -> Self {
+        let setup = (!api.names_responses()).then(Default::default);
         Self {
+            setup,
             api,
             caller,
             next,
@@ -92,6 +98,7 @@ impl Socket {
             is_server_lost: false,
             is_request_lost: false,
             has_lanes: false,
+            is_begin_lost: false,
         }
     }
 
@@ -99,6 +106,26 @@ impl Socket {
     pub(super) fn held_bytes(&self) -> usize {
         let event = self.event.as_ref().map_or(0, Vec::len);
         event + self.asking.as_ref().map_or(0, OpenCall::held_bytes)
+    }
+
+    /// Takes bytes of a client's message that asks for nothing.
+    pub(super) fn set_up(&mut self, bytes: &[u8]) {
+        if let Some((scanner, model)) = &mut self.setup {
+            scanner.push(bytes, &mut |path, value| {
+                if path == [Key::Setup, Key::Model] {
+                    model.last(value);
+                }
+            });
+        }
+    }
+
+    /// Ends it. The name of a model may stand behind where it is found.
+    pub(super) fn end_set_up(&mut self) {
+        if let Some((_, model)) = self.setup.take() {
+            let name = model.as_str().rsplit('/').next().unwrap_or_default();
+            let name = (!name.is_empty()).then(|| name.to_owned());
+            self.caller = self.caller.clone().with_model(name);
+        }
     }
 
     /// Takes bytes of an event.
@@ -125,6 +152,7 @@ impl Socket {
     /// Events are missing here: what is being read, and what is waited for, may be among them.
     pub(super) fn lose_events(&mut self) {
         self.is_server_lost = true;
+        self.is_begin_lost = true;
         for waiting in &mut self.waiting {
             waiting.is_uncertain = true;
         }
@@ -148,6 +176,7 @@ impl Socket {
 
     /// Remembers a response that ended.
     pub(super) fn remember(&mut self, past: Past) {
+        self.is_begin_lost = false;
         if self.ended.len() >= ENDED {
             self.ended.pop_front();
         }
@@ -202,6 +231,10 @@ pub(super) struct Envelope {
     transcriber: Word<256>,
     /// Whether it counts tokens, or seconds, outside of a response.
     has_usage: bool,
+    /// Whether it is a part of what the model says, where no type tells.
+    is_said: bool,
+    /// Whether it says more of that.
+    is_about: bool,
 }
 
 /// What an event is.
@@ -211,6 +244,8 @@ pub(super) enum Kind {
     Created,
     /// A later one of a response.
     Response,
+    /// One of a response that is being read, if one is.
+    Later,
     /// A transcription, which is a call by itself.
     Transcription,
     /// An error.
@@ -244,6 +279,8 @@ impl Envelope {
             kind if kind.starts_with("response.steer.") => Kind::Other,
             kind if kind.starts_with("response.inject.") => Kind::Other,
             kind if kind.starts_with("response.") => Kind::Response,
+            "" if self.is_said => Kind::Response,
+            "" if self.is_about => Kind::Later,
             _ => Kind::Other,
         }
     }
@@ -259,7 +296,7 @@ impl Envelope {
                 | "response.failed"
                 | "response.done"
         );
-        is_snapshot && !self.response.as_str().is_empty()
+        self.is_said || is_snapshot && !self.response.as_str().is_empty()
     }
 
     fn value(&mut self, path: &[Key], value: Value<'_>) {
@@ -276,6 +313,14 @@ impl Envelope {
             }
             [Key::Usage, Key::InputTokens | Key::Seconds] => {
                 self.has_usage |= matches!(value, Value::Number(_));
+            }
+            [
+                Key::ServerContent,
+                Key::ModelTurn | Key::OutputTranscription,
+            ]
+            | [Key::LiveToolCall] => self.is_said |= matches!(value, Value::Object),
+            [Key::ServerContent | Key::UsageMetadata] => {
+                self.is_about |= matches!(value, Value::Object);
             }
             [Key::Session, Key::Model] => self.model.last(value),
             [Key::Session, Key::InputAudioTranscription, Key::Model]

@@ -94,7 +94,7 @@ impl Llm {
                     .get_or_insert_with(|| OpenCall::message(api, call, at, caller.clone()))
                     .request_body(bytes, keeps_text);
             }
-            Role::Client => {}
+            Role::Client => socket.set_up(bytes),
             Role::Server if has_room => socket.gather(bytes),
             Role::Server => socket.drop_event(),
         }
@@ -121,6 +121,7 @@ impl Llm {
             Role::Client => {
                 socket.is_client_lost = !is_whole;
                 socket.is_request_lost |= !is_whole;
+                socket.end_set_up();
                 self.asked(at, &mut socket, end, results);
             }
             Role::Server => match socket.take_event() {
@@ -248,12 +249,21 @@ impl Llm {
                 return self.failed(at, id, socket, &envelope, results);
             }
             (Kind::Transcription, _) => self.transcribed(at, id, socket, &envelope, results),
-            (Kind::Created | Kind::Response, Some(place)) => place,
+            (Kind::Created | Kind::Response | Kind::Later, Some(place)) => place,
+            (Kind::Later, None) => return,
             (Kind::Created | Kind::Response, None) => {
                 // A response is known by its id, or because it is waited for.
-                if response.is_empty() && !socket.is_waiting(envelope.lane.as_str()) {
+                let is_known = !response.is_empty() || !socket.api.names_responses();
+                if !is_known && !socket.is_waiting(envelope.lane.as_str()) {
                     return;
                 }
+                // Where none is named, the first that is said is the first.
+                let is_lost = std::mem::take(&mut socket.is_begin_lost);
+                let kind = if socket.api.names_responses() || is_lost {
+                    kind
+                } else {
+                    Kind::Created
+                };
                 self.begin(at, id, socket, &envelope, kind, results)
             }
         };
