@@ -11,8 +11,12 @@ pub(super) const KEY: &str = "provider";
 /// Formats that a path can be said to have: the names of APIs as the ledger has them.
 pub(crate) const FORMATS: &[&str] = &[
     "anthropic_messages",
+    "cohere_chat",
     "gemini_generate",
+    "ollama_chat",
     "openai_chat",
+    "openai_completions",
+    "openai_embeddings",
     "openai_responses",
 ];
 

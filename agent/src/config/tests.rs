@@ -207,7 +207,7 @@ fn every_mistake_of_a_provider_names_its_entry_and_the_remedy() {
             "provider[4].hosts: \"*.com\" stands for too many hosts; two labels at least must be without \"*\"".to_owned(),
             "provider[5].hosts: is a string, must be a list of strings".to_owned(),
             format!("provider[5].path: {path}"),
-            "provider[5].format: \"openai\" is none of anthropic_messages, gemini_generate, openai_chat, openai_responses".to_owned(),
+            "provider[5].format: \"openai\" is none of anthropic_messages, cohere_chat, gemini_generate, ollama_chat, openai_chat, openai_completions, openai_embeddings, openai_responses".to_owned(),
             format!("provider[6].hosts: \"llm.example.com:8080\" {host}"),
             "provider[7].format: needs a path beside it: which requests are in this format".to_owned(),
         ]

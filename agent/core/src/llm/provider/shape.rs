@@ -4,7 +4,8 @@
 //! first event on. What is common to all of them is read until then.
 
 use super::{
-    Api, Form, Reply, Terminal, anthropic, gemini, openai_chat, openai_embeddings, openai_responses,
+    Api, Form, Reply, Terminal, anthropic, cohere, gemini, interactions, openai_chat,
+    openai_embeddings, openai_responses,
 };
 use crate::llm::Endpoint;
 use crate::llm::json::{Key, Value};
@@ -45,6 +46,8 @@ fn value(reply: &mut Reply, path: &[Key], value: Value<'_>) {
             ([Key::Data, Key::Item, Key::Embedding], Value::Array | Value::Begin) => {
                 Some(&openai_embeddings::API)
             }
+            ([Key::Delta], Value::Object) if is_cohere(kind) => Some(&cohere::CHAT),
+            ([Key::Interaction], Value::Object) => Some(&interactions::API),
             ([Key::Output], Value::Array) => Some(&openai_responses::API),
             ([Key::Response], Value::Object) if kind.starts_with("response.") => {
                 Some(&openai_responses::API)
@@ -72,4 +75,12 @@ fn settle(reply: &mut Reply, form: Form) -> Option<Terminal> {
 /// Whether events of this kind are Anthropic's.
 fn is_anthropic(kind: &str) -> bool {
     kind.starts_with("message_") || kind.starts_with("content_block_")
+}
+
+/// Whether events of this kind are Cohere's.
+fn is_cohere(kind: &str) -> bool {
+    matches!(
+        kind,
+        "message-start" | "tool-plan-delta" | "tool-call-start" | "content-delta" | "message-end"
+    )
 }

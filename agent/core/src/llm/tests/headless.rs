@@ -61,6 +61,8 @@ fn bodies_tell_what_heads_do_not() {
         gemini::stream(),
         gemini::array(),
         openai::embedding(),
+        cohere::stream(),
+        interactions::stream(),
     ];
     for talk in streams.into_iter().chain(bodies()) {
         let mut expected = talk.call();
