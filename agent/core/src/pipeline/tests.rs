@@ -433,6 +433,40 @@ fn tls_to_a_provider_that_nobody_reads_is_told_at_once_and_to_others_never() {
     );
 }
 
+#[test]
+fn tls_to_a_host_that_a_configuration_names_is_told_like_that_to_a_provider() {
+    let told = |hosts| {
+        let mut run = Run::new();
+        run.line = Pipeline::new(Settings {
+            hosts,
+            ..Settings::default()
+        });
+        run.line.handle(&Event::Process(process(7, 1)));
+        socket(&mut run, 1, "llm.internal.example");
+        run.line.handle(&Event::Carried {
+            at: run.now,
+            socket: SocketId(1),
+        });
+        run.line.expire(run.now + Duration::from_secs(7));
+        let callers = run.line.callers().iter();
+        let hosts = callers.flat_map(|caller| caller.hosts.iter());
+        hosts
+            .map(|host| (host.name.clone(), host.seen.unprobed_connections))
+            .collect::<Vec<_>>()
+    };
+    let configured = llm::Hosts::new(vec![llm::Rule {
+        provider: "gateway".to_owned(),
+        hosts: vec!["*.internal.example".to_owned()],
+        path: Some("/v1".to_owned()),
+        format: None,
+    }]);
+    assert_eq!(told(llm::Hosts::default()), []);
+    assert_eq!(
+        told(configured),
+        [(Some("llm.internal.example".to_owned()), 1)]
+    );
+}
+
 /// The TLS objects of one process that talks to a provider through an HTTPS proxy.
 fn through_a_proxy(run: &mut Run, has_inner_name: bool) {
     let [outer, inner] = [0x100, 0x200].map(|ssl| ConnId { ssl, ..conn(7) });

@@ -169,9 +169,9 @@ impl Request {
             // have about as many tokens as the provider counts for the JSON.
             Value::Name(name) if is_tools && !inner.is_empty() => name,
             // In messages an unknown name is an argument's, so it is the model's own text.
-            Value::Name(name) if inner.len() > 1 && inner.last() == Some(&Key::Other) => name,
+            Value::Name(name) if inner.len() > 1 && is_argument(inner) => name,
             Value::Piece(piece) if is_tools || is_text(inner) => piece,
-            Value::Number(number) if inner.last() == Some(&Key::Other) => number,
+            Value::Number(number) if is_argument(inner) => number,
             Value::End => {
                 self.input.end_part();
                 return;
@@ -207,6 +207,34 @@ impl Request {
             .or_else(|| self.cache_key.some())
             .or_else(|| self.trace.some())
     }
+}
+
+/// Whether the last step is a member of an argument: one that no API of messages has.
+fn is_argument(inner: &[Key]) -> bool {
+    matches!(
+        inner.last(),
+        Some(
+            Key::Other
+                | Key::Agent
+                | Key::Count
+                | Key::Documents
+                | Key::Done
+                | Key::Inputs
+                | Key::Instances
+                | Key::Interaction
+                | Key::Meta
+                | Key::Outputs
+                | Key::Query
+                | Key::Questions
+                | Key::Requests
+                | Key::Statistics
+                | Key::Step
+                | Key::Steps
+                | Key::Tokens
+                | Key::Total
+                | Key::Values
+        )
+    )
 }
 
 /// True unless the string is an id, a link, a type or bytes of a picture: those are no text.

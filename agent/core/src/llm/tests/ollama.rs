@@ -265,3 +265,14 @@ fn trap_20_a_line_of_megabytes_costs_no_memory_and_keeps_its_usage() {
         [(Outcome::Complete, UsageSource::Provider, Some(8), Some(0))]
     );
 }
+
+#[test]
+fn words_of_other_apis_are_arguments_in_a_message() {
+    let request = r#"{"model":"m","messages":[{"role":"assistant","tool_calls":[{"function":{"name":"find","arguments":{"query":"sky","count":5}}}]}]}"#;
+    let call = Talk::new("/api/chat", request, "application/x-ndjson", LINES[1])
+        .end(BodyEnd::Cut)
+        .call();
+    let countable = call.countable.expect("nothing was reported");
+    let asked: Vec<&str> = countable.input.parts().collect();
+    assert_eq!(asked, ["assistant", "find", "query", "sky", "count", "5"]);
+}
