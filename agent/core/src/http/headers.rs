@@ -9,7 +9,7 @@ const ALLOWED: &[&str] = &[
     "ai-language-model-id", // model: Vercel AI Gateway names it nowhere else
     "ai-language-model-streaming", // whether a stream is asked for, likewise
     "ai-model-id",          // model of embeddings and images, likewise
-    "amz-sdk-request", // number of the try: AWS SDKs
+    "amz-sdk-request",      // number of the try: AWS SDKs
     "anthropic-beta",       // features of a request that change how usage is read
     "anthropic-version",    // API version
     "content-encoding",     // how the body was compressed

@@ -43,7 +43,7 @@ pub struct Provider(pub &'static str);
 impl Provider {
     /// Whether it is one that the host told.
     pub fn is_listed(self) -> bool {
-        self != recognize::OTHER
+        self != hosts::OTHER
     }
 }
 
