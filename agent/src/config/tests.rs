@@ -4,6 +4,17 @@ fn parse(text: &str) -> Result<Loaded, Error> {
     Loaded::parse(Path::new("test.toml"), text)
 }
 
+/// What is said of a configuration that is refused, a line each.
+fn mistakes_of(text: &str) -> Vec<String> {
+    let Err(Error::Mistakes { mistakes, .. }) = parse(text) else {
+        panic!("accepted {text}")
+    };
+    mistakes
+        .iter()
+        .map(|mistake| format!("{}: {}", mistake.key, mistake.problem))
+        .collect()
+}
+
 #[test]
 fn the_default_file_says_what_the_code_says() {
     assert_eq!(parse(DEFAULT_TOML).unwrap().config, Config::default());
@@ -48,13 +59,7 @@ fn all_mistakes_are_reported_at_once() {
         store_cwd = "yes"
         store_argv = "all"
     "#;
-    let Err(Error::Mistakes { mistakes, .. }) = parse(text) else {
-        panic!("accepted")
-    };
-    let lines: Vec<String> = mistakes
-        .iter()
-        .map(|mistake| format!("{}: {}", mistake.key, mistake.problem))
-        .collect();
+    let lines = mistakes_of(text);
     assert_eq!(
         lines,
         [
@@ -184,13 +189,7 @@ fn every_mistake_of_a_provider_names_its_entry_and_the_remedy() {
         hosts = ["llm.example.com"]
         format = "openai_chat"
     "#;
-    let Err(Error::Mistakes { mistakes, .. }) = parse(text) else {
-        panic!("accepted")
-    };
-    let lines: Vec<String> = mistakes
-        .iter()
-        .map(|mistake| format!("{}: {}", mistake.key, mistake.problem))
-        .collect();
+    let lines = mistakes_of(text);
     let host = "is no host; write a name without scheme, port and path, as in \"llm.example.com\" or \"*.llm.example.com\", or an address";
     let path = "must be a path without query and \"*\", as in \"/team/openai\"; it stands for all that is below, so leave it out for all of the host";
     assert_eq!(
@@ -226,13 +225,7 @@ fn every_mistake_of_a_provider_names_its_entry_and_the_remedy() {
             "provider: is a table, must be entries [[provider]]",
         ),
     ] {
-        let Err(Error::Mistakes { mistakes, .. }) = parse(text) else {
-            panic!("accepted {text}")
-        };
-        let lines = mistakes
-            .iter()
-            .map(|mistake| format!("{}: {}", mistake.key, mistake.problem));
-        assert_eq!(lines.collect::<Vec<_>>(), [problem]);
+        assert_eq!(mistakes_of(text), [problem]);
     }
 }
 

@@ -53,13 +53,6 @@ impl<'a> From<&'a UsageRecord> for CallLine<'a> {
         let call = &record.call;
         let usage = &call.usage;
         let process = record.process.as_deref();
-        let input = [
-            usage.input_uncached,
-            usage.cache_read,
-            usage.cache_write_5m,
-            usage.cache_write_1h,
-            usage.cache_write_other,
-        ];
         Self {
             started_ms: record.started_unix_ms,
             duration_ms: record.duration_ms,
@@ -75,7 +68,7 @@ impl<'a> From<&'a UsageRecord> for CallLine<'a> {
             http_status: call.http_status.map(i64::from),
             outcome: call.outcome.as_str(),
             usage_source: call.usage_source.as_str(),
-            context_tokens: input.into_iter().flatten().reduce(u64::saturating_add),
+            context_tokens: usage.input(),
             cache_read_tokens: usage.cache_read,
             output_tokens: usage.output,
             session_key: &record.session.0,

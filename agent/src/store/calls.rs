@@ -1,7 +1,7 @@
 //! The rows of calls: one for each call that counts, one for each model that ran inside of it, and
 //! one for each call to a gateway, which does not count.
 
-use agent_core::llm::{LlmCall, Outcome, Units, Usage, UsageSource};
+use agent_core::llm::{LlmCall, MAX_COST_NANOUSD, Outcome, Units, Usage, UsageSource};
 use agent_core::prices::Priced;
 use agent_core::session::{Hop, UsageRecord};
 use rusqlite::{OptionalExtension as _, params};
@@ -144,7 +144,7 @@ impl<'a> Batch<'a> {
                     via_process_id: None,
                     hop_of: None,
                 };
-                self.insert_rows(record, Shape::of(record), &place)?;
+                self.insert_rows(record, &Shape::of(record), &place)?;
             }
         }
         self.applied.inserted += 1;
@@ -165,11 +165,11 @@ impl<'a> Batch<'a> {
             via_process_id: process_id,
             hop_of: None,
         };
-        let request_id = self.insert_rows(record, shape, &place)?;
+        let request_id = self.insert_rows(record, &shape, &place)?;
         self.transaction
             .prepare_cached("UPDATE request SET hop_of = ?2 WHERE request_id = ?1 OR hop_of = ?1")?
             .execute([origin.request_id, request_id])?;
-        self.remember_peak(origin.session_id, Columns::of(&record.call.usage).context())
+        self.remember_peak(origin.session_id, record.call.usage.input().map(to_db))
     }
 
     /// Stores the call to a gateway, after the one that the gateway made for it: that one is now
@@ -187,16 +187,16 @@ impl<'a> Batch<'a> {
             via_process_id: None,
             hop_of: Some(counted.request_id),
         };
-        self.insert_rows(record, Shape::of(record), &place)?;
         let client = Shape::of(record);
-        let mut rows = self
+        self.insert_rows(record, &client, &place)?;
+        let rows = self
             .transaction
             .prepare_cached(
                 "SELECT request_id, shape_id FROM request WHERE request_id = ?1 OR part_of = ?1",
             )?
             .query_map([counted.request_id], |row| Ok((row.get(0)?, row.get(1)?)))?
             .collect::<rusqlite::Result<Vec<(i64, i64)>>>()?;
-        for (request_id, shape_id) in rows.drain(..) {
+        for (request_id, shape_id) in rows {
             let shape_id = Shape::load(self.transaction, shape_id)?
                 .of_client(&client)
                 .row(self.transaction)?;
@@ -268,7 +268,7 @@ impl<'a> Batch<'a> {
     fn insert_rows(
         &self,
         record: &UsageRecord,
-        shape: Shape,
+        shape: &Shape,
         place: &Place,
     ) -> rusqlite::Result<i64> {
         let call = &record.call;
@@ -278,7 +278,7 @@ impl<'a> Batch<'a> {
         };
         let request_id = self.insert_row(
             record,
-            &shape,
+            shape,
             place,
             &Row {
                 identity: &record.identity,
@@ -299,7 +299,7 @@ impl<'a> Batch<'a> {
                 cost: &record.cost,
             },
         )?;
-        self.insert_parts(record, &shape, place, request_id)?;
+        self.insert_parts(record, shape, place, request_id)?;
         Ok(request_id)
     }
 
@@ -488,7 +488,7 @@ impl<'a> Batch<'a> {
                 record.client.name,
                 record.client.version,
             ])?;
-        self.remember_peak(stored.session_id, usage.context())?;
+        self.remember_peak(stored.session_id, call.usage.input().map(to_db))?;
         self.applied.improved += 1;
         Ok(())
     }
@@ -531,7 +531,7 @@ impl<'a> Batch<'a> {
                     record.client.version,
                     process_id,
                     record.started_unix_ms,
-                    Columns::of(&record.call.usage).context(),
+                    record.call.usage.input().map(to_db),
                     calls,
                 ],
                 |row| row.get(0),
@@ -539,14 +539,11 @@ impl<'a> Batch<'a> {
     }
 }
 
-/// LIMIT: a million dollars for one call, in billionths; what a provider claims beyond is nonsense,
-/// and dropped, so that no sum overflows.
-const MOST_NANOUSD: u64 = 1_000_000_000_000_000;
-
-/// What the provider itself says that a call cost.
+/// What the provider itself says that a call cost; the sum of what it says may be absurd where no
+/// part of it is, and is dropped, so that no sum overflows.
 fn provider_cost(call: &LlmCall) -> Option<i64> {
     call.reported_cost_nanousd
-        .filter(|cost| *cost <= MOST_NANOUSD)
+        .filter(|cost| *cost <= MAX_COST_NANOUSD)
         .map(to_db)
 }
 
@@ -597,19 +594,5 @@ impl Columns {
             image_input: usage.image_input.map(to_db),
             image_output: usage.image_output.map(to_db),
         }
-    }
-
-    /// The whole input; unknown only if every part of it is.
-    fn context(&self) -> Option<i64> {
-        [
-            self.input_uncached,
-            self.cache_read,
-            self.cache_write_5m,
-            self.cache_write_1h,
-            self.cache_write_other,
-        ]
-        .into_iter()
-        .flatten()
-        .reduce(i64::saturating_add)
     }
 }

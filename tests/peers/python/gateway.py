@@ -11,8 +11,9 @@ import http.server
 import os
 import ssl
 import sys
-import threading
 import urllib.parse
+
+import tls_server
 
 LEAF, KEY = sys.argv[1:]
 ENDPOINT = urllib.parse.urlsplit(os.environ["BPFTOK_ENDPOINT"])
@@ -40,15 +41,5 @@ class Gateway(http.server.BaseHTTPRequestHandler):
         pass
 
 
-def main():
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(LEAF, KEY)
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Gateway)
-    server.socket = context.wrap_socket(server.socket, server_side=True)
-    print(server.server_address[1], flush=True)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    sys.stdin.read()
-
-
 if __name__ == "__main__":
-    main()
+    tls_server.serve(Gateway, LEAF, KEY)

@@ -3,15 +3,17 @@ ends on one host.
 
     server.py LEAF KEY TAG
 
-Takes certificate, key, and what all ids of its responses are to contain. Prints the port, then one JSON line for each call that it served. The figures follow from the
-number of the call. Ends when stdin ends.
+Takes certificate, key, and what all ids of its responses are to contain. Prints the port, then one
+JSON line for each call that it served. The figures follow from the number of the call. Ends when
+stdin ends.
 """
 
 import http.server
 import json
-import ssl
 import sys
 import threading
+
+import tls_server
 
 LEAF, KEY, TAG = sys.argv[1:]
 
@@ -60,15 +62,5 @@ class Answers(http.server.BaseHTTPRequestHandler):
         pass
 
 
-def main():
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(LEAF, KEY)
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answers)
-    server.socket = context.wrap_socket(server.socket, server_side=True)
-    print(server.server_address[1], flush=True)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    sys.stdin.read()
-
-
 if __name__ == "__main__":
-    main()
+    tls_server.serve(Answers, LEAF, KEY)

@@ -1,9 +1,7 @@
 use super::*;
 use crate::event::{Ancestor, ConnId};
 use crate::http::ExchangeId;
-use crate::llm::{
-    Endpoint, Estimates, Outcome, Provider, SessionHints, Terms, Units, Usage, UsageSource,
-};
+use crate::llm::{Endpoint, Outcome, Provider, UsageSource};
 
 fn at(seconds: u64) -> Timestamp {
     Timestamp::from_nanos(seconds * 1_000_000_000)
@@ -20,32 +18,15 @@ fn call(pid: u32, started: u64, user_agent: Option<&str>) -> LlmCall {
             number: 0,
         },
         started: at(started),
-        first_token: None,
         ended: at(started + 1),
         provider: Provider("other"),
         endpoint: Endpoint::OpenAiChat,
-        server_name: None,
-        model_requested: None,
-        model_served: None,
         is_stream: false,
         http_status: Some(200),
         outcome: Outcome::Complete,
-        stop_reason: None,
-        usage: Usage::default(),
         usage_source: UsageSource::None,
-        estimates: Estimates::default(),
-        units: Units::default(),
-        sub_inferences: Vec::new(),
-        terms: Terms::default(),
-        reported_cost_nanousd: None,
-        attempt: None,
-        aborted_by: None,
-        response_id: None,
         user_agent: user_agent.map(str::to_owned),
-        originator: None,
-        hints: SessionHints::default(),
-        observed_bytes: 0,
-        countable: None,
+        ..LlmCall::plain()
     }
 }
 

@@ -1,7 +1,7 @@
 //! Amounts that need not be whole: dollars, seconds, units.
 
-/// LIMIT: a million dollars for one call, in billionths; refused and counted beyond.
-const MAX_COST: u64 = 1_000_000_000_000_000;
+/// LIMIT: a million dollars for one call, in billionths; what claims more is nonsense.
+pub const MAX_COST_NANOUSD: u64 = 1_000_000_000_000_000;
 
 /// LIMIT: units of any other kind that one call may claim: searches, images, seconds. A file of
 /// sound has a day at most, and no reply more searches or pictures.
@@ -13,12 +13,12 @@ const AMOUNT_BYTES: usize = 32;
 
 /// An amount of dollars, in billionths.
 pub(super) fn nanousd(text: &str) -> Option<u64> {
-    scaled(text, 9).filter(|cost| *cost <= MAX_COST)
+    scaled(text, 9).filter(|cost| *cost <= MAX_COST_NANOUSD)
 }
 
 /// xAI's unit: ten billion of them are a dollar.
 pub(super) fn nanousd_of_ticks(text: &str) -> Option<u64> {
-    scaled(text, -1).filter(|cost| *cost <= MAX_COST)
+    scaled(text, -1).filter(|cost| *cost <= MAX_COST_NANOUSD)
 }
 
 /// A number of units that are billed as whole ones once begun.

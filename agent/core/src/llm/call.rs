@@ -53,7 +53,6 @@ pub(super) struct Caller {
     session_header: Option<String>,
     /// Number of the try, as the client says.
     attempt: Option<u32>,
-    path_hash: StreamHash,
     /// The path, which may tell the provider as well.
     path: String,
     target: Target,
@@ -77,8 +76,6 @@ impl Caller {
                 .first(name)
                 .and_then(|value| printable(value, 256))
         };
-        let mut path_hash = StreamHash::default();
-        path_hash.push(head.path.as_bytes());
         Self {
             provider,
             server_name,
@@ -86,7 +83,6 @@ impl Caller {
             originator: field("originator").or_else(|| field("x-app")),
             session_header: recognize::session_id(&head.headers),
             attempt: attempt(&head.headers),
-            path_hash,
             path: head.path.clone(),
             target,
             boundary: head
@@ -152,8 +148,10 @@ impl OpenCall {
     /// A call whose request begins, as an exchange of its own.
     pub(super) fn new(api: &'static Api, id: ExchangeId, at: Timestamp, caller: Caller) -> Self {
         let request_form = caller.boundary.as_deref().map(RequestForm::new);
+        let mut request_hash = StreamHash::default();
+        request_hash.push(caller.path.as_bytes());
         Self {
-            request_hash: caller.path_hash,
+            request_hash,
             api,
             id,
             started: at,
@@ -305,12 +303,18 @@ impl OpenCall {
 
     /// Hash of path and body; `None` if not all of them was seen.
     pub(super) fn request_hash(&self) -> Option<u64> {
+        self.request_hash
+            .finish()
+            .filter(|_| self.is_request_whole())
+    }
+
+    /// Whether all of the request was seen, to the end of what it consists of.
+    fn is_request_whole(&self) -> bool {
         let is_read = self
             .request_form
             .as_ref()
             .map_or_else(|| self.request_json.is_whole(), RequestForm::is_whole);
-        let is_whole = !self.is_request_torn && is_read;
-        self.request_hash.finish().filter(|_| is_whole)
+        !self.is_request_torn && is_read
     }
 
     pub(super) const fn request_gap(&mut self) {
@@ -513,11 +517,7 @@ impl OpenCall {
         let outcome = self.outcome(ending);
         let is_torn = self.is_request_torn;
         stats.json_malformed += u64::from(self.request_json.is_malformed());
-        let is_read = self
-            .request_form
-            .as_ref()
-            .map_or_else(|| self.request_json.is_whole(), RequestForm::is_whole);
-        let is_partial = is_torn || self.request.is_continued || !is_read;
+        let is_partial = self.request.is_continued || !self.is_request_whole();
         // A status of 0 could not be read; that the reply was shows in its shape.
         let response = self.response.as_ref();
         let is_answered =

@@ -26,6 +26,7 @@ mod stage;
 mod tests;
 mod usage;
 
+pub use amount::MAX_COST_NANOUSD;
 pub use beside::{
     AbortedBy, Credential, Estimate, Estimates, Method, Quality, SubInference, SubKind, Terms,
     Units,
@@ -183,18 +184,23 @@ pub struct Usage {
 }
 
 impl Usage {
-    /// True if no class is known to have any tokens.
-    fn is_zero(&self) -> bool {
+    /// The whole input; unknown only if every part of it is.
+    pub fn input(&self) -> Option<u64> {
         [
             self.input_uncached,
             self.cache_read,
             self.cache_write_5m,
             self.cache_write_1h,
             self.cache_write_other,
-            self.output,
         ]
-        .iter()
-        .all(|class| class.unwrap_or(0) == 0)
+        .into_iter()
+        .flatten()
+        .reduce(u64::saturating_add)
+    }
+
+    /// True if no class is known to have any tokens.
+    fn is_zero(&self) -> bool {
+        self.input().unwrap_or(0) == 0 && self.output.unwrap_or(0) == 0
     }
 }
 
@@ -417,6 +423,51 @@ pub struct LlmCall {
     pub observed_bytes: u64,
     /// Text to count, present only where the provider reported nothing.
     pub countable: Option<Countable>,
+}
+
+#[cfg(test)]
+impl LlmCall {
+    /// A call of which nothing is known, for tests to say what matters to them.
+    pub(crate) fn plain() -> Self {
+        let at = Timestamp::default();
+        Self {
+            exchange: ExchangeId {
+                conn: ConnId {
+                    pid: 0,
+                    ssl: 0,
+                    since: at,
+                },
+                number: 0,
+            },
+            started: at,
+            first_token: None,
+            ended: at,
+            provider: Provider("other"),
+            endpoint: Endpoint::OpenAiChat,
+            server_name: None,
+            model_requested: None,
+            model_served: None,
+            is_stream: false,
+            http_status: None,
+            outcome: Outcome::Complete,
+            stop_reason: None,
+            usage: Usage::default(),
+            usage_source: UsageSource::None,
+            estimates: Estimates::default(),
+            units: Units::default(),
+            sub_inferences: Vec::new(),
+            terms: Terms::default(),
+            reported_cost_nanousd: None,
+            attempt: None,
+            aborted_by: None,
+            response_id: None,
+            user_agent: None,
+            originator: None,
+            hints: SessionHints::default(),
+            observed_bytes: 0,
+            countable: None,
+        }
+    }
 }
 
 /// What leaves the stage.

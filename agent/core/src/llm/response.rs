@@ -154,7 +154,7 @@ impl Response {
             }
             Some(ResponseForm::Lines(_)) => {
                 for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
-                    self.reader.line(api, piece);
+                    self.reader.part_of_body(api, piece);
                     if piece.ends_with(b"\n") {
                         self.take_line(api, at);
                     }
@@ -207,10 +207,7 @@ impl Reader {
             );
             self.json.reset();
         }
-        let reply = &mut self.reply;
-        self.json.push(event.data, &mut |path, value| {
-            (api.value)(reply, path, value);
-        });
+        self.push(api, event.data);
         if self.is_in_event {
             return None;
         }
@@ -247,10 +244,7 @@ impl Reader {
             }
             Texts::Open => {}
         }
-        let reply = &mut self.reply;
-        self.json.push(piece, &mut |path, value| {
-            (api.value)(reply, path, value);
-        });
+        self.push(api, piece);
         if self.json.is_malformed() {
             // It may have held anything.
             self.malformed += 1;
@@ -266,27 +260,25 @@ impl Reader {
         (after, (api.settle)(&mut self.reply, Form::Event))
     }
 
-    fn line(&mut self, api: &Api, bytes: &[u8]) {
+    /// Reads bytes of a body, or of a line that is one by itself.
+    fn part_of_body(&mut self, api: &Api, bytes: &[u8]) {
         if !self.reply.part.is_body {
             self.reply.begin("", Form::Body);
         }
+        self.push(api, bytes);
+    }
+
+    fn push(&mut self, api: &Api, bytes: &[u8]) {
         let reply = &mut self.reply;
-        self.json.push(bytes, &mut |path, value| {
-            (api.value)(reply, path, value);
-        });
+        self.json
+            .push(bytes, &mut |path, value| (api.value)(reply, path, value));
     }
 
     fn body(&mut self, api: &Api, at: Timestamp, bytes: &[u8]) -> Option<Terminal> {
         if self.json.is_malformed() {
             return None;
         }
-        if !self.reply.part.is_body {
-            self.reply.begin("", Form::Body);
-        }
-        let reply = &mut self.reply;
-        self.json.push(bytes, &mut |path, value| {
-            (api.value)(reply, path, value);
-        });
+        self.part_of_body(api, bytes);
         if self.reply.part.is_element && self.reply.part.has_output {
             self.first_token.get_or_insert(at);
         }

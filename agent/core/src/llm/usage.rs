@@ -230,14 +230,7 @@ impl Counts {
     /// part is larger than its whole. The parts are kept all the same: the total is a check, never a
     /// source.
     pub(crate) fn contradicts(&self, usage: &Usage) -> bool {
-        let classes = [
-            usage.input_uncached,
-            usage.cache_read,
-            usage.cache_write_5m,
-            usage.cache_write_1h,
-            usage.cache_write_other,
-        ];
-        let input = usage.input_uncached.map(|_| sum(&classes));
+        let input = usage.input_uncached.and_then(|_| usage.input());
         let (Some(input), Some(output), Some(total)) = (input, usage.output, self.total) else {
             return false;
         };

@@ -124,15 +124,7 @@ impl Hops {
 
 /// The whole input and the output, where both are known and one is not nothing.
 fn tokens(usage: &Usage) -> Option<(u64, u64)> {
-    let input = [
-        usage.input_uncached,
-        usage.cache_read,
-        usage.cache_write_5m,
-        usage.cache_write_1h,
-        usage.cache_write_other,
-    ];
-    let input = input.into_iter().flatten().reduce(u64::saturating_add)?;
-    let output = usage.output?;
+    let (input, output) = (usage.input()?, usage.output?);
     (input > 0 && output > 0).then_some((input, output))
 }
 

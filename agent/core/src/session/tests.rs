@@ -2,8 +2,7 @@ use super::*;
 use crate::event::{ConnId, FactSource};
 use crate::http::ExchangeId;
 use crate::llm::{
-    Countable, Endpoint, Estimates, Former, Outcome, Provider, SessionHints, Terms, Units, Usage,
-    UsageSource,
+    Countable, Endpoint, Former, Outcome, Provider, SessionHints, Usage, UsageSource,
 };
 
 fn at(seconds: u64) -> Timestamp {
@@ -21,32 +20,14 @@ fn call(pid: u32, started: u64) -> LlmCall {
             number: 3,
         },
         started: at(started),
-        first_token: None,
         ended: at(started + 2),
         provider: Provider("openai"),
         endpoint: Endpoint::OpenAiResponses,
-        server_name: None,
-        model_requested: None,
-        model_served: None,
         is_stream: false,
         http_status: Some(200),
         outcome: Outcome::Complete,
-        stop_reason: None,
-        usage: Usage::default(),
         usage_source: UsageSource::None,
-        estimates: Estimates::default(),
-        units: Units::default(),
-        sub_inferences: Vec::new(),
-        terms: Terms::default(),
-        reported_cost_nanousd: None,
-        attempt: None,
-        aborted_by: None,
-        response_id: None,
-        user_agent: None,
-        originator: None,
-        hints: SessionHints::default(),
-        observed_bytes: 0,
-        countable: None,
+        ..LlmCall::plain()
     }
 }
 

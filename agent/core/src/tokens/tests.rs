@@ -1,7 +1,7 @@
 use super::*;
 use crate::event::{ConnId, Timestamp};
 use crate::http::ExchangeId;
-use crate::llm::{Estimates, Outcome, Provider, SessionHints, Terms, Units, Usage};
+use crate::llm::{Outcome, Provider, Usage};
 
 fn text(parts: &[&str]) -> CountedText {
     let mut text = CountedText::default();
@@ -24,32 +24,16 @@ fn call(endpoint: Endpoint, model: &str, countable: Option<Countable>) -> LlmCal
             number: 0,
         },
         started: at,
-        first_token: None,
         ended: at,
         provider: Provider("other"),
         endpoint,
-        server_name: None,
         model_requested: Some(model.to_owned()),
-        model_served: None,
         is_stream: true,
         http_status: Some(200),
         outcome: Outcome::Complete,
-        stop_reason: None,
-        usage: Usage::default(),
         usage_source: UsageSource::None,
-        estimates: Estimates::default(),
-        units: Units::default(),
-        sub_inferences: Vec::new(),
-        terms: Terms::default(),
-        reported_cost_nanousd: None,
-        attempt: None,
-        aborted_by: None,
-        response_id: None,
-        user_agent: None,
-        originator: None,
-        hints: SessionHints::default(),
-        observed_bytes: 0,
         countable,
+        ..LlmCall::plain()
     }
 }
 

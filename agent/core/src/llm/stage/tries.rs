@@ -57,16 +57,15 @@ impl Tries {
             server_name: call.server_name.clone(),
             hash,
         };
-        if let Some(tried) = self.failed.get(&request)
+        if let Some(tried) = self.failed.remove(&request)
             && tried.ended <= call.started
             && call.started.since(tried.ended) <= WAIT
         {
             // What the client says may be more, where a try between was not seen.
             let said = call.attempt.unwrap_or(1);
             call.attempt = Some(said.max(tried.attempt.saturating_add(1)));
-            call.hints.former = Some(tried.former.clone());
+            call.hints.former = Some(tried.former);
         }
-        self.failed.remove(&request);
         let has_failed = match call.outcome {
             Outcome::Error | Outcome::Aborted | Outcome::Unanswered => true,
             // The client may have got all of it.
@@ -107,9 +106,7 @@ mod tests {
     use super::*;
     use crate::event::ConnId;
     use crate::http::ExchangeId;
-    use crate::llm::{
-        Endpoint, Estimates, Provider, SessionHints, Terms, Units, Usage, UsageSource,
-    };
+    use crate::llm::Provider;
 
     #[test]
     fn failed_tries_are_bounded() {
@@ -123,32 +120,11 @@ mod tests {
                 number,
             },
             started: Timestamp::from_nanos(number),
-            first_token: None,
             ended: Timestamp::from_nanos(number),
             provider: Provider("openai"),
-            endpoint: Endpoint::OpenAiChat,
-            server_name: None,
-            model_requested: None,
-            model_served: None,
-            is_stream: false,
             http_status: Some(500),
             outcome: Outcome::Error,
-            stop_reason: None,
-            usage: Usage::default(),
-            usage_source: UsageSource::None,
-            estimates: Estimates::default(),
-            units: Units::default(),
-            sub_inferences: Vec::new(),
-            terms: Terms::default(),
-            reported_cost_nanousd: None,
-            attempt: None,
-            aborted_by: None,
-            response_id: None,
-            user_agent: None,
-            originator: None,
-            hints: SessionHints::default(),
-            observed_bytes: 0,
-            countable: None,
+            ..LlmCall::plain()
         };
         let mut tries = Tries::new();
         for number in 0..5_000 {

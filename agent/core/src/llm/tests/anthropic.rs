@@ -58,22 +58,13 @@ fn expected(talk: &Talk) -> LlmCall {
             ..Usage::default()
         },
         usage_source: UsageSource::Provider,
-        estimates: Estimates::default(),
-        units: Units::default(),
-        sub_inferences: Vec::new(),
-        terms: Terms::default(),
-        reported_cost_nanousd: None,
-        attempt: None,
-        aborted_by: None,
         response_id: Some("msg_01".to_owned()),
-        user_agent: None,
-        originator: None,
         hints: SessionHints {
             body_id: Some("5e551011-0000".to_owned()),
             ..SessionHints::default()
         },
         observed_bytes: talk.bytes(),
-        countable: None,
+        ..LlmCall::plain()
     }
 }
 

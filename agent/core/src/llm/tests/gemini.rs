@@ -60,20 +60,11 @@ fn expected(talk: &Talk) -> LlmCall {
             ..Usage::default()
         },
         usage_source: UsageSource::Provider,
-        estimates: Estimates::default(),
-        units: Units::default(),
-        sub_inferences: Vec::new(),
         terms: Terms {
             service_tier: Some("ON_DEMAND".to_owned()),
             ..Terms::default()
         },
-        reported_cost_nanousd: None,
-        attempt: None,
-        aborted_by: None,
         response_id: Some("abc".to_owned()),
-        user_agent: None,
-        originator: None,
-        hints: SessionHints::default(),
         observed_bytes: talk.request.len() as u64
             + talk
                 .response
@@ -83,7 +74,7 @@ fn expected(talk: &Talk) -> LlmCall {
                     Piece::Gap => 0,
                 })
                 .sum::<u64>(),
-        countable: None,
+        ..LlmCall::plain()
     }
 }
 

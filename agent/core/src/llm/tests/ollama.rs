@@ -47,19 +47,8 @@ fn expected(talk: &Talk) -> LlmCall {
             ..Usage::default()
         },
         usage_source: UsageSource::Provider,
-        estimates: Estimates::default(),
-        units: Units::default(),
-        sub_inferences: Vec::new(),
-        terms: Terms::default(),
-        reported_cost_nanousd: None,
-        attempt: None,
-        aborted_by: None,
-        response_id: None,
-        user_agent: None,
-        originator: None,
-        hints: SessionHints::default(),
         observed_bytes: (talk.request.len() + body.trim_ascii_end().len()) as u64,
-        countable: None,
+        ..LlmCall::plain()
     }
 }
 

@@ -53,19 +53,9 @@ fn expected(talk: &Talk) -> LlmCall {
             ..Usage::default()
         },
         usage_source: UsageSource::Provider,
-        estimates: Estimates::default(),
-        units: Units::default(),
-        sub_inferences: Vec::new(),
-        terms: Terms::default(),
-        reported_cost_nanousd: None,
-        attempt: None,
-        aborted_by: None,
         response_id: Some("resp_1".to_owned()),
-        user_agent: None,
-        originator: None,
-        hints: SessionHints::default(),
         observed_bytes: talk.bytes(),
-        countable: None,
+        ..LlmCall::plain()
     }
 }
 

@@ -67,19 +67,9 @@ fn every_response_of_a_realtime_session_is_a_call() {
                 ..Usage::default()
             },
             usage_source: UsageSource::Provider,
-            estimates: Estimates::default(),
-            units: Units::default(),
-            sub_inferences: Vec::new(),
-            terms: Terms::default(),
-            reported_cost_nanousd: None,
-            attempt: None,
-            aborted_by: None,
             response_id: Some("resp_1".to_owned()),
-            user_agent: None,
-            originator: None,
-            hints: SessionHints::default(),
             observed_bytes: (CREATED.len() + DELTA.len() + first.len()) as u64,
-            countable: None,
+            ..LlmCall::plain()
         }
     );
     assert_eq!(

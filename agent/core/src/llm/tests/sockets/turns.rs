@@ -41,13 +41,6 @@ fn a_turn_is_read_whole() {
                 ..Usage::default()
             },
             usage_source: UsageSource::Provider,
-            estimates: Estimates::default(),
-            units: Units::default(),
-            sub_inferences: Vec::new(),
-            terms: Terms::default(),
-            reported_cost_nanousd: None,
-            attempt: None,
-            aborted_by: None,
             response_id: Some("resp_1".to_owned()),
             user_agent: Some(
                 "codex_exec/0.169.0 (Linux; x86_64) xterm (codex_exec; 0.169.0)".to_owned()
@@ -60,7 +53,7 @@ fn a_turn_is_read_whole() {
                 former: None,
             },
             observed_bytes: bytes.iter().sum::<usize>() as u64,
-            countable: None,
+            ..LlmCall::plain()
         }]
     );
 }
