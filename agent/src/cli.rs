@@ -65,7 +65,9 @@ Examples:
     /// Tokens by day, process, session, model, provider or client
     #[command(after_help = "\
 Columns: INPUT is the whole input, cached or not; CACHED was read from a cache, WRITTEN to one;
-OUTPUT includes REASONING; EST counts calls whose tokens were counted here, not reported.
+OUTPUT includes REASONING; EST counts calls whose tokens were counted here, not reported. COST is
+unknown as long as there is no price list. TTFT is the median time to the first token, TOK/S the
+output of streams from then on.
 Tokens are exact up to ten million, then M, G. `—` is unknown, `≥` begins a sum of which a part is
 unknown. A narrow terminal shows fewer columns; csv and json always have all.
 
@@ -94,8 +96,8 @@ Examples:
     Tail(Tail),
     /// Run one SQL statement that reads
     #[command(after_help = "\
-The views v_request, v_session, v_daily, v_process and v_coverage are made for this; their columns
-are explained in the manual of the database. Any sqlite3 from 3.34 on reads the file as well.
+The views v_request, v_session, v_daily, v_process, v_coverage, v_aborted, v_hop and v_unpriced are
+made for this; their columns are explained in the manual of the database. Any sqlite3 from 3.34 on reads the file as well.
 
 Examples:
   bpftok query \"SELECT day_local, model, output_tokens FROM v_daily\"
