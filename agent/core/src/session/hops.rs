@@ -20,6 +20,11 @@ const RECENT_FOR: Duration = Duration::from_secs(60);
 /// How long a gateway takes at most to call on, where nothing but equal usage tells.
 const CALLS_ON_WITHIN: Duration = Duration::from_secs(2);
 
+/// How late a program's write may return after the other side has read what it wrote, while others
+/// have the processor. A call starts when its write returns: two that start closer together than this
+/// may have been made in either order.
+const RETURNS_WITHIN: Duration = Duration::from_millis(250);
+
 /// How a call belongs to another one that ended before it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Hop {
@@ -71,9 +76,25 @@ impl Side {
         }
     }
 
+    /// Whether this may have made a gateway make `other`, by when they began.
+    fn begins_before(&self, other: &Self) -> bool {
+        let apart = self.started.since(other.started) + other.started.since(self.started);
+        if apart > RETURNS_WITHIN {
+            return self.started < other.started;
+        }
+        // Only one of them goes to what may be a gateway; or the client reads the last of a reply
+        // after its gateway has.
+        if self.may_be_gateway == other.may_be_gateway {
+            self.ended >= other.ended
+        } else {
+            self.may_be_gateway
+        }
+    }
+
     /// Whether this went to the gateway that made `other` for it.
     fn is_origin_of(&self, other: &Self) -> bool {
-        let encloses = self.started <= other.started && other.started <= self.ended;
+        let is_under_way = self.started <= other.ended && other.started <= self.ended;
+        let encloses = is_under_way && self.begins_before(other);
         // Who asks the same host for the same response polls it, unless that host may be several
         // gateways, on ports of their own.
         let is_elsewhere = self.is_local || self.server_name != other.server_name;

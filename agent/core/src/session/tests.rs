@@ -461,6 +461,37 @@ fn trap_14_a_gateway_that_gives_ids_of_its_own_is_told_by_equal_usage() {
 }
 
 #[test]
+fn trap_14_a_client_is_told_from_its_gateway_although_its_write_returns_late() {
+    let later = |milliseconds: u64| at(102) + Duration::from_millis(milliseconds);
+    let mut outer = of_gateway();
+    outer.started = at(102);
+    for mut inner in [client(to_gateway()), client(of_gateway())] {
+        // Through a proxy that is no gateway by its name, only the ends tell.
+        inner
+            .server_name
+            .get_or_insert_default()
+            .push_str(".example");
+        inner.started = later(200);
+        inner.ended = outer.ended + Duration::from_millis(1);
+        let sides = [outer.clone(), inner.clone()];
+        assert!(matches!(hops(&sides)[1].1, Some(Hop::ToGateway { .. })));
+        inner.started = later(300);
+        assert!(!matches!(
+            hops(&[outer.clone(), inner])[1].1,
+            Some(Hop::ToGateway { .. })
+        ));
+    }
+    // The reply to the client is taken up first.
+    let mut inner = client(to_gateway());
+    inner.started = later(200);
+    inner.ended = outer.ended;
+    assert!(matches!(
+        hops(&[inner, outer])[1].1,
+        Some(Hop::OfGateway { .. })
+    ));
+}
+
+#[test]
 fn trap_16_the_same_response_seen_again_is_no_gateway() {
     // Another process asks the same host for a response that runs.
     let mut polled = client(of_gateway());
