@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::command::Invocation;
 use crate::project::{Project, make_folder};
-use crate::{debian, host};
+use crate::{debian, host, npm};
 
 const PYTHON_PINS: &str = "tests/peers/python/requirements.txt";
 const NODE_MANIFEST: &str = "tests/peers/node/package.json";
@@ -144,9 +144,6 @@ fn node_packages(project: &Project) -> Result<()> {
     if pins.are_met() {
         return Ok(());
     }
-    if host::find_program("npm").is_none() {
-        bail!("npm is missing; the live tests observe Node clients");
-    }
     pins.start_over()?;
     for file in [NODE_MANIFEST, NODE_PINS] {
         let source = project.root.join(file);
@@ -155,16 +152,7 @@ fn node_packages(project: &Project) -> Result<()> {
             .with_context(|| format!("{file} has no name"))?;
         fs::copy(&source, pins.folder.join(name)).with_context(|| format!("cannot copy {file}"))?;
     }
-    Invocation::new("npm")
-        .args([
-            "ci",
-            "--ignore-scripts",
-            "--no-audit",
-            "--no-fund",
-            "--loglevel=error",
-        ])
-        .directory(&pins.folder)
-        .run()?;
+    npm::install(&pins.folder, &[])?;
     pins.seal()?;
     println!("setup: installed the Node clients of {NODE_PINS}");
     Ok(())

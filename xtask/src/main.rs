@@ -20,6 +20,7 @@ mod fuzz;
 mod help;
 mod host;
 mod kernel;
+mod npm;
 mod pins;
 mod programs;
 mod project;

@@ -7,11 +7,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 
 use crate::clients::{self, Pins};
 use crate::command::Invocation;
-use crate::host;
+use crate::npm;
 use crate::project::{Project, make_folder};
 
 const MANIFEST: &str = "tests/peers/programs/package.json";
@@ -31,9 +31,6 @@ pub(crate) fn install(project: &Project) -> Result<()> {
     let pins = pins(project)?;
     if pins.are_met() {
         return Ok(());
-    }
-    if host::find_program("npm").is_none() {
-        bail!("npm is missing; it downloads the programs that the live tests watch");
     }
     println!("setup: downloading the programs of {LOCK} and {WHEELS}, 1.4 GB");
     pins.start_over()?;
@@ -77,21 +74,8 @@ fn npm_packages(project: &Project, folder: &Path) -> Result<()> {
             .with_context(|| format!("{file} has no name"))?;
         fs::copy(&source, work.join(name)).with_context(|| format!("cannot copy {file}"))?;
     }
-    Invocation::new("npm")
-        .args([
-            "ci",
-            "--ignore-scripts",
-            "--omit=optional",
-            "--no-audit",
-            "--no-fund",
-            "--loglevel=error",
-            // Half of the packages are for the other machine.
-            "--force",
-            // npm's own cache would keep every tarball once more.
-            "--cache=.cache",
-        ])
-        .directory(&work)
-        .run()?;
+    // Half of the packages are for the other machine.
+    npm::install(&work, &["--omit=optional", "--force"])?;
     for entry in fs::read_dir(work.join("node_modules"))? {
         let entry = entry?;
         let name = entry.file_name();
