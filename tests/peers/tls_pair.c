@@ -20,6 +20,7 @@
  *   --partial          SSL_MODE_ENABLE_PARTIAL_WRITE
  *   --tcp              connections over loopback TCP, each to a port of its own
  *   --memory           clients keep TLS in memory and move its bytes themselves
+ *   --moving           the kernel moves the pages of messages all the time (from Linux 6.1 on)
  *   --hold             prints "holding" and waits for a line on stdin before it starts
  *
  * For each end of each connection one JSON line says how many plaintext bytes went each way, and
@@ -45,13 +46,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
 static struct {
-    bool write_ex, read_ex, partial, hold, as_llm, as_plain, tcp, memory;
+    bool write_ex, read_ex, partial, hold, as_llm, as_plain, tcp, memory, moving;
     size_t size, read_size, bulk;
     unsigned long count, seed, threads, rounds;
     const char *sni;
@@ -82,6 +84,39 @@ static void *allocate(size_t size) {
     void *memory = calloc(1, size ? size : 1);
     check(memory, "calloc");
     return memory;
+}
+
+/* Pages that the kernel moves. */
+
+static const size_t HUGE_PAGE = 2 << 20;
+/* MADV_COLLAPSE of linux/mman.h, which older headers lack. */
+static const int COLLAPSE = 25;
+
+/* While the kernel puts small pages together into a large one, none of them is mapped. */
+static void *move_pages(void *area) {
+    unsigned char *page = (unsigned char *)area + HUGE_PAGE / 2;
+    for (;;) {
+        check(mprotect(page, 4096, PROT_READ) == 0, "mprotect");
+        check(mprotect(page, 4096, PROT_READ | PROT_WRITE) == 0, "mprotect");
+        check(madvise(area, HUGE_PAGE, COLLAPSE) == 0 || errno == EAGAIN || errno == EBUSY,
+              "MADV_COLLAPSE");
+    }
+    return NULL;
+}
+
+/* Memory for one message whose pages move until the program ends. */
+static void *allocate_moving(size_t size) {
+    errno = EINVAL;
+    check(size <= HUGE_PAGE, "--size of messages that move");
+    unsigned char *area = mmap(NULL, 2 * HUGE_PAGE, PROT_READ | PROT_WRITE,
+                               MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    check(area != MAP_FAILED, "mmap");
+    area += HUGE_PAGE - (uintptr_t)area % HUGE_PAGE;
+    memset(area, 0, HUGE_PAGE);
+    pthread_t mover;
+    check(pthread_create(&mover, NULL, move_pages, area) == 0, "pthread_create");
+    pthread_detach(mover);
+    return area;
 }
 
 /* The bytes of one direction, and their hash. */
@@ -237,7 +272,9 @@ static void read_messages(struct end *end, unsigned char *buffer, uint64_t total
 
 /* Writes COUNT messages and reads as much; `seed` is of the own bytes, `other` of the peer's. */
 static void converse(struct end *end, uint64_t seed, uint64_t other, bool is_first, bool peeks) {
-    unsigned char *message = allocate(options.size), *buffer = allocate(options.read_size);
+    unsigned char *message =
+        options.moving ? allocate_moving(options.size) : allocate(options.size);
+    unsigned char *buffer = allocate(options.read_size);
     for (int turn = 0; turn < 2; turn++) {
         if ((turn == 0) == is_first) {
             for (unsigned long i = 0; i < options.count; i++) write_message(end, message, seed);
@@ -245,7 +282,7 @@ static void converse(struct end *end, uint64_t seed, uint64_t other, bool is_fir
             read_messages(end, buffer, (uint64_t)options.size * options.count, other, peeks);
         }
     }
-    free(message);
+    if (!options.moving) free(message);
     free(buffer);
 }
 
@@ -844,6 +881,10 @@ static void parse(int count, char **words) {
         }
         if (strcmp(name, "--memory") == 0) {
             options.memory = true;
+            continue;
+        }
+        if (strcmp(name, "--moving") == 0) {
+            options.moving = true;
             continue;
         }
         errno = EINVAL;

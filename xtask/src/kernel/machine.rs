@@ -105,7 +105,9 @@ pub(crate) fn boot(project: &Project, kernel: &Kernel, image: &Path) -> Result<R
 
 fn qemu(kernel: &Kernel, image: &Path, report: &Path) -> Invocation {
     // A crash must end the run, not reboot it; the mitigations cost much and protect nothing here.
-    let parameters = "console=ttyS0,115200 quiet loglevel=4 panic=-1 oops=panic nokaslr mitigations=off random.trust_cpu=on";
+    // Pages that khugepaged puts together can't be read meanwhile, which takes long where the
+    // processor that does it is emulated and waits; the tests assert that nothing is missing.
+    let parameters = "console=ttyS0,115200 quiet loglevel=4 panic=-1 oops=panic nokaslr mitigations=off random.trust_cpu=on transparent_hugepage=never";
     Invocation::new("qemu-system-x86_64")
         .args([
             "-accel",
