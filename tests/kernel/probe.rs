@@ -646,7 +646,7 @@ fn bytes_in_pages_that_the_kernel_moves_are_a_gap_and_counted() {
     // Whether a page moves in the very moment is chance: some do in thousands.
     let limit = 20;
     for _ in 0..limit {
-        let arguments = ["transfer", "--moving", "--size", "1048576", "--count", "60"];
+        let arguments = ["transfer", "--moving", "--size", "1048576", "--count", "12"];
         let Some((ends, recorded)) = record("moving_pages", WIDE_RING, &arguments) else {
             return;
         };
