@@ -20,7 +20,7 @@
  *   --partial          SSL_MODE_ENABLE_PARTIAL_WRITE
  *   --tcp              connections over loopback TCP, each to a port of its own
  *   --memory           clients keep TLS in memory and move its bytes themselves
- *   --moving           the kernel moves the pages of messages all the time (from Linux 6.1 on)
+ *   --dropping         the first half of each message is not mapped when its write returns
  *   --hold             prints "holding" and waits for a line on stdin before it starts
  *
  * For each end of each connection one JSON line says how many plaintext bytes went each way, and
@@ -53,7 +53,7 @@
 #include <unistd.h>
 
 static struct {
-    bool write_ex, read_ex, partial, hold, as_llm, as_plain, tcp, memory, moving;
+    bool write_ex, read_ex, partial, hold, as_llm, as_plain, tcp, memory, dropping;
     size_t size, read_size, bulk;
     unsigned long count, seed, threads, rounds;
     const char *sni;
@@ -86,37 +86,25 @@ static void *allocate(size_t size) {
     return memory;
 }
 
-/* Pages that the kernel moves. */
+/* Memory that is not mapped for a while. */
 
-static const size_t HUGE_PAGE = 2 << 20;
-/* MADV_COLLAPSE of linux/mman.h, which older headers lack. */
-static const int COLLAPSE = 25;
-
-/* While the kernel puts small pages together into a large one, none of them is mapped. */
-static void *move_pages(void *area) {
-    unsigned char *page = (unsigned char *)area + HUGE_PAGE / 2;
-    for (;;) {
-        check(mprotect(page, 4096, PROT_READ) == 0, "mprotect");
-        check(mprotect(page, 4096, PROT_READ | PROT_WRITE) == 0, "mprotect");
-        check(madvise(area, HUGE_PAGE, COLLAPSE) == 0 || errno == EAGAIN || errno == EBUSY,
-              "MADV_COLLAPSE");
-    }
-    return NULL;
+/* Memory whose bytes stay when it is unmapped. */
+static void *allocate_droppable(size_t size) {
+    int file = memfd_create("message", 0);
+    check(file >= 0 && ftruncate(file, (off_t)size) == 0, "memfd");
+    void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+    check(memory != MAP_FAILED, "mmap");
+    close(file);
+    return memory;
 }
 
-/* Memory for one message whose pages move until the program ends. */
-static void *allocate_moving(size_t size) {
-    errno = EINVAL;
-    check(size <= HUGE_PAGE, "--size of messages that move");
-    unsigned char *area = mmap(NULL, 2 * HUGE_PAGE, PROT_READ | PROT_WRITE,
-                               MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    check(area != MAP_FAILED, "mmap");
-    area += HUGE_PAGE - (uintptr_t)area % HUGE_PAGE;
-    memset(area, 0, HUGE_PAGE);
-    pthread_t mover;
-    check(pthread_create(&mover, NULL, move_pages, area) == 0, "pthread_create");
-    pthread_detach(mover);
-    return area;
+/* Called around each write of a BIO: what was encrypted is not needed any more. */
+static long drop_first_half(BIO *bio, int operation, const char *bytes, size_t length, int number,
+                            long amount, int result, size_t *processed) {
+    (void)bytes, (void)length, (void)number, (void)amount, (void)processed;
+    if (operation == (BIO_CB_WRITE | BIO_CB_RETURN))
+        check(madvise(BIO_get_callback_arg(bio), options.size / 2, MADV_DONTNEED) == 0, "madvise");
+    return result;
 }
 
 /* The bytes of one direction, and their hash. */
@@ -272,8 +260,14 @@ static void read_messages(struct end *end, unsigned char *buffer, uint64_t total
 
 /* Writes COUNT messages and reads as much; `seed` is of the own bytes, `other` of the peer's. */
 static void converse(struct end *end, uint64_t seed, uint64_t other, bool is_first, bool peeks) {
-    unsigned char *message =
-        options.moving ? allocate_moving(options.size) : allocate(options.size);
+    unsigned char *message;
+    if (options.dropping) {
+        message = allocate_droppable(options.size);
+        BIO_set_callback_ex(SSL_get_wbio(end->ssl), drop_first_half);
+        BIO_set_callback_arg(SSL_get_wbio(end->ssl), (char *)message);
+    } else {
+        message = allocate(options.size);
+    }
     unsigned char *buffer = allocate(options.read_size);
     for (int turn = 0; turn < 2; turn++) {
         if ((turn == 0) == is_first) {
@@ -282,7 +276,7 @@ static void converse(struct end *end, uint64_t seed, uint64_t other, bool is_fir
             read_messages(end, buffer, (uint64_t)options.size * options.count, other, peeks);
         }
     }
-    if (!options.moving) free(message);
+    if (!options.dropping) free(message);
     free(buffer);
 }
 
@@ -883,8 +877,8 @@ static void parse(int count, char **words) {
             options.memory = true;
             continue;
         }
-        if (strcmp(name, "--moving") == 0) {
-            options.moving = true;
+        if (strcmp(name, "--dropping") == 0) {
+            options.dropping = true;
             continue;
         }
         errno = EINVAL;
