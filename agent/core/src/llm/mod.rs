@@ -14,6 +14,7 @@
 mod amount;
 mod beside;
 mod call;
+mod caller;
 mod form;
 mod hash;
 mod hosts;

@@ -9,7 +9,8 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::call::{Caller, Ended, Ending, OpenCall};
+use super::call::{Ended, Ending, OpenCall};
+use super::caller::Caller;
 use super::hosts::{Hosts, OTHER};
 use super::provider::{Target, printable};
 use super::{LlmCall, LlmEvent, Outcome, UsageSource, recognize};

@@ -9,7 +9,8 @@ use super::socket::{Envelope, Kind, Open, Past, Socket, TURNS, Waiting};
 use crate::event::{ConnId, Timestamp};
 use crate::http::{BodyEnd, ExchangeId, Role};
 use crate::llm::LlmEvent;
-use crate::llm::call::{Caller, Ending, OpenCall};
+use crate::llm::call::{Ending, OpenCall};
+use crate::llm::caller::Caller;
 use crate::llm::provider::{Api, Terminal};
 use crate::stats::Stats;
 
