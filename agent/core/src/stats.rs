@@ -118,8 +118,8 @@ pub struct Stats {
     pub responses_forgotten: u64,
     /// Requests over a WebSocket that only made a response ready, without generating any.
     pub warm_ups: u64,
-    /// Sub-inferences by another model inside a call, or results of a batch without an id, whose
-    /// tokens no row holds.
+    /// Models run inside a call beyond the limit of one call, or results of a batch without an id,
+    /// whose tokens no row holds.
     pub usage_unrecorded: u64,
     /// Times that a connection fell out of step, or was joined in the middle: its next message is
     /// looked for where a segment begins.

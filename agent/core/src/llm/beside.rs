@@ -41,7 +41,7 @@ pub struct Terms {
     pub service_tier: Option<String>,
     /// Speed that was served, where it is priced apart; at most 64 bytes.
     pub speed: Option<String>,
-    /// Region where it ran, as far as it is priced apart; at most 64 bytes.
+    /// Region where it ran, or the name for several, as far as it is priced apart; at most 64 bytes.
     pub region: Option<String>,
     /// True for a result of a batch.
     pub is_batch: bool,

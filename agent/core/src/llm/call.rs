@@ -371,6 +371,10 @@ impl OpenCall {
             Terminal::Error => Outcome::Error,
             Terminal::Complete | Terminal::Pending => Outcome::Complete,
         };
+        let terms = Terms {
+            is_batch: true,
+            ..reply.terms()
+        };
         Some(LlmCall {
             exchange: self.id,
             started: self.started,
@@ -390,11 +394,7 @@ impl OpenCall {
             estimates: Estimates::default(),
             units: reply.counts.units(),
             sub_inferences: reply.sub_inferences,
-            terms: Terms {
-                service_tier: reply.tier.some(),
-                is_batch: true,
-                ..Terms::default()
-            },
+            terms,
             reported_cost_nanousd: reply.counts.reported_cost(),
             attempt: None,
             aborted_by: None,
@@ -512,8 +512,7 @@ impl OpenCall {
         }
         stats.calls_headless += u64::from(self.caller.is_headless);
 
-        let mut counts = reply.counts;
-        counts.add(&reply.further);
+        let counts = reply.counts;
         let mut usage = (self.api.usage)(&counts);
         stats.usage_inconsistent += u64::from(counts.contradicts(&usage));
         let units = counts.units();
@@ -541,6 +540,11 @@ impl OpenCall {
         if is_countable && outcome == Outcome::Complete && !self.api.has_output() {
             usage.output = Some(0);
         }
+        let terms = reply.terms();
+        let terms = Terms {
+            region: terms.region.or(self.caller.target.region),
+            ..terms
+        };
         let call = Box::new(LlmCall {
             exchange: self.id,
             started: self.started,
@@ -560,10 +564,7 @@ impl OpenCall {
             estimates: Estimates::default(),
             units,
             sub_inferences: reply.sub_inferences,
-            terms: Terms {
-                service_tier: reply.tier.some(),
-                ..Terms::default()
-            },
+            terms,
             reported_cost_nanousd: counts.reported_cost(),
             attempt: self.caller.attempt,
             aborted_by: aborted_by(outcome, ending),

@@ -152,6 +152,15 @@ mod tests {
                 "/v1/projects/p/locations/us/publishers/google/models/text-embedding-005:predict",
                 Endpoint::VertexPredict,
             ),
+            (
+                "/v1/projects/p/locations/global/publishers/anthropic/models/claude-x@20260901:rawPredict",
+                Endpoint::AnthropicMessages,
+            ),
+            (
+                "/v1/projects/p/locations/eu/publishers/anthropic/models/claude-x:streamRawPredict",
+                Endpoint::AnthropicMessages,
+            ),
+            ("/anthropic/v1/messages", Endpoint::AnthropicMessages),
             ("/v1beta/interactions", Endpoint::GeminiInteractions),
             ("/v2/chat", Endpoint::CohereChat),
             ("/v1/chat", Endpoint::CohereChat),
@@ -255,7 +264,10 @@ mod tests {
             "/v1/credits",
             "/v1internal:loadCodeAssist",
             "/v1internal:countTokens",
-            "/v1/projects/p/publishers/anthropic/models/claude:rawPredict",
+            "/v1/projects/p/publishers/anthropic/models/count-tokens:rawPredict",
+            "/v1/projects/p/publishers/anthropic/models/:rawPredict",
+            "/v1/projects/p/publishers/anthropic/models/claude:predict",
+            "/v1/projects/p/publishers/mistralai/models/mistral:rawPredict",
             "/api/event_logging/v2/batch",
             "/",
         ] {

@@ -38,6 +38,7 @@ fn target(path: &str) -> Option<Target> {
     is_call.then_some(Target {
         model,
         stream: Some(stream),
+        region: None,
     })
 }
 

@@ -38,6 +38,7 @@ fn model(resource: &str, folder: &str) -> Option<Target> {
     Some(Target {
         model: Some(printable(name, 256)?),
         stream: Some(false),
+        region: None,
     })
 }
 

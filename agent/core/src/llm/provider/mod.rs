@@ -123,6 +123,7 @@ impl Api {
 /// Those that are called by a POST each.
 pub(super) const APIS: &[&Api] = &[
     &anthropic::API,
+    &anthropic::VERTEX,
     &cohere::CHAT,
     &cohere::EMBED,
     &cohere::RERANK,

@@ -3,7 +3,7 @@
 use super::{Api, Word, without_fraction};
 use crate::llm::json::{Key, Value};
 use crate::llm::usage::{Counts, Side};
-use crate::llm::{CountedText, SubInference, SubKind, Usage};
+use crate::llm::{CountedText, SubInference, SubKind, Terms, Usage};
 
 /// How a reply is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,10 +40,12 @@ pub(in crate::llm) struct Reply {
     pub(in crate::llm) output: CountedText,
     /// Counters that hold so far.
     pub(in crate::llm) counts: Counts,
-    /// Counters of further passes of the same model, to be added to them.
-    pub(in crate::llm) further: Counts,
     /// Service tier that was served.
     pub(in crate::llm) tier: Word<64>,
+    /// Speed that was served.
+    pub(in crate::llm) speed: Word<64>,
+    /// Region where the model ran.
+    pub(in crate::llm) region: Word<64>,
     /// What the provider ran beside.
     pub(in crate::llm) sub_inferences: Vec<SubInference>,
     /// True if the counters were final when they came, and nothing was missed since.
@@ -71,10 +73,10 @@ pub(in crate::llm) struct Part {
     pub(in crate::llm) status: Word<64>,
     /// Counters.
     pub(in crate::llm) counts: Counts,
-    /// Counters of further passes of the same model, which the ones above leave out.
-    pub(in crate::llm) further: Counts,
-    /// Kind and counters of the pass that is being read.
+    /// Kind and counters of the part of them that is being read.
     pub(in crate::llm) pass: (Word<64>, Counts),
+    /// Model that answered in place of the one that was asked.
+    pub(in crate::llm) stand_in: Word<256>,
     /// What the provider ran beside, as far as it is known.
     pub(in crate::llm) sub_inferences: Vec<SubInference>,
     /// Model and counters of what the provider ran beside and that is being read.
@@ -156,34 +158,21 @@ impl Reply {
         }
     }
 
+    /// What decides the price, as far as the reply says it.
+    pub(in crate::llm) fn terms(&self) -> Terms {
+        // Where Anthropic does not say it, that is the word for it.
+        let region = self.region.some().filter(|geo| geo != "not_available");
+        Terms {
+            service_tier: self.tier.some(),
+            speed: self.speed.some(),
+            region,
+            ..Terms::default()
+        }
+    }
+
     /// Takes a value of a usage object.
     pub(super) fn usage(&mut self, path: &[Key], value: Value<'_>) {
-        let refused = match path {
-            [Key::Iterations, Key::Item, inner @ ..] => {
-                let (kind, counts) = &mut self.part.pass;
-                match (inner, value) {
-                    ([], Value::Object) => {
-                        self.part.pass = (Word::default(), Counts::default());
-                        false
-                    }
-                    ([], Value::Close) => {
-                        match kind.as_str() {
-                            "compaction" => self.part.further.add(counts),
-                            "advisor_message" => self.unrecorded += 1,
-                            _ => {}
-                        }
-                        false
-                    }
-                    ([Key::Type], _) => {
-                        kind.last(value);
-                        false
-                    }
-                    _ => counts.read(inner, value),
-                }
-            }
-            _ => self.part.counts.read(path, value),
-        };
-        self.refused += u64::from(refused);
+        self.refused += u64::from(self.part.counts.read(path, value));
     }
 
     /// Takes a value of an element that says how many tokens one kind of content has.

@@ -10,6 +10,8 @@ pub(in crate::llm) struct Target {
     pub(in crate::llm) model: Option<String>,
     /// Whether a stream is asked for.
     pub(in crate::llm) stream: Option<bool>,
+    /// Region, where it is named; at most 64 bytes.
+    pub(in crate::llm) region: Option<String>,
 }
 
 impl Target {
@@ -18,7 +20,7 @@ impl Target {
     pub(super) fn ends_with(path: &str, suffix: &str) -> Option<Self> {
         path.ends_with(suffix).then(|| Self {
             model: deployment(path),
-            stream: None,
+            ..Self::default()
         })
     }
 
