@@ -416,6 +416,7 @@ impl OpenCall {
             response.take_line(self.api, at);
         }
         stats.usage_refused += response.reader.refused_in_lines;
+        stats.usage_unrecorded += response.reader.unrecorded_in_lines;
         stats.usage_inconsistent += response.reader.inconsistent_lines;
         stats.json_malformed += response.reader.malformed;
         let has_any = match &response.form {

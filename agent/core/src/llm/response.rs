@@ -55,9 +55,10 @@ pub(super) struct Reader {
     json: Scanner,
     pub(super) malformed: u64,
     pub(super) first_token: Option<Timestamp>,
-    /// Counters that were refused in results that are over, and results with a total that fits none
-    /// of its sums.
+    /// Counters that were refused and models whose tokens no row holds in results that are over, and
+    /// results with a total that fits none of its sums.
     pub(super) refused_in_lines: u64,
+    pub(super) unrecorded_in_lines: u64,
     pub(super) inconsistent_lines: u64,
     /// True between the pieces of an event that is too long to be held.
     is_in_event: bool,
@@ -181,8 +182,10 @@ impl Response {
         reader.json.reset();
         let mut reply = std::mem::take(&mut reader.reply);
         reader.refused_in_lines += reply.refused;
+        reader.unrecorded_in_lines += reply.unrecorded;
+        // A result that is no call still says what the file is.
+        lines.has_any |= is_whole && reply.part.is_result;
         if is_whole && let Some(terminal) = (api.settle)(&mut reply, Form::Body) {
-            lines.has_any = true;
             let usage = reply.api.map(|api| (api.usage)(&reply.counts));
             let is_inconsistent = usage.is_some_and(|usage| reply.counts.contradicts(&usage));
             reader.inconsistent_lines += u64::from(is_inconsistent);

@@ -183,6 +183,7 @@ vocabulary! {
     Requests = "requests",
     Response = "response",
     ResponseId = "response_id" | "responseId",
+    Result = "result",
     Role = "role",
     SearchUnits = "search_units",
     Seconds = "seconds",

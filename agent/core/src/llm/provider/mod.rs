@@ -3,6 +3,7 @@
 //! Each API is one [`Api`] in a file of its own, reached by `recognize` alone.
 
 mod anthropic;
+mod anthropic_batch;
 mod cohere;
 mod gemini;
 mod gemini_live;
@@ -154,7 +155,7 @@ pub(super) const APIS: &[&Api] = &[
 pub(super) const RETRIEVALS: &[&Api] = &[&interactions::RETRIEVED, &openai_responses::RETRIEVED];
 
 /// Those that read, by a GET, the results of many calls that were asked for before: one a line.
-pub(super) const RESULTS: &[&Api] = &[&openai_batch::RESULTS];
+pub(super) const RESULTS: &[&Api] = &[&anthropic_batch::RESULTS, &openai_batch::RESULTS];
 
 /// Those that run over a WebSocket, many calls over one.
 pub(super) const SOCKETS: [&Api; 3] = [

@@ -227,6 +227,7 @@ fn is_argument(inner: &[Key]) -> bool {
                 | Key::Query
                 | Key::Questions
                 | Key::Requests
+                | Key::Result
                 | Key::Speed
                 | Key::Statistics
                 | Key::Step

@@ -205,3 +205,128 @@ fn trap_16_the_batch_itself_is_no_call() {
         assert_eq!(told(&talk).0, [], "{path}");
     }
 }
+
+/// The output of a batch of Anthropic.
+fn messages(text: &str) -> Talk {
+    Talk {
+        path: "/v1/messages/batches/msgbatch_01/results",
+        kind: "application/x-jsonl",
+        ..file(text)
+    }
+}
+
+const MESSAGE: &str = r#"{"custom_id":"a","result":{"type":"succeeded","message":{"id":"msg_01","type":"message","role":"assistant","model":"claude-opus-5-5-20260901","content":[{"type":"text","text":"Hi"}],"stop_reason":"end_turn","usage":{"input_tokens":10,"cache_creation_input_tokens":7,"cache_read_input_tokens":90,"cache_creation":{"ephemeral_5m_input_tokens":0,"ephemeral_1h_input_tokens":7},"output_tokens":25,"service_tier":"batch","inference_geo":"us","server_tool_use":{"web_search_requests":1},"iterations":[{"type":"advisor_message","model":"m","input_tokens":1,"output_tokens":2}]}}}}"#;
+const REFUSAL: &str = r#"{"result":{"message":{"usage":{"output_tokens":0,"input_tokens":3},"stop_reason":"refusal","id":"msg_02","type":"message","model":"claude-opus-5-5-20260901","content":[]},"type":"succeeded"},"custom_id":"b"}"#;
+const FAILED: &str = r#"{"custom_id":"c","result":{"type":"errored","error":{"type":"error","error":{"type":"invalid_request_error","message":"no"},"request_id":null}}}"#;
+const CANCELED: &str = r#"{"custom_id":"d","result":{"type":"canceled"}}"#;
+const LAPSED: &str = r#"{"custom_id":"e","result":{"type":"expired"}}"#;
+
+#[test]
+fn every_message_of_a_batch_of_anthropic_is_a_call_and_what_failed_is_none() {
+    let text = [MESSAGE, FAILED, CANCELED, REFUSAL, LAPSED].join("\n");
+    let (calls, stats) = told(&messages(&text));
+    let call = LlmCall {
+        exchange: exchange(0),
+        started: at(1),
+        ended: at(3),
+        endpoint: Endpoint::AnthropicMessages,
+        server_name: Some("llm.example".to_owned()),
+        model_served: Some("claude-opus-5-5-20260901".to_owned()),
+        usage_source: UsageSource::Provider,
+        terms: Terms {
+            is_batch: true,
+            ..Terms::default()
+        },
+        ..LlmCall::plain()
+    };
+    let first = LlmCall {
+        response_id: Some("msg_01".to_owned()),
+        stop_reason: Some("end_turn".to_owned()),
+        usage: Usage {
+            input_uncached: Some(10),
+            cache_read: Some(90),
+            cache_write_5m: Some(0),
+            cache_write_1h: Some(7),
+            cache_write_other: Some(0),
+            output: Some(25),
+            ..Usage::default()
+        },
+        units: Units {
+            web_searches: Some(1),
+            unpriced: None,
+        },
+        sub_inferences: vec![SubInference {
+            kind: SubKind::Advisor,
+            model: Some("m".to_owned()),
+            usage: Usage {
+                input_uncached: Some(1),
+                output: Some(2),
+                ..Usage::default()
+            },
+        }],
+        terms: Terms {
+            service_tier: Some("batch".to_owned()),
+            region: Some("us".to_owned()),
+            is_batch: true,
+            ..Terms::default()
+        },
+        ..call.clone()
+    };
+    let second = LlmCall {
+        response_id: Some("msg_02".to_owned()),
+        stop_reason: Some("refusal".to_owned()),
+        usage: Usage {
+            input_uncached: Some(3),
+            output: Some(0),
+            ..Usage::default()
+        },
+        ..call
+    };
+    assert_eq!(calls, [first, second]);
+    assert_eq!(
+        (
+            stats.json_malformed,
+            stats.not_a_call,
+            stats.usage_unrecorded
+        ),
+        (0, 0, 0)
+    );
+}
+
+#[test]
+fn a_batch_of_anthropic_of_which_all_failed_is_no_foreign_exchange() {
+    let (calls, stats) = told(&messages(&[FAILED, CANCELED, LAPSED].join("\n")));
+    assert_eq!((calls.len(), stats.not_a_call), (0, 0));
+}
+
+#[test]
+fn trap_17_a_batch_of_anthropic_cut_at_any_byte_gives_the_same_calls() {
+    let text = [MESSAGE, FAILED, REFUSAL].join("\n");
+    let talk = messages(&text);
+    let (whole, _) = told(&talk);
+    for cut in 0..=text.len() {
+        let (a, b) = text.as_bytes().split_at(cut);
+        let pieces = vec![Piece::Bytes(a.to_vec()), Piece::Bytes(b.to_vec())];
+        assert_eq!(told(&talk.clone().pieces(pieces)).0, whole, "cut at {cut}");
+        let only = vec![Piece::Bytes(a.to_vec())];
+        let (begun, _) = told(&talk.clone().pieces(only).end(BodyEnd::Cut));
+        assert!(rows(&whole).starts_with(&rows(&begun)), "cut at {cut}");
+    }
+}
+
+#[test]
+fn trap_16_a_batch_of_anthropic_itself_is_no_call() {
+    let batch = r#"{"id":"msgbatch_01","type":"message_batch","processing_status":"ended","request_counts":{"succeeded":1}}"#;
+    for path in [
+        "/v1/messages/batches/msgbatch_01",
+        "/v1/messages/batches",
+        "/v1/batches/msgbatch_01/results",
+        "/v1/messages/batches//results",
+    ] {
+        let talk = Talk {
+            method: "GET",
+            ..Talk::new(path, "", "application/json", batch)
+        };
+        assert_eq!(told(&talk).0, [], "{path}");
+    }
+}
