@@ -25,6 +25,12 @@ const ALLOWED: &[&str] = &[
     "thread-id",            // session: Codex
     "upgrade",              // protocol of an upgrade
     "user-agent",           // client and version
+    "x-amzn-bedrock-cache-read-input-token-count", // usage, where the body's format is not known
+    "x-amzn-bedrock-cache-write-input-token-count", // likewise
+    "x-amzn-bedrock-input-token-count", // likewise
+    "x-amzn-bedrock-output-token-count", // likewise
+    "x-amzn-bedrock-service-tier", // tier that was served
+    "x-amzn-requestid",     // Bedrock's id of a reply
     "x-app",                // client: Claude Code
     "x-claude-code-agent-id", // sub-agent
     "x-claude-code-parent-agent-id", // tree of sub-agents

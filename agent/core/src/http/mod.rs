@@ -7,6 +7,7 @@
 
 mod body;
 mod conversation;
+pub mod eventstream;
 mod exchange;
 mod h1;
 mod h2;
@@ -20,6 +21,7 @@ mod tests;
 mod ws;
 
 pub use stage::{Http, Limits};
+pub(crate) use target::percent_decoded;
 
 use std::time::Duration;
 

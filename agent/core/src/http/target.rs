@@ -32,6 +32,12 @@ pub(super) fn model(target: &str) -> Option<String> {
             .split('&')
             .find_map(|parameter| parameter.strip_prefix(name))
     })?;
+    percent_decoded(value)
+}
+
+/// The name that a part of a target is, percent-encoded or not (RFC 3986, section 2.1). One that has
+/// more than letters, digits and the marks of a model's name, or is longer than [`MODEL_BYTES`], is none.
+pub(crate) fn percent_decoded(value: &str) -> Option<String> {
     let mut name = String::new();
     let mut bytes = value.bytes();
     while let Some(byte) = bytes.next() {

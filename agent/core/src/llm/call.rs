@@ -5,13 +5,14 @@ use super::form::Form as RequestForm;
 use super::hash::StreamHash;
 use super::hosts::OTHER;
 use super::json::Scanner;
-use super::provider::{Api, Reply, Request, Terminal};
+use super::provider::{Api, Reply, Request, Terminal, printable};
 use super::response::{Lines, Reader, Response, ResponseForm, Texts};
 use super::{
     AbortedBy, Countable, Endpoint, Estimates, LlmCall, Outcome, SessionHints, Terms, Usage,
     UsageSource,
 };
 use crate::event::Timestamp;
+use crate::http::eventstream;
 use crate::http::sse::{Decoder, Event};
 use crate::http::{BodyEnd, ExchangeId, ResponseHead, Role};
 use crate::stats::Stats;
@@ -195,6 +196,7 @@ impl OpenCall {
         let response = self.response.as_ref().map_or(0, |response| {
             let line = match &response.form {
                 Some(ResponseForm::Events(decoder)) => decoder.buffered_bytes(),
+                Some(ResponseForm::Frames(decoder)) => decoder.buffered_bytes(),
                 Some(
                     ResponseForm::Body
                     | ResponseForm::Texts(_)
@@ -268,6 +270,8 @@ impl OpenCall {
             Some(ResponseForm::Lines(Lines::default()))
         } else if kind.contains("event-stream") {
             Some(ResponseForm::Events(Decoder::default()))
+        } else if kind.contains("vnd.amazon.eventstream") {
+            Some(ResponseForm::Frames(eventstream::Decoder::default()))
         } else if self.api.has_lines() || kind.contains("ndjson") || kind.contains("stream+json") {
             Some(ResponseForm::Texts(Texts::Between))
         } else if kind.contains("json") {
@@ -277,7 +281,16 @@ impl OpenCall {
         } else {
             None
         };
-        self.response = Some(Response::new(head.status, form));
+        let mut response = Response::new(head.status, form);
+        if head.status < 300 {
+            self.api.head(&mut response.reader.reply, &head.headers);
+        }
+        // Where the body has none, this is the id of the reply.
+        response.request_id = head
+            .headers
+            .first("x-amzn-requestid")
+            .and_then(|id| printable(id, 256));
+        self.response = Some(response);
     }
 
     /// The response begins, over a WebSocket; its model is that of the session, if there is one.
@@ -463,14 +476,18 @@ impl OpenCall {
                 .response
                 .as_ref()
                 .and_then(|response| response.form.as_ref());
-            let is_several = matches!(form, Some(ResponseForm::Events(_) | ResponseForm::Texts(_)));
+            let is_several = matches!(
+                form,
+                Some(ResponseForm::Events(_) | ResponseForm::Frames(_) | ResponseForm::Texts(_))
+            );
             self.carrier == Carrier::Messages || is_several
         });
-        let reader = self
+        let (request_id, reader) = self
             .response
             .take()
-            .map(|response| response.reader)
-            .unwrap_or_default();
+            .map_or_else(Default::default, |response| {
+                (response.request_id, response.reader)
+            });
         let Reader {
             reply,
             first_token,
@@ -569,7 +586,7 @@ impl OpenCall {
             reported_cost_nanousd: counts.reported_cost(),
             attempt: self.caller.attempt,
             aborted_by: aborted_by(outcome, ending),
-            response_id: reply.id.some(),
+            response_id: reply.id.some().or(request_id),
             user_agent: self.caller.user_agent,
             originator: self.caller.originator,
             hints: SessionHints {
@@ -633,7 +650,9 @@ impl OpenCall {
                 let has_reason = !response.reader.reply.stop.as_str().is_empty();
                 let has_usage = response.reader.reply.is_final && self.api.ends_with_usage;
                 let is_done = match response.form {
-                    Some(ResponseForm::Events(_)) => has_reason && (is_whole || has_usage),
+                    Some(ResponseForm::Events(_) | ResponseForm::Frames(_)) => {
+                        has_reason && (is_whole || has_usage)
+                    }
                     Some(ResponseForm::Texts(_)) => has_reason && is_whole,
                     Some(ResponseForm::Opaque) => is_whole,
                     Some(ResponseForm::Body) | None => is_whole || (has_reason && has_usage),

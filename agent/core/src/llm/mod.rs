@@ -59,6 +59,10 @@ pub fn host_of(head: &RequestHead) -> Option<String> {
 pub enum Endpoint {
     /// Anthropic Messages.
     AnthropicMessages,
+    /// Amazon Bedrock's own format for every model.
+    BedrockConverse,
+    /// A model's own format through Amazon Bedrock.
+    BedrockInvoke,
     /// OpenAI chat completions.
     OpenAiChat,
     /// OpenAI responses, by requests or over a WebSocket.
@@ -124,6 +128,8 @@ impl Endpoint {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::AnthropicMessages => "anthropic_messages",
+            Self::BedrockConverse => "bedrock_converse",
+            Self::BedrockInvoke => "bedrock_invoke",
             Self::OpenAiChat => "openai_chat",
             Self::OpenAiResponses => "openai_responses",
             Self::OpenAiRealtime => "openai_realtime",

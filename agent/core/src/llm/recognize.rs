@@ -54,11 +54,29 @@ fn of_path(apis: &[&'static Api], head: &RequestHead) -> Option<(&'static Api, T
 }
 
 /// The region that a host processes in, where that is priced apart and the reply does not say it:
-/// OpenAI's regional hosts.
+/// OpenAI's regional hosts, and those of Bedrock.
 pub(super) fn region(host: &str) -> Option<String> {
+    let mut labels = host.split('.');
+    let is_bedrock = |label: &str| {
+        matches!(
+            label,
+            "bedrock-runtime" | "bedrock-runtime-fips" | "bedrock-mantle"
+        )
+    };
+    // A private endpoint has a name of its own before that.
+    if labels.by_ref().take(2).any(is_bedrock) && is_of_aws(host) {
+        let region = labels.next().filter(|label| label.contains('-'));
+        return region.map(str::to_owned);
+    }
     let label = host.strip_suffix(".api.openai.com")?;
     let is_region = !label.is_empty() && !label.contains('.') && label != "mtls";
     is_region.then(|| label.to_owned())
+}
+
+fn is_of_aws(host: &str) -> bool {
+    [".amazonaws.com", ".amazonaws.com.cn", ".api.aws"]
+        .iter()
+        .any(|end| host.ends_with(end))
 }
 
 /// The host in a `Host` field, without the port and in lower case (RFC 9110, section 7.2).
@@ -131,6 +149,19 @@ mod tests {
             ("/v1/messages", Endpoint::AnthropicMessages),
             ("/v1/messages/", Endpoint::AnthropicMessages),
             ("/anthropic/v1/messages", Endpoint::AnthropicMessages),
+            (
+                "/model/anthropic.claude-x-v1%3A0/converse",
+                Endpoint::BedrockConverse,
+            ),
+            (
+                "/gateway/model/m/converse-stream",
+                Endpoint::BedrockConverse,
+            ),
+            ("/model/m/invoke", Endpoint::BedrockInvoke),
+            (
+                "/model/m/invoke-with-response-stream",
+                Endpoint::BedrockInvoke,
+            ),
             ("/v1/chat/completions", Endpoint::OpenAiChat),
             ("/chat/completions", Endpoint::OpenAiChat),
             (
@@ -265,6 +296,11 @@ mod tests {
             "/v1internal:loadCodeAssist",
             "/v1internal:countTokens",
             "/v1/projects/p/publishers/anthropic/models/count-tokens:rawPredict",
+            "/model/m/count-tokens",
+            "/model//converse",
+            "/model/a/b/invoke",
+            "/model/m/async-invoke",
+            "/guardrail/g/version/1/apply",
             "/v1/projects/p/publishers/anthropic/models/:rawPredict",
             "/v1/projects/p/publishers/anthropic/models/claude:predict",
             "/v1/projects/p/publishers/mistralai/models/mistral:rawPredict",
@@ -296,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn a_regional_host_of_openai_names_the_region() {
+    fn a_regional_host_names_the_region() {
         for (host, expected) in [
             ("eu.api.openai.com", Some("eu")),
             ("us.api.openai.com", Some("us")),
@@ -305,6 +341,18 @@ mod tests {
             ("mtls.api.openai.com", None),
             ("a.b.api.openai.com", None),
             ("eu.api.example.com", None),
+            ("bedrock-runtime.us-east-1.amazonaws.com", Some("us-east-1")),
+            (
+                "bedrock-runtime-fips.us-gov-west-1.amazonaws.com",
+                Some("us-gov-west-1"),
+            ),
+            ("bedrock-mantle.eu-west-1.api.aws", Some("eu-west-1")),
+            (
+                "vpce-0a-1b.bedrock-runtime.eu-central-1.vpce.amazonaws.com",
+                Some("eu-central-1"),
+            ),
+            ("bedrock-runtime.us-east-1.example.com", None),
+            ("bedrock-runtime.amazonaws.com", None),
         ] {
             assert_eq!(region(host).as_deref(), expected, "{host}");
         }

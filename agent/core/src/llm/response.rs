@@ -1,8 +1,12 @@
 //! How a response is read: as events, as one body, as results line by line.
 
-use super::json::Scanner;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+
+use super::json::{Key, Scanner, Value};
 use super::provider::{Api, Form, Reply, Terminal};
 use crate::event::Timestamp;
+use crate::http::eventstream::{self, Frame, Kind};
 use crate::http::sse::{Decoder, Event};
 
 pub(super) struct Response {
@@ -10,11 +14,15 @@ pub(super) struct Response {
     pub(super) form: Option<ResponseForm>,
     /// True if a part of the body was not seen.
     pub(super) has_gap: bool,
+    /// Id of the reply in its head.
+    pub(super) request_id: Option<String>,
     pub(super) reader: Reader,
 }
 
 pub(super) enum ResponseForm {
     Events(Decoder),
+    /// The same in frames.
+    Frames(eventstream::Decoder),
     Body,
     /// No words: its bytes only pass.
     Opaque,
@@ -70,6 +78,7 @@ impl Response {
             status,
             form,
             has_gap: false,
+            request_id: None,
             reader: Reader::default(),
         }
     }
@@ -78,6 +87,7 @@ impl Response {
         self.has_gap = true;
         match &mut self.form {
             Some(ResponseForm::Lines(lines)) => lines.is_torn = true,
+            Some(ResponseForm::Frames(decoder)) => decoder.gap(),
             // What comes next may be the rest of a line.
             Some(ResponseForm::Texts(texts)) => *texts = Texts::Over,
             Some(
@@ -140,6 +150,22 @@ impl Response {
                     bytes
                 };
                 (end.len(), terminal)
+            }
+            Some(ResponseForm::Frames(decoder)) => {
+                let (mut taken, mut terminal) = (0, None);
+                while terminal.is_none() && taken < bytes.len() {
+                    let step = decoder.push(bytes.get(taken..).unwrap_or_default());
+                    taken += step.taken;
+                    // What was no frame, or too long for one that is held, may have been any.
+                    if step.has_lost {
+                        self.has_gap = true;
+                        self.reader.reply.gap();
+                    }
+                    terminal = step
+                        .frame
+                        .and_then(|frame| self.reader.frame(api, at, frame));
+                }
+                (taken, terminal)
             }
             Some(ResponseForm::Texts(texts)) => {
                 let (mut taken, mut terminal) = (0, None);
@@ -228,6 +254,29 @@ impl Reader {
         (api.settle)(&mut self.reply, Form::Event)
     }
 
+    /// Reads an event in a frame. That of a model's own format is wrapped up once more.
+    fn frame(&mut self, api: &Api, at: Timestamp, frame: Frame<'_>) -> Option<Terminal> {
+        if frame.kind == Kind::Exception {
+            return Some(Terminal::Error);
+        }
+        let unwrapped = (frame.name == "chunk").then(|| unwrapped(frame.payload));
+        let (name, data) = match &unwrapped {
+            None => (frame.name, frame.payload),
+            Some(Some(data)) => ("", data.as_slice()),
+            Some(None) => {
+                self.malformed += 1;
+                self.reply.gap();
+                return None;
+            }
+        };
+        let event = Event {
+            name: name.as_bytes(),
+            data,
+            is_last: true,
+        };
+        self.event(api, at, event)
+    }
+
     /// Reads a piece of a line that has the line's end, if at all, at its own.
     fn text(
         &mut self,
@@ -291,4 +340,17 @@ impl Reader {
             .then(|| (api.settle)(&mut self.reply, Form::Body))
             .flatten()
     }
+}
+
+/// What the member `bytes` holds, which is the rest of the JSON in base64 (RFC 4648, section 4).
+fn unwrapped(payload: &[u8]) -> Option<Vec<u8>> {
+    let mut text = String::new();
+    let mut json = Scanner::default();
+    json.push(payload, &mut |path, value| match (path, value) {
+        ([Key::Bytes], Value::Begin) => text.clear(),
+        ([Key::Bytes], Value::Piece(piece)) => text.push_str(piece),
+        _ => {}
+    });
+    let data = BASE64.decode(text).ok()?;
+    (json.is_whole() && !data.is_empty()).then_some(data)
 }

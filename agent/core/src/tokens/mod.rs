@@ -135,6 +135,8 @@ fn frame(endpoint: Endpoint, messages: u32) -> u64 {
         | Endpoint::GeminiGenerate
         | Endpoint::GeminiInteractions
         | Endpoint::GeminiLive
+        | Endpoint::BedrockConverse
+        | Endpoint::BedrockInvoke
         | Endpoint::CohereChat
         | Endpoint::MistralConversations
         | Endpoint::OllamaChat

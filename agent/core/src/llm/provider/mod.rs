@@ -4,6 +4,7 @@
 
 mod anthropic;
 mod anthropic_batch;
+mod bedrock;
 mod cohere;
 mod gemini;
 mod gemini_live;
@@ -34,6 +35,7 @@ pub(super) use target::Target;
 use super::json::{Key, Prefix, Value};
 use super::usage::Counts;
 use super::{Endpoint, Usage};
+use crate::http::Headers;
 
 /// One API, as data and functions.
 pub(super) struct Api {
@@ -106,6 +108,13 @@ impl Api {
         )
     }
 
+    /// Takes what the head of a reply says beside what all of them have there.
+    pub(super) fn head(&self, reply: &mut Reply, headers: &Headers) {
+        if self.endpoint == Endpoint::BedrockInvoke {
+            bedrock::head(reply, headers);
+        }
+    }
+
     /// Whether the messages of a WebSocket say which response they are of.
     pub(super) const fn names_responses(&self) -> bool {
         !matches!(self.endpoint, Endpoint::GeminiLive)
@@ -125,6 +134,8 @@ impl Api {
 pub(super) const APIS: &[&Api] = &[
     &anthropic::API,
     &anthropic::VERTEX,
+    &bedrock::CONVERSE,
+    &bedrock::INVOKE,
     &cohere::CHAT,
     &cohere::EMBED,
     &cohere::RERANK,

@@ -134,6 +134,7 @@ impl Request {
             Key::ChatHistory
                 | Key::Content
                 | Key::Inputs
+                | Key::InputText
                 | Key::Instances
                 | Key::Message
                 | Key::Query
@@ -162,7 +163,7 @@ impl Request {
             self.messages = self.messages.saturating_add(1);
         }
         // Codex sends its tools as an item of the input.
-        let is_tools = matches!(root, Key::Tools | Key::Functions)
+        let is_tools = matches!(root, Key::Tools | Key::Functions | Key::ToolConfig)
             || matches!(inner, [Key::Item, Key::Tools, ..]);
         let text = match value {
             // Definitions reach the model as a whole. Their names and strings without punctuation
@@ -219,21 +220,28 @@ fn is_argument(inner: &[Key]) -> bool {
                 | Key::Count
                 | Key::Documents
                 | Key::Done
+                | Key::Generation
+                | Key::InputText
                 | Key::Inputs
                 | Key::Instances
                 | Key::Interaction
+                | Key::Latency
                 | Key::Meta
                 | Key::Outputs
+                | Key::OutputText
                 | Key::Query
                 | Key::Questions
                 | Key::Requests
                 | Key::Result
+                | Key::Results
                 | Key::Speed
+                | Key::Start
                 | Key::Statistics
                 | Key::Step
                 | Key::Steps
                 | Key::Tokens
                 | Key::Total
+                | Key::Ttl
                 | Key::Values
         )
     )
@@ -244,7 +252,8 @@ fn is_text(inner: &[Key]) -> bool {
     !matches!(
         inner.last(),
         Some(
-            Key::CacheControl
+            Key::Bytes
+                | Key::CacheControl
                 | Key::CallId
                 | Key::Data
                 | Key::Detail

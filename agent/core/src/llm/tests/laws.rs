@@ -7,6 +7,7 @@ fn talks() -> Vec<Talk> {
     talks.extend([gemini::stream(), gemini::array()]);
     talks.extend([openai::embedding(), openai::speech()]);
     talks.push(google_embeddings::predict());
+    talks.extend([bedrock::converse(), bedrock::titan()]);
     talks.extend([openai::compaction(), openai::decision()]);
     talks
 }
@@ -15,6 +16,8 @@ fn talks() -> Vec<Talk> {
 fn ended_by_an_event() -> Vec<Talk> {
     vec![
         anthropic::whole(),
+        bedrock::converse_stream(),
+        bedrock::invoke_stream(),
         chat::whole(),
         responses::whole(),
         responses::with_tools(),

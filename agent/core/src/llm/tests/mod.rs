@@ -3,6 +3,7 @@
 mod anthropic;
 mod background;
 mod batch;
+mod bedrock;
 mod chat;
 mod cohere;
 mod compatible;

@@ -303,6 +303,18 @@ impl Counts {
         }
     }
 
+    /// Adds what was written to a cache for so long; `tokens` holds it as its input.
+    pub(crate) fn add_lifetime(&mut self, ttl: &str, tokens: &Self) {
+        let part = match ttl {
+            "5m" => &mut self.ephemeral_5m,
+            "1h" => &mut self.ephemeral_1h,
+            _ => return,
+        };
+        if let Some(tokens) = tokens.input {
+            *part = Some(part.unwrap_or(0).saturating_add(tokens));
+        }
+    }
+
     /// What is billed, where nothing else is counted. A total stands for input: it is all that
     /// rerankers report.
     pub(crate) fn billed(&self) -> Self {
@@ -366,6 +378,16 @@ impl Counts {
                 .reasoning
                 .map(|part| part.min(self.output.unwrap_or(part))),
             ..Usage::default()
+        }
+    }
+
+    /// Bedrock's contract for what a model says in its own format: Anthropic's, unless there are only
+    /// counters of OpenAI's chat.
+    pub(crate) fn invoked(&self) -> Usage {
+        if self.input.is_none() && self.output.is_none() && self.prompt.is_some() {
+            self.openai()
+        } else {
+            self.anthropic()
         }
     }
 
