@@ -651,6 +651,7 @@ impl OpenCall {
                 output: reply.output,
                 messages: self.request.messages,
                 input_is_partial: is_partial,
+                has_hidden_reasoning: reply.has_hidden_reasoning,
             }),
         });
         // A stream of a response that goes on may break off, and be taken up again.

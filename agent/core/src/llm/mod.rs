@@ -341,6 +341,11 @@ impl CountedText {
     pub const fn seen_bytes(&self) -> u64 {
         self.seen_bytes
     }
+
+    /// Whether all of it was kept.
+    pub const fn is_whole(&self) -> bool {
+        !self.is_full
+    }
 }
 
 impl std::fmt::Debug for CountedText {
@@ -361,6 +366,8 @@ pub struct Countable {
     /// True if a part of the prompt is held by the provider or was not seen, so that the input
     /// can't be counted.
     pub input_is_partial: bool,
+    /// True if the reply says that the model reasoned more than the reply shows.
+    pub has_hidden_reasoning: bool,
 }
 
 /// One LLM API call, finished.

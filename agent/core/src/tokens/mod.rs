@@ -1,23 +1,28 @@
 //! Stage 3b: counts the tokens of finished calls for which the provider reported nothing.
 //!
-//! *Takes* a finished call. *Gives* the same call, with `estimated` usage where there was none.
-//! *Remembers* only the vocabulary, loaded at first use. *Nonsense* (huge runs without a split) is
-//! cut into pieces before the tokenizer sees it. Of a text longer than
+//! *Takes* a finished call. *Gives* the same call, with `estimated` usage where there was none, and
+//! how each number was counted. *Remembers* only the vocabulary, loaded at first use. *Nonsense*
+//! (huge runs without a split) is cut into pieces before the tokenizer sees it. Of a text longer than
 //! [`CountedText::MAX_BYTES`] only the beginning is counted, and the rest taken to be like it.
 //!
-//! A count is exact for text of OpenAI's models, within a few per cent for a whole chat request of
-//! theirs, and within about a fifth for other families, whose vocabularies are not public: their
-//! counts are multiples of OpenAI's, measured on agent traffic. Reasoning that is not shown, and
-//! pictures, are not counted, so an estimate is rather too low.
+//! A count is exact for text of OpenAI's models up to GPT-5, within a few per cent for a whole chat
+//! request of theirs, and within about a fifth for other families: their counts are multiples of
+//! OpenAI's, which were measured by kind of text. Where more may have been used than could be seen
+//! (a reply that was cut, reasoning that is not shown) an estimate is marked as a lower bound;
+//! reasoning by itself stays unknown.
 
 mod family;
+mod kind;
 
 use tiktoken_rs::CoreBPE;
 use tiktoken_rs::tokenizer::Tokenizer;
 
-use crate::llm::{Countable, CountedText, Endpoint, LlmCall, UsageSource};
+use crate::llm::{
+    Countable, CountedText, Endpoint, Estimate, LlmCall, Method, Outcome, Quality, UsageSource,
+};
 use crate::stats::Stats;
 use family::Family;
+use kind::Kind;
 
 /// LIMIT: bytes that the tokenizer gets at once. Its regular expression gives up, with a panic, on
 /// a run of a megabyte of blanks, and its merging of one long run leaves the fast caches beyond a
@@ -27,30 +32,38 @@ const PIECE_BYTES: usize = 1 << 10;
 /// LIMIT: bytes at the end of a piece in which such a space is looked for.
 const CUT_SEARCH_BYTES: usize = 256;
 
-/// Bytes a token, where text was measured and not kept.
-const BYTES_PER_TOKEN: u64 = 4;
-
 /// The stage.
 #[derive(Default)]
-pub struct Tokens {
-    o200k: Option<&'static CoreBPE>,
-    cl100k: Option<&'static CoreBPE>,
+pub struct Tokens {}
+
+/// A text's tokens, and how they were counted.
+#[derive(Clone, Copy)]
+struct Counted {
+    tokens: u64,
+    estimate: Estimate,
+}
+
+impl Counted {
+    /// The same, where it may not be all.
+    const fn lower_bound_if(mut self, there_may_be_more: bool) -> Self {
+        if there_may_be_more {
+            self.estimate.quality = Quality::LowerBound;
+        }
+        self
+    }
 }
 
 impl Tokens {
     /// A stage that has loaded nothing.
     pub const fn new() -> Self {
-        Self {
-            o200k: None,
-            cl100k: None,
-        }
+        Self {}
     }
 
     /// Counts what the provider did not report, and drops the text. A partial report keeps its
     /// label and gets only the output that it lacks.
     pub fn count(&mut self, mut call: LlmCall, stats: &mut Stats) -> LlmCall {
         if let Some(countable) = call.countable.take() {
-            self.fill(&mut call, &countable);
+            fill(&mut call, &countable);
         }
         match call.usage_source {
             UsageSource::Provider => stats.calls_usage_provider += 1,
@@ -60,62 +73,104 @@ impl Tokens {
         }
         call
     }
+}
 
-    fn fill(&mut self, call: &mut LlmCall, countable: &Countable) {
-        let model = call
-            .model_served
-            .as_deref()
-            .or(call.model_requested.as_deref());
-        let family = Family::of(model.unwrap_or_default());
-        // No text is no answer: unknown, not zero.
-        if call.usage.output.is_none() && countable.output.seen_bytes() > 0 {
-            call.usage.output = Some(family.scale(self.tokens(family, &countable.output)));
+fn fill(call: &mut LlmCall, countable: &Countable) {
+    let model = call
+        .model_served
+        .as_deref()
+        .or(call.model_requested.as_deref())
+        .unwrap_or_default();
+    let family = Family::of(model);
+    // No text is no answer: unknown, not zero.
+    if call.usage.output.is_none() && countable.output.seen_bytes() > 0 {
+        let is_cut = call.outcome != Outcome::Complete;
+        let is_hidden = countable.has_hidden_reasoning || family::hides_reasoning(model);
+        let output = counted(family, &countable.output).lower_bound_if(is_cut || is_hidden);
+        call.usage.output = Some(output.tokens);
+        call.estimates.output = Some(output.estimate);
+    }
+    if call.usage_source != UsageSource::None {
+        return;
+    }
+    if !countable.input_is_partial && countable.input.seen_bytes() > 0 {
+        let mut input = counted(family, &countable.input);
+        if !has_exact_frame(call.endpoint) && input.estimate.quality == Quality::ExactTokenizer {
+            input.estimate.quality = Quality::Approx;
         }
-        if call.usage_source != UsageSource::None {
-            return;
+        let frame = frame(call.endpoint, countable.messages);
+        call.usage.input_uncached = Some(input.tokens.saturating_add(frame));
+        call.estimates.input = Some(input.estimate);
+    }
+    if call.usage.output.is_some() || call.usage.input_uncached.is_some() {
+        call.usage_source = UsageSource::Estimated;
+    }
+}
+
+/// The tokens of a text. What was not kept is taken to be like the rest.
+fn counted(family: Family, text: &CountedText) -> Counted {
+    let approx = |tokens, method| Counted {
+        tokens,
+        estimate: Estimate {
+            method,
+            quality: Quality::Approx,
+        },
+    };
+    let seen = text.seen_bytes();
+    let Some((tokens, bytes)) = counted_by_tokenizer(family, text) else {
+        let tokens = seen
+            .saturating_mul(1000)
+            .div_ceil(family.bytes_per_thousand());
+        return approx(tokens, Method::Bytes);
+    };
+    let tokens = scaled(tokens, seen.max(bytes), bytes);
+    let Some(milli) = family.factor(Kind::of(text.parts())) else {
+        let mut counted = approx(tokens, Method::Tiktoken(family.name()));
+        if family.is_exact() && text.is_whole() {
+            counted.estimate.quality = Quality::ExactTokenizer;
         }
-        if !countable.input_is_partial && countable.input.seen_bytes() > 0 {
-            let text = family.scale(self.tokens(family, &countable.input));
-            let frame = frame(call.endpoint, countable.messages);
-            call.usage.input_uncached = Some(text.saturating_add(frame));
-        }
-        if call.usage.output.is_some() || call.usage.input_uncached.is_some() {
-            call.usage_source = UsageSource::Estimated;
+        return counted;
+    };
+    let family = family.name();
+    approx(
+        scaled(tokens, u64::from(milli), 1000),
+        Method::Ratio { family, milli },
+    )
+}
+
+/// The tokens of what was kept of a text in OpenAI's vocabulary, and its bytes; `None` if nothing
+/// was kept.
+fn counted_by_tokenizer(family: Family, text: &CountedText) -> Option<(u64, u64)> {
+    let mut parts = text.parts().peekable();
+    parts.peek()?;
+    let vocabulary = vocabulary(family.tokenizer())?;
+    let (mut tokens, mut bytes) = (0_u64, 0_u64);
+    for part in parts {
+        bytes = bytes.saturating_add(part.len() as u64);
+        for piece in pieces(part) {
+            tokens = tokens.saturating_add(vocabulary.count_ordinary(piece) as u64);
         }
     }
+    Some((tokens, bytes))
+}
 
-    /// Tokens of a text in OpenAI's vocabulary. What was not kept is taken to be like the rest.
-    fn tokens(&mut self, family: Family, text: &CountedText) -> u64 {
-        let Some(vocabulary) = self.vocabulary(family.tokenizer()) else {
-            return text.seen_bytes().div_ceil(BYTES_PER_TOKEN);
-        };
-        let mut tokens: u64 = 0;
-        let mut bytes: u64 = 0;
-        for part in text.parts() {
-            bytes = bytes.saturating_add(part.len() as u64);
-            for piece in pieces(part) {
-                tokens = tokens.saturating_add(vocabulary.count_ordinary(piece) as u64);
-            }
-        }
-        if bytes == 0 {
-            return text.seen_bytes().div_ceil(BYTES_PER_TOKEN);
-        }
-        let scaled =
-            u128::from(tokens) * u128::from(text.seen_bytes().max(bytes)) / u128::from(bytes);
-        u64::try_from(scaled).unwrap_or(u64::MAX)
-    }
+/// A number times a fraction, rounded up.
+fn scaled(number: u64, numerator: u64, denominator: u64) -> u64 {
+    let product = u128::from(number) * u128::from(numerator);
+    u64::try_from(product.div_ceil(u128::from(denominator.max(1)))).unwrap_or(u64::MAX)
+}
 
-    fn vocabulary(&mut self, tokenizer: Tokenizer) -> Option<&'static CoreBPE> {
-        let slot = if tokenizer == Tokenizer::Cl100kBase {
-            &mut self.cl100k
-        } else {
-            &mut self.o200k
-        };
-        if slot.is_none() {
-            *slot = tiktoken_rs::bpe_for_tokenizer(tokenizer).ok();
-        }
-        *slot
-    }
+/// A vocabulary, loaded at its first use.
+fn vocabulary(tokenizer: Tokenizer) -> Option<&'static CoreBPE> {
+    tiktoken_rs::bpe_for_tokenizer(tokenizer).ok()
+}
+
+/// Whether it is known what surrounds the text of a prompt.
+const fn has_exact_frame(endpoint: Endpoint) -> bool {
+    matches!(
+        endpoint,
+        Endpoint::OpenAiCompletions | Endpoint::OpenAiEmbeddings
+    )
 }
 
 /// Tokens around the text of a prompt: the marks of messages and of the reply.

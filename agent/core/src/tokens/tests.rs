@@ -1,7 +1,6 @@
 use super::*;
-use crate::event::{ConnId, Timestamp};
-use crate::http::ExchangeId;
-use crate::llm::{Outcome, Provider, Usage};
+use crate::llm::{Estimates, Usage};
+use family::hides_reasoning;
 
 fn text(parts: &[&str]) -> CountedText {
     let mut text = CountedText::default();
@@ -13,25 +12,9 @@ fn text(parts: &[&str]) -> CountedText {
 }
 
 fn call(endpoint: Endpoint, model: &str, countable: Option<Countable>) -> LlmCall {
-    let at = Timestamp::from_nanos(1);
     LlmCall {
-        exchange: ExchangeId {
-            conn: ConnId {
-                pid: 1,
-                ssl: 2,
-                since: at,
-            },
-            number: 0,
-        },
-        started: at,
-        ended: at,
-        provider: Provider("other"),
         endpoint,
         model_requested: Some(model.to_owned()),
-        is_stream: true,
-        http_status: Some(200),
-        outcome: Outcome::Complete,
-        usage_source: UsageSource::None,
         countable,
         ..LlmCall::plain()
     }
@@ -42,7 +25,7 @@ fn hello(messages: u32) -> Countable {
         input: text(&["user", "Hello world"]),
         output: text(&["Hi there"]),
         messages,
-        input_is_partial: false,
+        ..Countable::default()
     }
 }
 
@@ -55,6 +38,17 @@ fn counted(call: LlmCall) -> (Option<u64>, Option<u64>, UsageSource) {
         call.usage.output,
         call.usage_source,
     )
+}
+
+/// How the input and the output were counted, as the ledger has it.
+fn estimates(call: LlmCall) -> [Option<(String, &'static str)>; 2] {
+    let Estimates { input, output } = Tokens::new().count(call, &mut Stats::default()).estimates;
+    [input, output]
+        .map(|estimate| estimate.map(|known| (known.method.to_string(), known.quality.as_str())))
+}
+
+fn known(method: &str, quality: &'static str) -> Option<(String, &'static str)> {
+    Some((method.to_owned(), quality))
 }
 
 #[test]
@@ -119,6 +113,128 @@ fn a_partial_report_gets_only_the_output_it_lacks() {
 }
 
 #[test]
+fn every_number_that_was_counted_says_how_and_how_well() {
+    for (model, method, quality) in [
+        ("gpt-4.1", "tiktoken:o200k_base", "exact_tokenizer"),
+        ("gpt-4-0613", "tiktoken:cl100k_base", "exact_tokenizer"),
+        ("gpt-oss-120b", "tiktoken:o200k_harmony", "exact_tokenizer"),
+        ("unheard-of", "tiktoken:o200k_base", "approx"),
+        ("text-davinci-003", "tiktoken:o200k_base", "approx"),
+        ("claude-opus-5-5", "ratio:claude-4.7:1.4", "approx"),
+        ("claude-sonnet-4-5", "ratio:claude-4.6:1.05", "approx"),
+        ("gemini-2.0-flash", "ratio:gemini:1.01", "approx"),
+        ("llama-3.3-70b", "ratio:llama:1", "approx"),
+        ("deepseek-chat", "ratio:deepseek:1.01", "approx"),
+        ("qwen3-coder", "ratio:qwen:1.01", "approx"),
+        ("mistral-large", "ratio:mistral:1.05", "approx"),
+    ] {
+        let call = call(Endpoint::OpenAiCompletions, model, Some(hello(1)));
+        assert_eq!(
+            estimates(call),
+            [known(method, quality), known(method, quality)],
+            "{model}"
+        );
+    }
+}
+
+#[test]
+fn what_was_reported_is_no_estimate() {
+    let usage = Usage {
+        input_uncached: Some(5),
+        ..Usage::default()
+    };
+    let partial = LlmCall {
+        usage,
+        usage_source: UsageSource::ProviderPartial,
+        outcome: Outcome::Aborted,
+        ..call(
+            Endpoint::AnthropicMessages,
+            "claude-opus-5-5",
+            Some(hello(1)),
+        )
+    };
+    assert_eq!(
+        estimates(partial),
+        [None, known("ratio:claude-4.7:1.4", "lower_bound")]
+    );
+    let uncountable = Countable {
+        input_is_partial: true,
+        output: CountedText::default(),
+        ..hello(1)
+    };
+    let call = call(Endpoint::OpenAiResponses, "gpt-5", Some(uncountable));
+    assert_eq!(estimates(call), [None, None]);
+}
+
+#[test]
+fn reasoning_that_is_not_shown_makes_the_output_a_lower_bound() {
+    let counted = |model| call(Endpoint::OpenAiResponses, model, Some(hello(1)));
+    assert_eq!(
+        estimates(counted("gpt-5")),
+        [
+            known("tiktoken:o200k_base", "approx"),
+            known("tiktoken:o200k_base", "lower_bound")
+        ]
+    );
+    let sealed = Countable {
+        has_hidden_reasoning: true,
+        ..hello(1)
+    };
+    let call = call(Endpoint::AnthropicMessages, "claude-opus-5-5", Some(sealed));
+    let call = Tokens::new().count(call, &mut Stats::default());
+    assert_eq!(
+        (call.usage.reasoning, call.estimates.output),
+        (
+            None,
+            Some(Estimate {
+                method: Method::Ratio {
+                    family: "claude-4.7",
+                    milli: 1400
+                },
+                quality: Quality::LowerBound
+            })
+        )
+    );
+}
+
+#[test]
+fn models_that_hide_their_reasoning_are_told_by_name() {
+    for model in [
+        "o1",
+        "o3-pro",
+        "o4-mini-2025-04-16",
+        "gpt-5",
+        "gpt-5.1-codex",
+        "gpt-6",
+        "openai/gpt-5-mini",
+        "ft:gpt-5-mini:x::y",
+        "codex-mini-latest",
+        "gemini-2.5-pro",
+        "gemini-3-pro-preview",
+        "gemini-flash-latest",
+        "x-ai/grok-4",
+    ] {
+        assert!(hides_reasoning(model), "{model}");
+    }
+    for model in [
+        "gpt-4o",
+        "gpt-4.1",
+        "gpt-3.5-turbo",
+        "gpt-oss-120b",
+        "gpt-5-chat-latest",
+        "omni",
+        "o200",
+        "gemini-2.0-flash",
+        "gemini-embedding-001",
+        "claude-opus-5-5",
+        "deepseek-reasoner",
+        "",
+    ] {
+        assert!(!hides_reasoning(model), "{model}");
+    }
+}
+
+#[test]
 fn what_cannot_be_counted_stays_unknown() {
     let partial = Countable {
         input_is_partial: true,
@@ -164,20 +280,18 @@ fn text_that_was_not_kept_is_taken_to_be_like_the_rest() {
         output: cut,
         ..Countable::default()
     };
-    assert_eq!(
-        counted(call(Endpoint::OpenAiChat, "gpt-4o", Some(countable))).1,
-        Some(8)
-    );
+    let whole = call(Endpoint::OpenAiChat, "gpt-4o", Some(countable));
+    assert_eq!(counted(whole.clone()).1, Some(8));
+    assert_eq!(estimates(whole)[1], known("tiktoken:o200k_base", "approx"));
     let mut measured = CountedText::default();
     measured.skip("Hi there!");
     let countable = Countable {
         output: measured,
         ..Countable::default()
     };
-    assert_eq!(
-        counted(call(Endpoint::OpenAiChat, "gpt-4o", Some(countable))).1,
-        Some(3)
-    );
+    let measured = call(Endpoint::OpenAiChat, "gpt-4o", Some(countable));
+    assert_eq!(counted(measured.clone()).1, Some(3));
+    assert_eq!(estimates(measured)[1], known("bytes", "approx"));
 }
 
 #[test]
@@ -245,9 +359,7 @@ fn pieces_are_bounded_and_make_up_the_text() {
 #[test]
 fn cutting_costs_nothing_in_text_with_spaces() {
     let source = include_str!("mod.rs");
-    let vocabulary = Tokens::new()
-        .vocabulary(Tokenizer::O200kBase)
-        .expect("it is built in");
+    let vocabulary = vocabulary(Tokenizer::O200kBase).expect("it is built in");
     let whole = vocabulary.count_ordinary(source);
     let cut: usize = pieces(source)
         .map(|piece| vocabulary.count_ordinary(piece))
@@ -265,9 +377,14 @@ fn families_are_told_by_name() {
         ("azure/gpt-35-turbo", Family::Cl100k),
         ("gpt-4o-mini", Family::O200k),
         ("gpt-4.1", Family::O200k),
-        ("gpt-6", Family::O200k),
+        ("openai/gpt-4o:free", Family::O200k),
+        ("ft:gpt-4o-mini:org::id", Family::O200k),
         ("o3", Family::O200k),
-        ("", Family::O200k),
+        ("text-embedding-3-small", Family::Cl100k),
+        ("gpt-oss:20b", Family::O200kHarmony),
+        ("gpt-6", Family::Other),
+        ("text-davinci-003", Family::Other),
+        ("", Family::Other),
         ("claude-2.1", Family::ClaudeUpTo46),
         ("claude-3-5-sonnet-20241022", Family::ClaudeUpTo46),
         ("claude-opus-4-20250514", Family::ClaudeUpTo46),
@@ -277,8 +394,11 @@ fn families_are_told_by_name() {
         ("us.anthropic.claude-sonnet-5-v1:0", Family::ClaudeSince47),
         ("claude-latest", Family::ClaudeSince47),
         ("gemini-3-pro", Family::Gemini),
-        ("meta-llama/Llama-3.3-70B", Family::Open),
-        ("deepseek-chat", Family::Open),
+        ("gemma3:4b", Family::Gemini),
+        ("meta-llama/Llama-3.3-70B", Family::Llama),
+        ("deepseek-chat", Family::DeepSeek),
+        ("deepseek-r1-distill-qwen-32b", Family::Qwen),
+        ("devstral-small", Family::Mistral),
     ] {
         assert_eq!(Family::of(model), family, "{model}");
     }

@@ -256,6 +256,20 @@ fn the_prompt_is_gathered_without_ids_and_pictures() {
 }
 
 #[test]
+fn reasoning_that_is_signed_or_sealed_is_noticed() {
+    let hides = |delta: &str| {
+        let talk = stream(&[START, delta, DELTA]).end(BodyEnd::Cut);
+        let countable = talk.call().countable.expect("the output is to be counted");
+        countable.has_hidden_reasoning
+    };
+    let signature = r#"{"type":"content_block_delta","index":0,"delta":{"type":"signature_delta","signature":"c2ln"}}"#;
+    let sealed = r#"{"type":"content_block_start","index":0,"content_block":{"type":"redacted_thinking","data":"c2Vh"}}"#;
+    let unsigned = r#"{"type":"content_block_start","index":0,"content_block":{"type":"thinking","thinking":"","signature":""}}"#;
+    assert!(hides(signature) && hides(sealed));
+    assert!(!hides(unsigned) && !hides(DELTA));
+}
+
+#[test]
 fn a_continued_thread_has_no_countable_input() {
     let mut talk = stream(&[DELTA]).end(BodyEnd::Cut);
     talk.request = r#"{"model":"m","messages":[],"thread":{"type":"continue","previous_message_id":"msg_00"}}"#.to_owned();
