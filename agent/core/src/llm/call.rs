@@ -649,7 +649,7 @@ impl OpenCall {
             countable: is_countable.then_some(Countable {
                 input: self.request.input,
                 output: reply.output,
-                messages: self.request.messages,
+                frame: self.request.frame,
                 input_is_partial: is_partial,
                 has_hidden_reasoning: reply.has_hidden_reasoning,
             }),

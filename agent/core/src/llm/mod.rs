@@ -325,6 +325,15 @@ impl CountedText {
         }
     }
 
+    /// The same without the full stop at the end of the part.
+    fn end_sentence(&mut self) {
+        if !self.is_full && self.text.ends_with('.') {
+            self.text.pop();
+            self.seen_bytes = self.seen_bytes.saturating_sub(1);
+        }
+        self.end_part();
+    }
+
     /// The parts of what was kept, each to be tokenised by itself.
     pub fn parts(&self) -> impl Iterator<Item = &str> {
         self.text
@@ -354,6 +363,22 @@ impl std::fmt::Debug for CountedText {
     }
 }
 
+/// What a prompt has beside its text that has tokens.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Frame {
+    /// Messages or items.
+    pub messages: u32,
+    /// Messages whose sender has a name.
+    pub names: u32,
+    /// Calls of tools that the messages repeat.
+    pub tool_calls: u32,
+    /// Tools that are offered.
+    pub tools: u32,
+    /// Tokens of marks inside the definitions of functions, where not their JSON is counted but what
+    /// they say.
+    pub schema_marks: u64,
+}
+
 /// What the tokens stage counts where the provider reported nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Countable {
@@ -361,8 +386,8 @@ pub struct Countable {
     pub input: CountedText,
     /// Text of the reply.
     pub output: CountedText,
-    /// Messages in the prompt.
-    pub messages: u32,
+    /// What stands around the text of the prompt.
+    pub frame: Frame,
     /// True if a part of the prompt is held by the provider or was not seen, so that the input
     /// can't be counted.
     pub input_is_partial: bool,

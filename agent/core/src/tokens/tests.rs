@@ -1,5 +1,5 @@
 use super::*;
-use crate::llm::{Estimates, Usage};
+use crate::llm::{Endpoint, Estimates, Frame, Usage};
 use family::hides_reasoning;
 
 fn text(parts: &[&str]) -> CountedText {
@@ -24,7 +24,10 @@ fn hello(messages: u32) -> Countable {
     Countable {
         input: text(&["user", "Hello world"]),
         output: text(&["Hi there"]),
-        messages,
+        frame: Frame {
+            messages,
+            ..Frame::default()
+        },
         ..Countable::default()
     }
 }
@@ -62,6 +65,59 @@ fn a_chat_call_is_counted_with_its_frame() {
             "{model}"
         );
     }
+}
+
+#[test]
+fn names_calls_and_definitions_have_tokens_of_their_own() {
+    let framed = Countable {
+        frame: Frame {
+            messages: 2,
+            names: 1,
+            tool_calls: 1,
+            tools: 2,
+            schema_marks: 9,
+        },
+        ..hello(2)
+    };
+    for (endpoint, model, expected) in [
+        // Text 3, messages 6, name 1, call 1, reply 3, marks 9, functions 12 and 7 or 10 each.
+        (Endpoint::OpenAiChat, "gpt-4o", 3 + 6 + 1 + 1 + 3 + 9 + 26),
+        (Endpoint::OpenAiChat, "gpt-4", 3 + 6 + 1 + 1 + 3 + 9 + 32),
+        // Text 4 or 5, the message 7, and the prompt before tools.
+        (Endpoint::AnthropicMessages, "claude-opus-5-5", 5 + 7 + 346),
+        (
+            Endpoint::AnthropicMessages,
+            "claude-3-opus-20240229",
+            4 + 7 + 530,
+        ),
+        (
+            Endpoint::AnthropicMessages,
+            "claude-3-sonnet-20240229",
+            4 + 7 + 159,
+        ),
+        (
+            Endpoint::AnthropicMessages,
+            "claude-3-5-haiku-latest",
+            4 + 7 + 264,
+        ),
+        (
+            Endpoint::AnthropicMessages,
+            "claude-3-5-sonnet-20241022",
+            4 + 7 + 346,
+        ),
+        (Endpoint::AnthropicMessages, "claude-haiku-4-5", 4 + 7 + 346),
+        (Endpoint::OpenAiResponses, "gpt-4o", 3),
+    ] {
+        let call = call(endpoint, model, Some(framed.clone()));
+        assert_eq!(counted(call).0, Some(expected), "{model}");
+    }
+    let quality = |countable| {
+        estimates(call(Endpoint::OpenAiChat, "gpt-4o", Some(countable)))[0]
+            .as_ref()
+            .map(|(_, quality)| *quality)
+    };
+    assert_eq!(quality(framed), Some("approx"));
+    assert_eq!(quality(hello(1)), Some("exact_tokenizer"));
 }
 
 #[test]

@@ -4,6 +4,7 @@
 
 mod anthropic;
 mod cohere;
+mod functions;
 mod gemini;
 mod gemini_live;
 mod google_embeddings;

@@ -252,7 +252,15 @@ fn the_prompt_is_gathered_without_ids_and_pictures() {
             "object"
         ]
     );
-    assert_eq!((countable.messages, countable.input_is_partial), (2, false));
+    let frame = Frame {
+        messages: 2,
+        tools: 1,
+        ..Frame::default()
+    };
+    assert_eq!(
+        (countable.frame, countable.input_is_partial),
+        (frame, false)
+    );
 }
 
 #[test]
