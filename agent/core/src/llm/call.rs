@@ -280,7 +280,7 @@ impl OpenCall {
                 .kept_bytes()
                 .saturating_add(line)
         });
-        self.request.input.kept_bytes().saturating_add(response)
+        self.request.held_bytes().saturating_add(response)
     }
 
     pub(super) fn request_body(&mut self, bytes: &[u8], keeps_text: bool) {
@@ -650,6 +650,7 @@ impl OpenCall {
                 input: self.request.input,
                 output: reply.output,
                 frame: self.request.frame,
+                pictures: self.request.pictures.finish(),
                 input_is_partial: is_partial,
                 has_hidden_reasoning: reply.has_hidden_reasoning,
             }),

@@ -18,6 +18,7 @@ mod form;
 mod hash;
 mod hosts;
 mod json;
+mod picture;
 mod provider;
 mod recognize;
 mod response;
@@ -32,6 +33,7 @@ pub use beside::{
     Units,
 };
 pub use hosts::{Hosts, Rule};
+pub use picture::{Detail, Picture, Pictures};
 pub use stage::{Limits, Llm};
 
 use crate::event::{ConnId, Timestamp};
@@ -388,6 +390,8 @@ pub struct Countable {
     pub output: CountedText,
     /// What stands around the text of the prompt.
     pub frame: Frame,
+    /// What the prompt has beside text.
+    pub pictures: Pictures,
     /// True if a part of the prompt is held by the provider or was not seen, so that the input
     /// can't be counted.
     pub input_is_partial: bool,

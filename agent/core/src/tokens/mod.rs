@@ -8,12 +8,14 @@
 //! A count is exact for text of OpenAI's models up to GPT-5, within some two per cent for a whole chat
 //! request of theirs and ten for one with tools, and within about a fifth for other families: their counts are multiples of
 //! OpenAI's, which were measured by kind of text. Where more may have been used than could be seen
-//! (a reply that was cut, reasoning that is not shown) an estimate is marked as a lower bound;
-//! reasoning by itself stays unknown.
+//! (a reply that was cut, reasoning that is not shown, a picture of unknown size, a document, sound)
+//! an estimate is marked as a lower bound; reasoning by itself stays unknown. Of pictures the size is
+//! known from their header.
 
 mod family;
 mod frame;
 mod kind;
+mod pictures;
 
 use tiktoken_rs::CoreBPE;
 use tiktoken_rs::tokenizer::Tokenizer;
@@ -94,13 +96,18 @@ fn fill(call: &mut LlmCall, countable: &Countable) {
     if call.usage_source != UsageSource::None {
         return;
     }
-    if !countable.input_is_partial && countable.input.seen_bytes() > 0 {
-        let mut input = counted(family, &countable.input);
+    let has_input = countable.input.seen_bytes() > 0 || !countable.pictures.known().is_empty();
+    if !countable.input_is_partial && has_input {
         let added = frame::added(call.endpoint, model, family, countable);
-        if !added.is_exact && input.estimate.quality == Quality::ExactTokenizer {
+        let shown = pictures::shown(model, &countable.pictures);
+        let mut input = counted(family, &countable.input).lower_bound_if(shown.has_more);
+        let is_exact = added.is_exact && shown.tokens == 0;
+        if !is_exact && input.estimate.quality == Quality::ExactTokenizer {
             input.estimate.quality = Quality::Approx;
         }
-        call.usage.input_uncached = Some(input.tokens.saturating_add(added.tokens));
+        let tokens = input.tokens.saturating_add(added.tokens);
+        call.usage.input_uncached = Some(tokens.saturating_add(shown.tokens));
+        call.usage.image_input = (shown.tokens > 0 && !shown.has_more).then_some(shown.tokens);
         call.estimates.input = Some(input.estimate);
     }
     if call.usage.output.is_some() || call.usage.input_uncached.is_some() {

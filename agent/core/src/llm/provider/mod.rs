@@ -20,6 +20,7 @@ mod openai_embeddings;
 mod openai_images;
 mod openai_realtime;
 mod openai_responses;
+mod picture;
 mod reply;
 mod request;
 pub(super) mod shape;

@@ -2,6 +2,7 @@
 //! APIs differ only in where the prompt stands.
 
 use super::functions::Seen;
+use super::picture::{Content, PictureReader};
 use super::{Api, Word};
 use crate::llm::json::{Key, Scanner, Value};
 use crate::llm::{CountedText, Endpoint, Frame};
@@ -22,6 +23,8 @@ pub(in crate::llm) struct Request {
     pub(in crate::llm) input: CountedText,
     /// What stands around it.
     pub(in crate::llm) frame: Frame,
+    /// What it has beside its text.
+    pub(in crate::llm) pictures: PictureReader,
     /// True if the provider holds a part of the prompt.
     pub(in crate::llm) is_continued: bool,
     /// True if the body has a member that every call of these APIs has.
@@ -89,6 +92,10 @@ impl Request {
                 self.is_continued |= matches!(value, Value::Piece(_));
                 self.conversation.last(value);
             }
+            // A context that Gemini has cached, and a prompt that OpenAI has stored.
+            [Key::CachedContent] | [Key::Prompt, Key::Id] => {
+                self.is_continued |= matches!(value, Value::Piece(_));
+            }
             [Key::Metadata, Key::UserId] => self.user_id.last(value),
             [Key::Metadata | Key::ClientMetadata, Key::SessionId] => {
                 self.metadata_session.last(value);
@@ -127,6 +134,12 @@ impl Request {
         self.is_continued = true;
     }
 
+    /// Bytes of it that are held: text, and the beginning of a picture.
+    pub(in crate::llm) const fn held_bytes(&self) -> usize {
+        let picture = self.pictures.held_bytes();
+        self.input.kept_bytes().saturating_add(picture)
+    }
+
     fn prompt(&mut self, api: &Api, root: Key, inner: &[Key], value: Value<'_>, keeps_text: bool) {
         let is_turns = matches!(
             root,
@@ -148,6 +161,15 @@ impl Request {
         if (is_turns || is_texts) && inner.is_empty() {
             self.has_prompt |= matches!(value, Value::Array | Value::Begin | Value::Object);
             self.has_shape |= self.has_prompt;
+        }
+        if let Some(content) = Content::of(root, inner) {
+            self.pictures.take(content, value, keeps_text);
+        }
+        if matches!(value, Value::Object | Value::Close) {
+            self.pictures.edge(inner);
+        }
+        if root == Key::Images {
+            return;
         }
         // Beside the texts to be embedded stand models, titles and what they are for.
         let is_beside = matches!(root, Key::Requests | Key::Instances)
@@ -255,9 +277,11 @@ fn is_argument(inner: &[Key]) -> bool {
         Some(
             Key::Other
                 | Key::Agent
+                | Key::CachedContent
                 | Key::Count
                 | Key::Description
                 | Key::Documents
+                | Key::DocumentUrl
                 | Key::Done
                 | Key::Enum
                 | Key::Inputs
@@ -289,6 +313,7 @@ fn is_text(inner: &[Key]) -> bool {
                 | Key::CallId
                 | Key::Data
                 | Key::Detail
+                | Key::DocumentUrl
                 | Key::EncryptedContent
                 | Key::FileData
                 | Key::FileId

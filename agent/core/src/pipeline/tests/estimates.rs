@@ -51,3 +51,36 @@ fn a_chat_request_with_a_function_has_the_tokens_that_openai_counts() {
         );
     }
 }
+
+/// A PNG of 1024 by 768 has four squares of 512 pixels, and 765 tokens.
+#[test]
+fn a_picture_has_the_tokens_of_its_size_and_an_unknown_one_leaves_a_lower_bound() {
+    let body = |url: &str| {
+        format!(
+            r#"{{"model":"gpt-4o","messages":[{{"role":"user","content":[{{"type":"text","text":"Look"}},
+            {{"type":"image_url","image_url":{{"url":"{url}"}}}}]}}]}}"#
+        )
+    };
+    let png = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAABAAAAAMACAYAAAA";
+    for (url, tokens, image_input, quality) in [
+        (png, 8 + 765, Some(765), Quality::Approx),
+        ("https://example.com/a.png", 8, None, Quality::LowerBound),
+    ] {
+        let call = call(&mut Run::new(), CHAT, &body(url), SILENT);
+        assert_eq!(
+            (
+                call.usage.input_uncached,
+                call.usage.image_input,
+                call.estimates.input
+            ),
+            (
+                Some(tokens),
+                image_input,
+                Some(Estimate {
+                    method: Method::Tiktoken("o200k_base"),
+                    quality
+                })
+            )
+        );
+    }
+}
