@@ -601,12 +601,15 @@ impl OpenCall {
         let has_text = reply.output.seen_bytes() > 0;
         let is_unknown = usage_source == UsageSource::None || usage.output.is_none();
         // What is billed by the second or the piece has no tokens to count.
-        let is_countable = is_answered
-            && is_unknown
+        let has_texts = is_answered
             && units.unpriced.is_none()
             && self.api.has_countable_text()
             && ending != Ending::Terminal(Terminal::Pending)
             && (outcome != Outcome::Error || has_text);
+        let is_countable = has_texts && is_unknown;
+        // From what was reported of a whole call something can be learned.
+        let is_example =
+            has_texts && usage_source == UsageSource::Provider && outcome == Outcome::Complete;
         if is_countable && outcome == Outcome::Complete && !self.api.has_output() {
             usage.output = Some(0);
         }
@@ -646,7 +649,7 @@ impl OpenCall {
                 former: None,
             },
             observed_bytes: self.observed_bytes,
-            countable: is_countable.then_some(Countable {
+            countable: (is_countable || is_example).then_some(Countable {
                 input: self.request.input,
                 output: reply.output,
                 frame: self.request.frame,

@@ -457,7 +457,8 @@ pub struct LlmCall {
     pub hints: SessionHints,
     /// Bytes of its bodies that were seen, framing and compression removed, up to where it ended.
     pub observed_bytes: u64,
-    /// Text to count, present only where the provider reported nothing.
+    /// Text to count, where the provider did not report everything; and that of calls which it did
+    /// report, if they are to be learned from.
     pub countable: Option<Countable>,
 }
 

@@ -215,6 +215,11 @@ impl Family {
         })
     }
 
+    /// Whether its counts are multiples of another's.
+    pub(super) const fn has_factors(self) -> bool {
+        self.factor(Kind::Mixed).is_some()
+    }
+
     /// Bytes of text that have a thousand tokens, where no text was kept: agent traffic.
     pub(super) const fn bytes_per_thousand(self) -> u64 {
         match self {

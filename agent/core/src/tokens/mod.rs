@@ -1,17 +1,24 @@
 //! Stage 3b: counts the tokens of finished calls for which the provider reported nothing.
 //!
 //! *Takes* a finished call. *Gives* the same call, with `estimated` usage where there was none, and
-//! how each number was counted. *Remembers* only the vocabulary, loaded at first use. *Nonsense*
-//! (huge runs without a split) is cut into pieces before the tokenizer sees it. Of a text longer than
-//! [`CountedText::MAX_BYTES`] only the beginning is counted, and the rest taken to be like it.
+//! how each number was counted. *Remembers* the vocabulary, loaded at first use, and what reported
+//! calls say about the families that were counted. *Nonsense* (huge runs without a split) is cut into
+//! pieces before the tokenizer sees it. Of a text longer than [`CountedText::MAX_BYTES`] only the
+//! beginning is counted, and the rest taken to be like it.
 //!
 //! A count is exact for text of OpenAI's models up to GPT-5, within some two per cent for a whole chat
-//! request of theirs and ten for one with tools, and within about a fifth for other families: their counts are multiples of
-//! OpenAI's, which were measured by kind of text. Where more may have been used than could be seen
-//! (a reply that was cut, reasoning that is not shown, a picture of unknown size, a document, sound)
-//! an estimate is marked as a lower bound; reasoning by itself stays unknown. Of pictures the size is
-//! known from their header.
+//! request of theirs and ten for one with tools. Other families are within about a fifth: their counts
+//! are multiples of OpenAI's, by factors that were measured by kind of text and are corrected by this
+//! host's own reported calls. Where more may have been used than could be seen (a reply that was cut,
+//! reasoning that is not shown, a picture of unknown size, a document, sound) an estimate is marked
+//! as a lower bound; reasoning by itself stays unknown. Of pictures the size is known from their
+//! header.
+//!
+//! How the bytes of a call were cut changes nothing: a text is put together first. A text has at most
+//! a token for each of its bytes, times the factor, which is at most [`MAX_FACTOR_MILLI`] thousandths;
+//! a picture at most 50,000.
 
+mod calibration;
 mod family;
 mod frame;
 mod kind;
@@ -24,6 +31,7 @@ use crate::llm::{
     Countable, CountedText, Estimate, LlmCall, Method, Outcome, Quality, UsageSource,
 };
 use crate::stats::Stats;
+use calibration::{Calibrations, Running};
 use family::Family;
 use kind::Kind;
 
@@ -35,9 +43,18 @@ const PIECE_BYTES: usize = 1 << 10;
 /// LIMIT: bytes at the end of a piece in which such a space is looked for.
 const CUT_SEARCH_BYTES: usize = 256;
 
+/// Tokens of a text from which something is learned: with fewer, what surrounds it decides.
+const LEAST_INPUT: u64 = 1000;
+const LEAST_OUTPUT: u64 = 200;
+
+/// LIMIT: the largest factor, in thousandths; it is beyond the largest that was measured, doubled.
+pub const MAX_FACTOR_MILLI: u32 = 5000;
+
 /// The stage.
 #[derive(Default)]
-pub struct Tokens {}
+pub struct Tokens {
+    learned: Calibrations,
+}
 
 /// A text's tokens, and how they were counted.
 #[derive(Clone, Copy)]
@@ -57,16 +74,23 @@ impl Counted {
 }
 
 impl Tokens {
-    /// A stage that has loaded nothing.
+    /// A stage that has loaded and learned nothing.
     pub const fn new() -> Self {
-        Self {}
+        Self {
+            learned: Calibrations::new(),
+        }
     }
 
-    /// Counts what the provider did not report, and drops the text. A partial report keeps its
-    /// label and gets only the output that it lacks.
+    /// Counts what the provider did not report, or learns from what it did, and drops the text. A
+    /// partial report keeps its label and gets only the output that it lacks.
     pub fn count(&mut self, mut call: LlmCall, stats: &mut Stats) -> LlmCall {
-        if let Some(countable) = call.countable.take() {
-            fill(&mut call, &countable);
+        match (call.countable.take(), call.usage_source) {
+            (None, _) => {}
+            (Some(countable), UsageSource::Provider) => self.learn(&call, &countable),
+            (
+                Some(countable),
+                UsageSource::ProviderPartial | UsageSource::Estimated | UsageSource::None,
+            ) => self.fill(&mut call, &countable),
         }
         match call.usage_source {
             UsageSource::Provider => stats.calls_usage_provider += 1,
@@ -76,47 +100,114 @@ impl Tokens {
         }
         call
     }
+
+    fn fill(&mut self, call: &mut LlmCall, countable: &Countable) {
+        let model = call
+            .model_served
+            .as_deref()
+            .or(call.model_requested.as_deref())
+            .unwrap_or_default();
+        let family = Family::of(model);
+        let learned = family.has_factors().then(|| self.learned.wanted(family));
+        // No text is no answer: unknown, not zero.
+        if call.usage.output.is_none() && countable.output.seen_bytes() > 0 {
+            let is_cut = call.outcome != Outcome::Complete;
+            let is_hidden = hides_reasoning(model, countable);
+            let correction = learned.map(|sides| &sides.output);
+            let output =
+                counted(family, correction, &countable.output).lower_bound_if(is_cut || is_hidden);
+            call.usage.output = Some(output.tokens);
+            call.estimates.output = Some(output.estimate);
+        }
+        if call.usage_source != UsageSource::None {
+            return;
+        }
+        let has_input = countable.input.seen_bytes() > 0 || !countable.pictures.known().is_empty();
+        if !countable.input_is_partial && has_input {
+            let added = frame::added(call.endpoint, model, family, countable);
+            let shown = pictures::shown(model, &countable.pictures);
+            let correction = learned.map(|sides| &sides.input);
+            let mut input =
+                counted(family, correction, &countable.input).lower_bound_if(shown.has_more);
+            let is_exact = added.is_exact && shown.tokens == 0;
+            if !is_exact && input.estimate.quality == Quality::ExactTokenizer {
+                input.estimate.quality = Quality::Approx;
+            }
+            let tokens = input.tokens.saturating_add(added.tokens);
+            call.usage.input_uncached = Some(tokens.saturating_add(shown.tokens));
+            call.usage.image_input = (shown.tokens > 0 && !shown.has_more).then_some(shown.tokens);
+            call.estimates.input = Some(input.estimate);
+        }
+        if call.usage.output.is_some() || call.usage.input_uncached.is_some() {
+            call.usage_source = UsageSource::Estimated;
+        }
+    }
+
+    /// Compares what the provider reported with what would have been counted, if it is wanted and
+    /// nothing but text was in it.
+    fn learn(&mut self, call: &LlmCall, countable: &Countable) {
+        let model = call
+            .model_served
+            .as_deref()
+            .or(call.model_requested.as_deref())
+            .unwrap_or_default();
+        let family = Family::of(model);
+        let usage = &call.usage;
+        let is_none = |number: Option<u64>| number.unwrap_or(0) == 0;
+        let (pictures, units) = (&countable.pictures, &call.units);
+        // What a search found is input, too.
+        let is_plain_input = !countable.input_is_partial
+            && countable.input.is_whole()
+            && pictures.known().is_empty()
+            && pictures.unknown() == 0
+            && is_none(usage.audio_input)
+            && is_none(usage.image_input)
+            && is_none(units.web_searches);
+        let is_plain_output = countable.output.is_whole()
+            && !hides_reasoning(model, countable)
+            && is_none(usage.reasoning)
+            && is_none(usage.audio_output)
+            && is_none(usage.image_output);
+        let input = countable.input.kept_bytes() as u64;
+        let output = countable.output.kept_bytes() as u64;
+        let input = if is_plain_input { input } else { 0 };
+        let output = if is_plain_output { output } else { 0 };
+        // A text has no more tokens than bytes.
+        if input < LEAST_INPUT && output < LEAST_OUTPUT {
+            return;
+        }
+        let bytes = input.saturating_add(output);
+        let Some(sides) = self.learned.learning(family, call.ended, bytes) else {
+            return;
+        };
+        if input >= LEAST_INPUT
+            && let Some(reported) = usage.input()
+        {
+            let expected = counted(family, None, &countable.input).tokens;
+            let added = frame::added(call.endpoint, model, family, countable);
+            if expected >= LEAST_INPUT {
+                let reported = reported.saturating_sub(added.tokens);
+                sides.input.push(reported, expected);
+            }
+        }
+        if output >= LEAST_OUTPUT
+            && let Some(reported) = usage.output
+        {
+            let expected = counted(family, None, &countable.output).tokens;
+            if expected >= LEAST_OUTPUT {
+                sides.output.push(reported, expected);
+            }
+        }
+    }
 }
 
-fn fill(call: &mut LlmCall, countable: &Countable) {
-    let model = call
-        .model_served
-        .as_deref()
-        .or(call.model_requested.as_deref())
-        .unwrap_or_default();
-    let family = Family::of(model);
-    // No text is no answer: unknown, not zero.
-    if call.usage.output.is_none() && countable.output.seen_bytes() > 0 {
-        let is_cut = call.outcome != Outcome::Complete;
-        let is_hidden = countable.has_hidden_reasoning || family::hides_reasoning(model);
-        let output = counted(family, &countable.output).lower_bound_if(is_cut || is_hidden);
-        call.usage.output = Some(output.tokens);
-        call.estimates.output = Some(output.estimate);
-    }
-    if call.usage_source != UsageSource::None {
-        return;
-    }
-    let has_input = countable.input.seen_bytes() > 0 || !countable.pictures.known().is_empty();
-    if !countable.input_is_partial && has_input {
-        let added = frame::added(call.endpoint, model, family, countable);
-        let shown = pictures::shown(model, &countable.pictures);
-        let mut input = counted(family, &countable.input).lower_bound_if(shown.has_more);
-        let is_exact = added.is_exact && shown.tokens == 0;
-        if !is_exact && input.estimate.quality == Quality::ExactTokenizer {
-            input.estimate.quality = Quality::Approx;
-        }
-        let tokens = input.tokens.saturating_add(added.tokens);
-        call.usage.input_uncached = Some(tokens.saturating_add(shown.tokens));
-        call.usage.image_input = (shown.tokens > 0 && !shown.has_more).then_some(shown.tokens);
-        call.estimates.input = Some(input.estimate);
-    }
-    if call.usage.output.is_some() || call.usage.input_uncached.is_some() {
-        call.usage_source = UsageSource::Estimated;
-    }
+/// Whether a reply may leave out reasoning that was generated.
+fn hides_reasoning(model: &str, countable: &Countable) -> bool {
+    countable.has_hidden_reasoning || family::hides_reasoning(model)
 }
 
 /// The tokens of a text. What was not kept is taken to be like the rest.
-fn counted(family: Family, text: &CountedText) -> Counted {
+fn counted(family: Family, learned: Option<&Running>, text: &CountedText) -> Counted {
     let approx = |tokens, method| Counted {
         tokens,
         estimate: Estimate {
@@ -126,9 +217,7 @@ fn counted(family: Family, text: &CountedText) -> Counted {
     };
     let seen = text.seen_bytes();
     let Some((tokens, bytes)) = counted_by_tokenizer(family, text) else {
-        let tokens = seen
-            .saturating_mul(1000)
-            .div_ceil(family.bytes_per_thousand());
+        let tokens = scaled(seen, 1000, family.bytes_per_thousand());
         return approx(tokens, Method::Bytes);
     };
     let tokens = scaled(tokens, seen.max(bytes), bytes);
@@ -140,10 +229,14 @@ fn counted(family: Family, text: &CountedText) -> Counted {
         return counted;
     };
     let family = family.name();
-    approx(
-        scaled(tokens, u64::from(milli), 1000),
-        Method::Ratio { family, milli },
-    )
+    let (milli, method) = match learned.and_then(|learned| learned.corrected(milli)) {
+        Some(milli) => {
+            let milli = milli.min(MAX_FACTOR_MILLI);
+            (milli, Method::Calibrated { family, milli })
+        }
+        None => (milli, Method::Ratio { family, milli }),
+    };
+    approx(scaled(tokens, u64::from(milli), 1000), method)
 }
 
 /// The tokens of what was kept of a text in OpenAI's vocabulary, and its bytes; `None` if nothing

@@ -1,6 +1,8 @@
+use proptest::prelude::*;
+
 use super::*;
+use crate::event::Timestamp;
 use crate::llm::{Endpoint, Estimates, Frame, Usage};
-use family::hides_reasoning;
 
 fn text(parts: &[&str]) -> CountedText {
     let mut text = CountedText::default();
@@ -270,7 +272,7 @@ fn models_that_hide_their_reasoning_are_told_by_name() {
         "gemini-flash-latest",
         "x-ai/grok-4",
     ] {
-        assert!(hides_reasoning(model), "{model}");
+        assert!(family::hides_reasoning(model), "{model}");
     }
     for model in [
         "gpt-4o",
@@ -286,7 +288,164 @@ fn models_that_hide_their_reasoning_are_told_by_name() {
         "deepseek-reasoner",
         "",
     ] {
-        assert!(!hides_reasoning(model), "{model}");
+        assert!(!family::hides_reasoning(model), "{model}");
+    }
+}
+
+/// A call of a text whose provider reports so many tokens for it, at a second.
+fn reported(second: u64, input: u64, output: u64) -> LlmCall {
+    let sentence = "The quick brown fox jumps over the lazy dog, and nobody knows why. ";
+    let countable = Countable {
+        input: text(&[&sentence.repeat(100)]),
+        output: text(&[&sentence.repeat(20)]),
+        ..Countable::default()
+    };
+    LlmCall {
+        usage: Usage {
+            input_uncached: Some(input),
+            output: Some(output),
+            ..Usage::default()
+        },
+        usage_source: UsageSource::Provider,
+        ended: Timestamp::from_nanos(second * 1_000_000_000),
+        ..call(
+            Endpoint::OpenAiCompletions,
+            "gemini-2.0-flash",
+            Some(countable),
+        )
+    }
+}
+
+/// The same call if the provider reported nothing.
+fn silent() -> LlmCall {
+    LlmCall {
+        usage: Usage::default(),
+        usage_source: UsageSource::None,
+        ..reported(0, 0, 0)
+    }
+}
+
+fn count(tokens: &mut Tokens, call: LlmCall) -> (Option<u64>, Option<u64>, Estimates) {
+    let call = tokens.count(call, &mut Stats::default());
+    assert_eq!(call.countable, None, "text is dropped");
+    (call.usage.input_uncached, call.usage.output, call.estimates)
+}
+
+fn estimate(method: Method) -> Option<Estimate> {
+    Some(Estimate {
+        method,
+        quality: Quality::Approx,
+    })
+}
+
+#[test]
+fn reported_calls_correct_the_factor_of_their_family() {
+    let family = "gemini";
+    let measured = Method::Ratio {
+        family,
+        milli: 1010,
+    };
+    let calibrated = |milli| Method::Calibrated { family, milli };
+    let estimates = |input, output| Estimates {
+        input: estimate(input),
+        output: estimate(output),
+    };
+    let mut tokens = Tokens::new();
+    let first = count(&mut tokens, silent());
+    assert_eq!(
+        first,
+        (Some(1517), Some(305), estimates(measured, measured)),
+        "1,501 and 301 tokens of OpenAI's"
+    );
+    // Its input has a fifth more, its output a tenth less.
+    for second in 1..=4 {
+        count(&mut tokens, reported(second, 1818, 273));
+    }
+    assert_eq!(count(&mut tokens, silent()), first, "four are too few");
+    count(&mut tokens, reported(5, 1818, 273));
+    assert_eq!(
+        count(&mut tokens, silent()),
+        (
+            Some(1817),
+            Some(271),
+            estimates(calibrated(1210), calibrated(900))
+        )
+    );
+    let other = LlmCall {
+        model_requested: Some("claude-opus-5-5".to_owned()),
+        ..silent()
+    };
+    let measured = Method::Ratio {
+        family: "claude-4.7",
+        milli: 1400,
+    };
+    assert_eq!(
+        count(&mut tokens, other).2,
+        estimates(measured, measured),
+        "of another family nothing is known"
+    );
+}
+
+#[test]
+fn nothing_is_learned_from_a_call_with_more_in_it_than_its_text() {
+    let usage = |change: fn(&mut Usage)| {
+        let mut call = reported(0, 1818, 273);
+        change(&mut call.usage);
+        call
+    };
+    let texts = |change: fn(&mut Countable)| {
+        let mut call = reported(0, 1818, 273);
+        call.countable.as_mut().map(change).expect("it has texts");
+        call
+    };
+    let search = || {
+        let mut call = reported(0, 1818, 273);
+        call.units.web_searches = Some(1);
+        call
+    };
+    let learns = |call: &LlmCall| {
+        let mut tokens = Tokens::new();
+        count(&mut tokens, silent());
+        for second in 1..=5 {
+            let ended = Timestamp::from_nanos(second * 1_000_000_000);
+            count(
+                &mut tokens,
+                LlmCall {
+                    ended,
+                    ..call.clone()
+                },
+            );
+        }
+        let known = count(&mut tokens, silent()).2;
+        [known.input, known.output].map(|estimate| {
+            estimate.is_some_and(|known| matches!(known.method, Method::Calibrated { .. }))
+        })
+    };
+    for (call, expected) in [
+        (reported(0, 1818, 273), [true, true]),
+        (usage(|usage| usage.cache_read = Some(9)), [true, true]),
+        (usage(|usage| usage.image_input = Some(9)), [false, true]),
+        (usage(|usage| usage.audio_input = Some(9)), [false, true]),
+        (usage(|usage| usage.reasoning = Some(9)), [true, false]),
+        (usage(|usage| usage.audio_output = Some(9)), [true, false]),
+        (usage(|usage| usage.image_output = Some(9)), [true, false]),
+        (search(), [false, true]),
+        (texts(|texts| texts.input_is_partial = true), [false, true]),
+        (texts(|texts| texts.input.skip("more")), [false, true]),
+        (texts(|texts| texts.output.skip("more")), [true, false]),
+        (
+            texts(|texts| texts.has_hidden_reasoning = true),
+            [true, false],
+        ),
+        (texts(|texts| texts.input = text(&["short"])), [false, true]),
+        (
+            texts(|texts| texts.output = text(&["short"])),
+            [true, false],
+        ),
+        (reported(0, 9, 9), [false, false]),
+        (reported(0, u64::MAX, u64::MAX), [false, false]),
+    ] {
+        assert_eq!(learns(&call), expected, "{:?} {:?}", call.usage, call.units);
     }
 }
 
@@ -383,6 +542,32 @@ fn hostile_runs_of_a_megabyte_are_counted_without_a_panic() {
             );
             assert_eq!(source, UsageSource::Estimated);
         }
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_text_has_more_tokens_than_its_bytes_allow(
+        words in ".{0,200}",
+        skipped in 0..2_000_usize,
+        which in 0..5_usize,
+        messages in 0..9_u32,
+    ) {
+        let model = ["gpt-4", "claude-opus-5-5", "gemini-3-pro", "deepseek-chat", "x"][which];
+        let mut input = text(&[&words]);
+        input.skip(&"x".repeat(skipped));
+        let bytes = input.seen_bytes();
+        let countable = Countable {
+            output: input.clone(),
+            input,
+            ..hello(messages)
+        };
+        let (input, output, _) = counted(call(Endpoint::OpenAiChat, model, Some(countable)));
+        let most = bytes.saturating_mul(u64::from(MAX_FACTOR_MILLI)).div_ceil(1000) + 1;
+        prop_assert!(output.unwrap_or(0) <= most, "{output:?} of {bytes} bytes");
+        let around = 3 * u64::from(messages) + 3;
+        prop_assert!(input.unwrap_or(0) <= most + around, "{input:?} of {bytes} bytes");
+        prop_assert_eq!(input.is_some(), bytes > 0);
     }
 }
 

@@ -84,3 +84,28 @@ fn a_picture_has_the_tokens_of_its_size_and_an_unknown_one_leaves_a_lower_bound(
         );
     }
 }
+
+/// A call that reports is learned from only once one of its family had to be counted.
+#[test]
+fn the_reports_of_a_host_correct_what_is_counted_on_it() {
+    let text = "The quick brown fox jumps over the lazy dog, and nobody knows why. ".repeat(100);
+    let body = format!(r#"{{"model":"gemini-2.0-flash","messages":[{{"content":"{text}"}}]}}"#);
+    let usage = r#""usage":{"prompt_tokens":1824,"completion_tokens":1,"total_tokens":1825},"#;
+    let told = SILENT.replacen('{', &format!("{{{usage}"), 1);
+    let mut run = Run::new();
+    let mut method = |reply: &str| {
+        run.now = run.now + Duration::from_secs(1);
+        let call = call(&mut run, CHAT, &body, reply);
+        call.estimates
+            .input
+            .map(|estimate| estimate.method.to_string())
+    };
+    for _ in 0..9 {
+        assert_eq!(method(&told), None);
+    }
+    assert_eq!(method(SILENT).as_deref(), Some("ratio:gemini:1.01"));
+    for _ in 0..5 {
+        assert_eq!(method(&told), None);
+    }
+    assert_eq!(method(SILENT).as_deref(), Some("calibrated:gemini:1.21"));
+}
