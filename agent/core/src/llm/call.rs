@@ -213,7 +213,7 @@ impl OpenCall {
                 .kept_bytes()
                 .saturating_add(line)
         });
-        self.request.input.kept_bytes().saturating_add(response)
+        self.request.held_bytes().saturating_add(response)
     }
 
     pub(super) fn request_body(&mut self, bytes: &[u8], keeps_text: bool) {
@@ -549,12 +549,15 @@ impl OpenCall {
         let has_text = reply.output.seen_bytes() > 0;
         let is_unknown = usage_source == UsageSource::None || usage.output.is_none();
         // What is billed by the second or the piece has no tokens to count.
-        let is_countable = is_answered
-            && is_unknown
+        let has_texts = is_answered
             && units.unpriced.is_none()
             && self.api.has_countable_text()
             && ending != Ending::Terminal(Terminal::Pending)
             && (outcome != Outcome::Error || has_text);
+        let is_countable = has_texts && is_unknown;
+        // From what was reported of a whole call something can be learned.
+        let is_example =
+            has_texts && usage_source == UsageSource::Provider && outcome == Outcome::Complete;
         if is_countable && outcome == Outcome::Complete && !self.api.has_output() {
             usage.output = Some(0);
         }
@@ -596,11 +599,13 @@ impl OpenCall {
                 former: None,
             },
             observed_bytes: self.observed_bytes,
-            countable: is_countable.then_some(Countable {
+            countable: (is_countable || is_example).then_some(Countable {
                 input: self.request.input,
                 output: reply.output,
-                messages: self.request.messages,
+                frame: self.request.frame,
+                pictures: self.request.pictures.finish(),
                 input_is_partial: is_partial,
+                has_hidden_reasoning: reply.has_hidden_reasoning,
             }),
         });
         // A stream of a response that goes on may break off, and be taken up again.

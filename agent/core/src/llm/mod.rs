@@ -19,6 +19,7 @@ mod form;
 mod hash;
 mod hosts;
 mod json;
+mod picture;
 mod provider;
 mod recognize;
 mod response;
@@ -33,6 +34,7 @@ pub use beside::{
     Units,
 };
 pub use hosts::{Hosts, Rule};
+pub use picture::{Detail, Picture, Pictures};
 pub use stage::{Limits, Llm};
 
 use crate::event::{ConnId, Timestamp};
@@ -332,6 +334,15 @@ impl CountedText {
         }
     }
 
+    /// The same without the full stop at the end of the part.
+    fn end_sentence(&mut self) {
+        if !self.is_full && self.text.ends_with('.') {
+            self.text.pop();
+            self.seen_bytes = self.seen_bytes.saturating_sub(1);
+        }
+        self.end_part();
+    }
+
     /// The parts of what was kept, each to be tokenised by itself.
     pub fn parts(&self) -> impl Iterator<Item = &str> {
         self.text
@@ -348,12 +359,33 @@ impl CountedText {
     pub const fn seen_bytes(&self) -> u64 {
         self.seen_bytes
     }
+
+    /// Whether all of it was kept.
+    pub const fn is_whole(&self) -> bool {
+        !self.is_full
+    }
 }
 
 impl std::fmt::Debug for CountedText {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "CountedText({} bytes)", self.seen_bytes)
     }
+}
+
+/// What a prompt has beside its text that has tokens.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Frame {
+    /// Messages or items.
+    pub messages: u32,
+    /// Messages whose sender has a name.
+    pub names: u32,
+    /// Calls of tools that the messages repeat.
+    pub tool_calls: u32,
+    /// Tools that are offered.
+    pub tools: u32,
+    /// Tokens of marks inside the definitions of functions, where not their JSON is counted but what
+    /// they say.
+    pub schema_marks: u64,
 }
 
 /// What the tokens stage counts where the provider reported nothing.
@@ -363,11 +395,15 @@ pub struct Countable {
     pub input: CountedText,
     /// Text of the reply.
     pub output: CountedText,
-    /// Messages in the prompt.
-    pub messages: u32,
+    /// What stands around the text of the prompt.
+    pub frame: Frame,
+    /// What the prompt has beside text.
+    pub pictures: Pictures,
     /// True if a part of the prompt is held by the provider or was not seen, so that the input
     /// can't be counted.
     pub input_is_partial: bool,
+    /// True if the reply says that the model reasoned more than the reply shows.
+    pub has_hidden_reasoning: bool,
 }
 
 /// One LLM API call, finished.
@@ -428,7 +464,8 @@ pub struct LlmCall {
     pub hints: SessionHints,
     /// Bytes of its bodies that were seen, framing and compression removed, up to where it ended.
     pub observed_bytes: u64,
-    /// Text to count, present only where the provider reported nothing.
+    /// Text to count, where the provider did not report everything; and that of calls which it did
+    /// report, if they are to be learned from.
     pub countable: Option<Countable>,
 }
 

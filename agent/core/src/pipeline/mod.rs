@@ -78,7 +78,9 @@ impl Pipeline {
             sockets: Sockets::new(settings.socket),
             connections: Connections::new(settings.connection),
             http: Http::new(settings.http),
-            llm: Llm::new(settings.llm).with_hosts(settings.hosts),
+            llm: Llm::new(settings.llm)
+                .with_hosts(settings.hosts)
+                .with_texts(),
             tokens: Tokens::new(),
             attribution: Attribution::new(settings.attribution),
             sessions: Sessions::new(settings.session),

@@ -65,6 +65,12 @@ pub(super) fn value(reply: &mut Reply, path: &[Key], value: Value<'_>) {
             Key::Item,
             Key::Text | Key::Thinking | Key::Name,
         ] => reply.text(value),
+        // Reasoning is signed, or sealed: what is shown of it may be a summary, or nothing.
+        [Key::Delta | Key::ContentBlock, Key::Signature]
+        | [Key::ContentBlock, Key::Data]
+        | [Key::Content, Key::Item, Key::Signature | Key::Data] => {
+            reply.has_hidden_reasoning |= matches!(value, Value::Piece(_));
+        }
         // A name has the path of what it names: that of the member itself is no argument.
         [Key::Content, Key::Item, Key::Input, _, ..] => reply.argument(value),
         _ => {}

@@ -92,6 +92,7 @@ fn value(reply: &mut Reply, path: &[Key], value: Value<'_>) {
             [Key::Text] | [Key::FunctionCall, Key::Name] | [Key::ExecutableCode, Key::Code] => {
                 reply.text(value);
             }
+            [Key::Signature] => reply.has_hidden_reasoning |= matches!(value, Value::Piece(_)),
             // A name has the path of what it names: that of the member itself is no argument.
             [Key::FunctionCall, Key::Args, _, ..] => reply.argument(value),
             _ => {}

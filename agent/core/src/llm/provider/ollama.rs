@@ -24,7 +24,7 @@ pub(super) const CHAT: Api = Api {
 pub(super) const GENERATE: Api = Api {
     endpoint: Endpoint::OllamaGenerate,
     target: |path| streamed(path, "/api/generate"),
-    prompt: &[Key::Prompt, Key::Suffix, Key::System],
+    prompt: &[Key::Images, Key::Prompt, Key::Suffix, Key::System],
     value: |reply, path, value| read(&GENERATE, reply, path, value),
     ..CHAT
 };

@@ -48,6 +48,8 @@ pub(in crate::llm) struct Reply {
     pub(in crate::llm) region: Word<64>,
     /// What the provider ran beside.
     pub(in crate::llm) sub_inferences: Vec<SubInference>,
+    /// True if it holds reasoning that is sealed, of which at most a summary is shown.
+    pub(in crate::llm) has_hidden_reasoning: bool,
     /// True if the counters were final when they came, and nothing was missed since.
     pub(in crate::llm) is_final: bool,
     /// True once it said that it is over, and may still say what it used.

@@ -1,9 +1,11 @@
 //! What is read from a request: a body, or the message of a WebSocket that asks for a response. The
 //! APIs differ only in where the prompt stands.
 
+use super::functions::Seen;
+use super::picture::{Content, PictureReader};
 use super::{Api, Word};
-use crate::llm::CountedText;
 use crate::llm::json::{Key, Scanner, Value};
+use crate::llm::{CountedText, Endpoint, Frame};
 
 /// LIMIT: bytes kept of an id that a client chose; the rest is cut off.
 const SESSION_ID_BYTES: usize = 128;
@@ -19,8 +21,10 @@ pub(in crate::llm) struct Request {
     pub(in crate::llm) previous: Word<256>,
     /// Text of the prompt.
     pub(in crate::llm) input: CountedText,
-    /// Messages or items of the prompt.
-    pub(in crate::llm) messages: u32,
+    /// What stands around it.
+    pub(in crate::llm) frame: Frame,
+    /// What it has beside its text.
+    pub(in crate::llm) pictures: PictureReader,
     /// True if the provider holds a part of the prompt.
     pub(in crate::llm) is_continued: bool,
     /// True if the body has a member that every call of these APIs has.
@@ -35,6 +39,8 @@ pub(in crate::llm) struct Request {
     pub(in crate::llm) background: bool,
     /// False if no output is asked for, but only that the input be made ready.
     pub(in crate::llm) generates: Option<bool>,
+    /// Where the definition of a function is being read.
+    pub(super) seen: Seen,
     user_id: Word<512>,
     conversation: Word<SESSION_ID_BYTES>,
     metadata_session: Word<SESSION_ID_BYTES>,
@@ -86,6 +92,10 @@ impl Request {
                 self.is_continued |= matches!(value, Value::Piece(_));
                 self.conversation.last(value);
             }
+            // A context that Gemini has cached, and a prompt that OpenAI has stored.
+            [Key::CachedContent] | [Key::Prompt, Key::Id] => {
+                self.is_continued |= matches!(value, Value::Piece(_));
+            }
             [Key::Metadata, Key::UserId] => self.user_id.last(value),
             [Key::Metadata | Key::ClientMetadata, Key::SessionId] => {
                 self.metadata_session.last(value);
@@ -98,7 +108,7 @@ impl Request {
             [Key::SessionId] => self.session.last(value),
             [Key::PromptCache] => self.cache_key.last(value),
             [root, inner @ ..] if api.prompt.contains(root) => {
-                self.prompt(*root, inner, value, keeps_text);
+                self.prompt(api, *root, inner, value, keeps_text);
             }
             _ => {}
         }
@@ -124,7 +134,13 @@ impl Request {
         self.is_continued = true;
     }
 
-    fn prompt(&mut self, root: Key, inner: &[Key], value: Value<'_>, keeps_text: bool) {
+    /// Bytes of it that are held: text, and the beginning of a picture.
+    pub(in crate::llm) const fn held_bytes(&self) -> usize {
+        let picture = self.pictures.held_bytes();
+        self.input.kept_bytes().saturating_add(picture)
+    }
+
+    fn prompt(&mut self, api: &Api, root: Key, inner: &[Key], value: Value<'_>, keeps_text: bool) {
         let is_turns = matches!(
             root,
             Key::Contents | Key::Messages | Key::Input | Key::Prompt
@@ -147,6 +163,15 @@ impl Request {
             self.has_prompt |= matches!(value, Value::Array | Value::Begin | Value::Object);
             self.has_shape |= self.has_prompt;
         }
+        if let Some(content) = Content::of(root, inner) {
+            self.pictures.take(content, value, keeps_text);
+        }
+        if matches!(value, Value::Object | Value::Close) {
+            self.pictures.edge(inner);
+        }
+        if root == Key::Images {
+            return;
+        }
         // Beside the texts to be embedded stand models, titles and what they are for.
         let is_beside = matches!(root, Key::Requests | Key::Instances)
             && !matches!(inner.last(), Some(Key::Text | Key::Content | Key::Prompt));
@@ -160,11 +185,26 @@ impl Request {
             _ => false,
         };
         if is_turns && is_turn {
-            self.messages = self.messages.saturating_add(1);
+            self.frame.messages = self.frame.messages.saturating_add(1);
         }
+        self.frame(root, inner, value);
         // Codex sends its tools as an item of the input.
         let is_tools = matches!(root, Key::Tools | Key::Functions | Key::ToolConfig)
             || matches!(inner, [Key::Item, Key::Tools, ..]);
+        // Of functions OpenAI counts what they say, and not the JSON.
+        if is_tools && api.endpoint == Endpoint::OpenAiChat {
+            match inner {
+                [Key::Item, Key::Function, definition @ ..] => {
+                    return self.function(definition, value, keeps_text);
+                }
+                [Key::Item, definition @ ..] if root == Key::Functions => {
+                    return self.function(definition, value, keeps_text);
+                }
+                // What kind of tool it is.
+                [Key::Item, Key::Type] => return,
+                _ => {}
+            }
+        }
         let text = match value {
             // Definitions reach the model as a whole. Their names and strings without punctuation
             // have about as many tokens as the provider counts for the JSON.
@@ -187,14 +227,35 @@ impl Request {
             | Value::Piece(_)
             | Value::Number(_) => return,
         };
+        self.text(text, keeps_text);
+        if !matches!(value, Value::Piece(_)) {
+            self.input.end_part();
+        }
+    }
+
+    /// Takes text of the prompt.
+    pub(super) fn text(&mut self, text: &str, keeps_text: bool) {
         if keeps_text {
             self.input.push(text);
-            if !matches!(value, Value::Piece(_)) {
-                self.input.end_part();
-            }
         } else {
             self.input.skip(text);
         }
+    }
+
+    /// Notes what has tokens beside the text.
+    fn frame(&mut self, root: Key, inner: &[Key], value: Value<'_>) {
+        let frame = &mut self.frame;
+        let number = match (root, inner, value) {
+            (Key::Tools | Key::Functions, [Key::Item], Value::Object)
+            | (_, [Key::Item, Key::Tools, Key::Item], Value::Object) => &mut frame.tools,
+            (Key::Messages, [Key::Item, Key::Name], Value::Begin) => &mut frame.names,
+            (Key::Messages, [Key::Item, Key::ToolCalls, Key::Item], Value::Object)
+            | (Key::Messages, [Key::Item, Key::FunctionCall], Value::Object) => {
+                &mut frame.tool_calls
+            }
+            _ => return,
+        };
+        *number = number.saturating_add(1);
     }
 
     /// The id that stands for the session, best first.
@@ -217,9 +278,13 @@ fn is_argument(inner: &[Key]) -> bool {
         Some(
             Key::Other
                 | Key::Agent
+                | Key::CachedContent
                 | Key::Count
+                | Key::Description
                 | Key::Documents
+                | Key::DocumentUrl
                 | Key::Done
+                | Key::Enum
                 | Key::Generation
                 | Key::InputText
                 | Key::Inputs
@@ -229,6 +294,8 @@ fn is_argument(inner: &[Key]) -> bool {
                 | Key::Meta
                 | Key::Outputs
                 | Key::OutputText
+                | Key::Parameters
+                | Key::Properties
                 | Key::Query
                 | Key::Questions
                 | Key::Requests
@@ -257,6 +324,7 @@ fn is_text(inner: &[Key]) -> bool {
                 | Key::CallId
                 | Key::Data
                 | Key::Detail
+                | Key::DocumentUrl
                 | Key::EncryptedContent
                 | Key::FileData
                 | Key::FileId

@@ -69,6 +69,8 @@ impl Default for Limits {
 pub struct Llm {
     limits: Limits,
     hosts: Hosts,
+    /// True if the texts of calls with reported usage are given as well.
+    gives_texts: bool,
     calls: BTreeMap<ExchangeId, OpenCall>,
     /// WebSockets that carry calls, under the exchange that became one.
     sockets: BTreeMap<ExchangeId, Box<Socket>>,
@@ -115,6 +117,7 @@ impl Llm {
         Self {
             limits,
             hosts: Hosts::default(),
+            gives_texts: false,
             calls: BTreeMap::new(),
             sockets: BTreeMap::new(),
             connections: BTreeMap::new(),
@@ -129,6 +132,16 @@ impl Llm {
     #[must_use]
     pub fn with_hosts(self, hosts: Hosts) -> Self {
         Self { hosts, ..self }
+    }
+
+    /// The same that gives the texts of calls with reported usage, too, to learn from them. They are
+    /// held anyway until the reply has ended.
+    #[must_use]
+    pub fn with_texts(self) -> Self {
+        Self {
+            gives_texts: true,
+            ..self
+        }
     }
 
     /// True for a host of a provider.
@@ -466,6 +479,9 @@ impl Llm {
         let is_pending = matches!(ended, Ended::Pending(_));
         match ended {
             Ended::Call(mut call) | Ended::Pending(mut call) => {
+                if call.usage_source == UsageSource::Provider && !self.gives_texts {
+                    call.countable = None;
+                }
                 let response = call.response_id.clone().filter(|_| is_pending);
                 if is_retrieval {
                     // Other things are called responses, too.

@@ -494,7 +494,29 @@ fn the_prompt_is_gathered_without_ids_and_pictures() {
             "object"
         ]
     );
-    assert_eq!((countable.messages, countable.input_is_partial), (2, false));
+    let frame = Frame {
+        messages: 2,
+        tools: 1,
+        ..Frame::default()
+    };
+    assert_eq!(
+        (countable.frame, countable.input_is_partial),
+        (frame, false)
+    );
+}
+
+#[test]
+fn reasoning_that_is_signed_or_sealed_is_noticed() {
+    let hides = |delta: &str| {
+        let talk = stream(&[START, delta, DELTA]).end(BodyEnd::Cut);
+        let countable = talk.call().countable.expect("the output is to be counted");
+        countable.has_hidden_reasoning
+    };
+    let signature = r#"{"type":"content_block_delta","index":0,"delta":{"type":"signature_delta","signature":"c2ln"}}"#;
+    let sealed = r#"{"type":"content_block_start","index":0,"content_block":{"type":"redacted_thinking","data":"c2Vh"}}"#;
+    let unsigned = r#"{"type":"content_block_start","index":0,"content_block":{"type":"thinking","thinking":"","signature":""}}"#;
+    assert!(hides(signature) && hides(sealed));
+    assert!(!hides(unsigned) && !hides(DELTA));
 }
 
 #[test]

@@ -95,7 +95,14 @@ fn trap_4_a_stream_without_usage_is_left_to_be_counted() {
         countable.input.parts().collect::<Vec<_>>(),
         ["user", "Hello"]
     );
-    assert_eq!((countable.messages, countable.input_is_partial), (1, false));
+    let frame = Frame {
+        messages: 1,
+        ..Frame::default()
+    };
+    assert_eq!(
+        (countable.frame, countable.input_is_partial),
+        (frame, false)
+    );
 }
 
 #[test]
@@ -286,6 +293,62 @@ fn tool_calls_and_reasoning_are_output() {
     assert_eq!(
         countable.output.parts().collect::<Vec<_>>(),
         ["so I run {}"]
+    );
+}
+
+#[test]
+fn of_functions_the_text_is_gathered_and_the_marks_are_counted() {
+    let mut talk = stream(&[CONTENT, FINISH, DONE]);
+    talk.request = r#"{"model":"m","messages":[
+        {"role":"assistant","name":"bot","tool_calls":[{"id":"call_1","type":"function","function":{"name":"f","arguments":"{}"}}]}],
+        "tools":[{"type":"function","function":{"name":"f","strict":true,"description":"Looks up.","parameters":{
+            "$schema":"http://json-schema.org/draft-07/schema#","type":"object","description":"No.","required":["type"],
+            "properties":{"type":{"enum":["a","b",3],"type":["string","null"],"description":"Which"},
+                "properties":{"type":"object","properties":{"in":{"type":"number","default":"x"}}},
+                "list":{"type":"array","items":{"type":"string"}}}}}},
+            {"type":"custom","custom":{"name":"c"}}],
+        "functions":[{"name":"g","parameters":{"type":"object","properties":{}}}]}"#
+        .to_owned();
+    let countable = talk.call().countable.expect("nothing was reported");
+    assert_eq!(
+        countable.input.parts().collect::<Vec<_>>(),
+        [
+            "assistant",
+            "bot",
+            "f",
+            "{}",
+            "f",
+            ":Looks up",
+            "type",
+            "a",
+            "b",
+            "3",
+            ":string",
+            ":null",
+            ":Which",
+            "properties",
+            ":object",
+            "in",
+            ":number",
+            "list",
+            ":array",
+            ":string",
+            "custom",
+            "name",
+            "c",
+            "g",
+        ]
+    );
+    assert_eq!(
+        countable.frame,
+        Frame {
+            messages: 1,
+            names: 1,
+            tool_calls: 1,
+            tools: 3,
+            // Two objects with properties, four properties, two values behind the first.
+            schema_marks: 3 * (2 + 4 + 2),
+        }
     );
 }
 

@@ -339,7 +339,7 @@ fn without_usage_the_texts_are_left_to_be_counted() {
                 "nothing",
             ]
         );
-        assert_eq!(countable.messages, 3);
+        assert_eq!(countable.frame.messages, 3);
         let said: String = countable.output.parts().collect();
         assert_eq!(said, "Hi therelookwherehere");
         assert!(!countable.input_is_partial);

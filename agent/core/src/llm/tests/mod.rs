@@ -18,6 +18,7 @@ mod laws;
 mod mistral;
 mod ollama;
 mod openai;
+mod pictures;
 mod responses;
 mod sockets;
 mod tries;

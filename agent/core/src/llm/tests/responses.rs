@@ -255,7 +255,7 @@ fn a_plain_string_is_one_message() {
     let countable = talk.call().countable.expect("nothing was reported");
     assert_eq!(
         (
-            countable.messages,
+            countable.frame.messages,
             countable.input.parts().collect::<Vec<_>>()
         ),
         (1, vec!["Hello"])

@@ -1,3 +1,7 @@
+//! Tests of the whole line.
+
+mod estimates;
+
 use std::io::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
