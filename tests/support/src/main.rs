@@ -45,6 +45,7 @@ fn main() -> anyhow::Result<()> {
         websockets: !arguments.no_websockets,
         plan: arguments.plan,
         usage: Vec::new(),
+        words: Vec::new(),
         names: arguments.name,
     };
     let endpoint = Endpoint::start_in(&arguments.dir, options)?;

@@ -135,6 +135,9 @@ impl Shared {
         if usage != numbers.usage {
             numbers = numbers.claiming(usage);
         }
+        if !self.options.words.is_empty() {
+            numbers.deltas.clone_from(&self.options.words);
+        }
         if call.is_warm_up() {
             numbers.usage = Tokens::default();
         }

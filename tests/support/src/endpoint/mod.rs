@@ -73,6 +73,8 @@ pub struct Options {
     /// Tokens that the first calls claim, by their numbers and as far as the usage of their API
     /// can say them; those of later calls are made up.
     pub usage: Vec<Tokens>,
+    /// Pieces of text of each reply, one a delta; made up if there are none.
+    pub words: Vec<String>,
     /// Further names that the certificate is valid for.
     pub names: Vec<String>,
 }
@@ -86,6 +88,7 @@ impl Default for Options {
             websockets: true,
             plan: Plan::default(),
             usage: Vec::new(),
+            words: Vec::new(),
             names: Vec::new(),
         }
     }

@@ -76,7 +76,8 @@ pub(super) fn stream(draft: &Draft<'_>) -> Stream {
     let number = draft.numbers.number;
     // A stream may have several of these; each is cumulative and the last one holds.
     if number.is_multiple_of(3) {
-        let early = json!({"delta": end, "usage": {"output_tokens": tokens.output.div_ceil(2)}});
+        let early = json!({"stop_reason": null, "stop_sequence": null});
+        let early = json!({"delta": early, "usage": {"output_tokens": tokens.output.div_ceil(2)}});
         closing.push(Event::named("message_delta", &early));
     }
     let mut usage = output_usage(tokens);
