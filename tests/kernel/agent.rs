@@ -408,6 +408,10 @@ pub(crate) struct Row {
     pub(crate) status: Option<u16>,
     /// How it ended.
     pub(crate) outcome: String,
+    /// Why the model stopped.
+    pub(crate) stop_reason: Option<String>,
+    /// Tier of service.
+    pub(crate) service_tier: Option<String>,
     /// Where the tokens come from.
     pub(crate) usage_source: String,
     /// Five classes of input, output, reasoning.
@@ -437,8 +441,9 @@ impl Row {
                         model_served, is_stream, http_status, outcome, usage_source,
                         input_uncached_tokens, cache_read_tokens, cache_write_5m_tokens,
                         cache_write_1h_tokens, cache_write_other_tokens, output_tokens,
-                        reasoning_tokens, pid, exe_path, session_key, key_source, client_name
-                 FROM v_request ORDER BY started_ms",
+                        reasoning_tokens, pid, exe_path, session_key, key_source, client_name,
+                        stop_reason, service_tier
+                 FROM v_request ORDER BY started_ms, request_id",
             )?;
             let rows = statement.query_map([], |row| {
                 let mut tokens = [None; 7];
@@ -463,6 +468,8 @@ impl Row {
                     session_key: row.get(19)?,
                     key_source: row.get(20)?,
                     client_name: row.get(21)?,
+                    stop_reason: row.get(22)?,
+                    service_tier: row.get(23)?,
                 })
             })?;
             rows.collect::<rusqlite::Result<Vec<_>>>()

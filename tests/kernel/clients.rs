@@ -101,7 +101,15 @@ fn body(api: Api, stream: bool, model: &str) -> String {
         }
         Api::OpenAiChat => format!(r#""messages":{content}"#),
         Api::OpenAiResponses => r#""input":"How many tokens has a naïve café? 漢字""#.to_owned(),
-        Api::OpenAiRealtime | Api::GeminiGenerate => panic!("no model in the body of {api:?}"),
+        Api::OpenAiRealtime
+        | Api::OpenAiCompletions
+        | Api::OpenAiEmbeddings
+        | Api::GeminiGenerate
+        | Api::BedrockConverse
+        | Api::BedrockInvoke
+        | Api::CohereChat
+        | Api::OllamaChat
+        | Api::VercelLanguage => panic!("not among those with the model in the body: {api:?}"),
     };
     format!(r#"{{"model":"{model}","stream":{stream},{input}}}"#)
 }

@@ -68,7 +68,15 @@ fn body(canaries: &mut Canaries, api: Api, stream: bool) -> String {
         Api::OpenAiResponses => format!(
             r#""instructions":"{system}","input":"{user}","tools":[{{"type":"function","name":"{tool}"}}]"#
         ),
-        Api::OpenAiRealtime | Api::GeminiGenerate => panic!("no model in the body of {api:?}"),
+        Api::OpenAiRealtime
+        | Api::OpenAiCompletions
+        | Api::OpenAiEmbeddings
+        | Api::GeminiGenerate
+        | Api::BedrockConverse
+        | Api::BedrockInvoke
+        | Api::CohereChat
+        | Api::OllamaChat
+        | Api::VercelLanguage => panic!("not among those with the model in the body: {api:?}"),
     };
     let key = canaries.put("unknown-member");
     format!(r#"{{"model":"secretive","stream":{stream},"api_key":"{key}",{input}}}"#)

@@ -2,18 +2,24 @@
 //! the programs noted.
 
 use std::fs;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 
 use crate::command::Invocation;
-use crate::project::{Project, make_folder};
+use crate::notes::Notes;
+use crate::project::Project;
 use crate::tally::Tally;
 use crate::{setup, suite};
 
 const PAGE: &str = "agent/docs/coverage.md";
+
+/// Where the live tests note what they see.
+const NOTES: Notes = Notes {
+    variable: "BPFTOK_COVERAGE",
+    folder: "coverage",
+};
 
 /// The clients that live tests run, in the order of the page. One without a note is a test that
 /// silently stopped testing.
@@ -107,7 +113,7 @@ pub(crate) fn run(project: &Project, _: &[String]) -> Result<ExitCode> {
     setup::for_testing_programs(project)?;
     suite::live_tests_named(project, &["programs::".to_owned()], &mut Tally::default())?;
     let page = project.root.join(PAGE);
-    fs::write(&page, rendered(&notes(project)?)?)
+    fs::write(&page, rendered(&NOTES.read(project)?)?)
         .with_context(|| format!("cannot write {}", page.display()))?;
     println!("coverage: wrote {PAGE}");
     Ok(ExitCode::SUCCESS)
@@ -116,7 +122,7 @@ pub(crate) fn run(project: &Project, _: &[String]) -> Result<ExitCode> {
 /// Fails where the page is not what the live tests have just seen, but for what depends on the
 /// machine.
 pub(crate) fn check(project: &Project) -> Result<()> {
-    let notes = notes(project)?;
+    let notes = NOTES.read(project)?;
     let seen = masked(&rendered(&notes)?, &notes);
     let kept = masked(&project.text(PAGE)?, &notes);
     let difference = seen.lines().zip(kept.lines()).find(|(new, old)| new != old);
@@ -131,32 +137,7 @@ pub(crate) fn check(project: &Project) -> Result<()> {
 
 /// Tells a child where to note what it sees, in a folder that is empty.
 pub(crate) fn announce_to(project: &Project, child: Invocation) -> Result<Invocation> {
-    let folder = folder(project);
-    if folder.exists() {
-        fs::remove_dir_all(&folder)
-            .with_context(|| format!("cannot remove {}", folder.display()))?;
-    }
-    make_folder(&folder)?;
-    Ok(child.env("BPFTOK_COVERAGE", folder))
-}
-
-fn folder(project: &Project) -> PathBuf {
-    project.target.join("bpftok/coverage")
-}
-
-fn notes(project: &Project) -> Result<Vec<Value>> {
-    let folder = folder(project);
-    let mut notes = Vec::new();
-    for entry in
-        fs::read_dir(&folder).with_context(|| format!("cannot read {}", folder.display()))?
-    {
-        let path = entry?.path();
-        let text = fs::read_to_string(&path)?;
-        let note = serde_json::from_str(&text)
-            .with_context(|| format!("{} is no note", path.display()))?;
-        notes.push(note);
-    }
-    Ok(notes)
+    NOTES.announce_to(project, child)
 }
 
 fn rendered(notes: &[Value]) -> Result<String> {

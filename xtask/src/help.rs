@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 
 use crate::project::Project;
-use crate::{Usage, agent, bench, coverage, demo, doctor, fuzz, kernel, suite, tidy};
+use crate::{Usage, accuracy, agent, bench, coverage, demo, doctor, fuzz, kernel, suite, tidy};
 
 /// One command of `cargo xtask`.
 pub(crate) struct Command {
@@ -28,6 +28,7 @@ More:
   test-kernel  the live tests on this kernel, or probe tests on others in QEMU
   fuzz         replay the seeds, or search for new ones
   coverage     run the programs that people run, and write agent/docs/coverage.md
+  accuracy     run the official SDKs, and write agent/docs/accuracy.md
   bench        throughput of the line, what an observed program pays, how soon it is observed
   ci           test, and then cargo-deny
   help         this, or `help COMMAND`
@@ -109,6 +110,17 @@ cargo xtask coverage
 Runs the live tests of the programs that people run (Claude Code, Node, Bun and so on), as root, and
 writes what they saw to agent/docs/coverage.md. `cargo xtask test` fails where that page is not what
 its own live tests saw. Downloads the programs first: 1.4 GB, once.
+",
+    },
+    Command {
+        name: "accuracy",
+        run: accuracy::run,
+        help: "\
+cargo xtask accuracy
+
+Runs the live tests of the official SDKs, as root, and writes to agent/docs/accuracy.md how near the
+tokens in the ledger are to those that were served. `cargo xtask test` fails where that page is not
+what its own live tests saw.
 ",
     },
     Command {

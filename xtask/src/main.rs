@@ -8,6 +8,7 @@
     reason = "a command line tool whose output is its purpose"
 )]
 
+mod accuracy;
 mod agent;
 mod bench;
 mod clients;
@@ -20,6 +21,7 @@ mod fuzz;
 mod help;
 mod host;
 mod kernel;
+mod notes;
 mod npm;
 mod pins;
 mod programs;

@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 
 use crate::project::Project;
 use crate::tally::Tally;
-use crate::{Usage, clients, coverage, fuzz, host, kernel, pins, programs, setup, tidy};
+use crate::{Usage, accuracy, clients, coverage, fuzz, host, kernel, pins, programs, setup, tidy};
 
 /// Skips that are right on the machine that runs the live tests, by the start of what they print.
 /// Any other skip is a test that silently stopped testing, and fails its step.
@@ -369,7 +369,8 @@ fn build(project: &Project, _: &mut Tally) -> Result<()> {
 /// Live tests on the running kernel.
 pub(crate) fn live_tests(project: &Project, tally: &mut Tally) -> Result<()> {
     live_tests_named(project, &[], tally)?;
-    coverage::check(project)
+    coverage::check(project)?;
+    accuracy::check(project)
 }
 
 /// The same, or those whose names contain one of `filters`.
@@ -393,7 +394,8 @@ pub(crate) fn live_tests_named(
         .args(filters)
         .without_env("AYA_BUILD_SKIP");
     let tests = programs::announce_to(project, clients::announce_to(project, tests));
-    coverage::announce_to(project, tests)?.watch(tally)?;
+    let tests = accuracy::announce_to(project, coverage::announce_to(project, tests)?)?;
+    tests.watch(tally)?;
     refuse_silence(tally)?;
     refuse_skips(tally, EXPECTED_SKIPS)
 }

@@ -7,6 +7,7 @@
 //! | `agents` | coding agents at their built-in hosts and at a base URL |
 //! | `runtimes` | Node and Bun |
 //! | `libraries` | HTTP, WebSocket and gRPC libraries, and OpenSSL inside a stripped program |
+//! | `sdks` | the official SDKs at their built-in hosts, every column, and how near estimates come |
 //! | `unprobed` | what the agent can't see, and says so |
 //! | `coverage` | what `agent/docs/coverage.md` is made of |
 
@@ -15,6 +16,7 @@ mod coverage;
 mod libraries;
 mod runtimes;
 mod scene;
+mod sdks;
 mod unprobed;
 
 use std::path::Path;

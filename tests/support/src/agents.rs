@@ -72,7 +72,14 @@ impl Said {
                 Api::OpenAiChat
                 | Api::OpenAiResponses
                 | Api::OpenAiRealtime
-                | Api::GeminiGenerate => format!("call_{:06}_{index}", numbers.number),
+                | Api::OpenAiCompletions
+                | Api::OpenAiEmbeddings
+                | Api::GeminiGenerate
+                | Api::BedrockConverse
+                | Api::BedrockInvoke
+                | Api::CohereChat
+                | Api::OllamaChat
+                | Api::VercelLanguage => format!("call_{:06}_{index}", numbers.number),
             };
         }
         if said.tools.is_empty()
@@ -246,6 +253,14 @@ fn turns(call: &Call) -> Vec<Turn<'_>> {
         Api::AnthropicMessages | Api::OpenAiChat => "messages",
         Api::OpenAiResponses | Api::OpenAiRealtime => "input",
         Api::GeminiGenerate => "contents",
+        // No agent is spoken to over these.
+        Api::OpenAiCompletions
+        | Api::OpenAiEmbeddings
+        | Api::BedrockConverse
+        | Api::BedrockInvoke
+        | Api::CohereChat
+        | Api::OllamaChat
+        | Api::VercelLanguage => return Vec::new(),
     };
     let mut turns: Vec<_> = call.history.iter().flat_map(turns_of).collect();
     match call.body.get(key) {
@@ -333,7 +348,14 @@ fn demanded(call: &Call) -> Option<&Value> {
         Api::AnthropicMessages => find(&["output_config", "format", "schema"]),
         Api::OpenAiChat => find(&["response_format", "json_schema", "schema"]),
         Api::OpenAiResponses => find(&["text", "format", "schema"]),
-        Api::OpenAiRealtime => None,
+        Api::OpenAiRealtime
+        | Api::OpenAiCompletions
+        | Api::OpenAiEmbeddings
+        | Api::BedrockConverse
+        | Api::BedrockInvoke
+        | Api::CohereChat
+        | Api::OllamaChat
+        | Api::VercelLanguage => None,
         Api::GeminiGenerate => find(&["generationConfig", "responseJsonSchema"])
             .or_else(|| find(&["generationConfig", "responseSchema"])),
     }

@@ -14,7 +14,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
 /// Names that the endpoint's certificate is valid for. With the providers' own, a test can send
 /// a client to loopback under the name that it uses in life.
-pub const NAMES: [&str; 16] = [
+pub const NAMES: [&str; 22] = [
     "localhost",
     "127.0.0.1",
     "api.anthropic.com",
@@ -31,6 +31,12 @@ pub const NAMES: [&str; 16] = [
     "api.github.com",
     "models.dev",
     "opencode.ai",
+    "bedrock-runtime.us-east-1.amazonaws.com",
+    "api.mistral.ai",
+    "api.cohere.com",
+    "api.groq.com",
+    "ollama.com",
+    "ai-gateway.vercel.sh",
 ];
 
 /// A certificate with its key, and the files that other programs take them from.

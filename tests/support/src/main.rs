@@ -44,6 +44,8 @@ fn main() -> anyhow::Result<()> {
         http2: arguments.http2,
         websockets: !arguments.no_websockets,
         plan: arguments.plan,
+        usage: Vec::new(),
+        words: Vec::new(),
         names: arguments.name,
     };
     let endpoint = Endpoint::start_in(&arguments.dir, options)?;

@@ -55,14 +55,32 @@ impl Numbers {
             }
             // Realtime does not tell reasoning from the rest of its output.
             Api::OpenAiRealtime => usage.reasoning = 0,
-            Api::GeminiGenerate => {}
+            Api::BedrockConverse | Api::BedrockInvoke => {
+                usage.cache_write_5m = rng.u64(0..9_000);
+                usage.cache_write_1h = rng.u64(0..9_000);
+            }
+            Api::VercelLanguage => usage.cache_write_other = rng.u64(0..9_000),
+            Api::GeminiGenerate
+            | Api::OpenAiCompletions
+            | Api::OpenAiEmbeddings
+            | Api::CohereChat
+            | Api::OllamaChat => {}
         }
+        let usage = api.known(usage);
         let (prefix, digits) = match api {
             Api::AnthropicMessages => ("msg_01", 18),
             Api::OpenAiChat => ("chatcmpl-", 20),
             Api::OpenAiResponses => ("resp_", 40),
             Api::OpenAiRealtime => ("resp_R", 20),
-            Api::GeminiGenerate => ("", 10),
+            Api::OpenAiCompletions => ("cmpl-", 20),
+            Api::BedrockInvoke => ("msg_bdrk_01", 18),
+            Api::VercelLanguage => ("gen_01", 18),
+            // Where a reply has no id, it shows in the id of the request alone.
+            Api::GeminiGenerate
+            | Api::OpenAiEmbeddings
+            | Api::BedrockConverse
+            | Api::CohereChat
+            | Api::OllamaChat => ("", 10),
         };
         let id = format!(
             "{prefix}{}{}{number:06}",
@@ -88,6 +106,19 @@ impl Numbers {
             thoughts,
             obfuscation,
         }
+    }
+}
+
+impl Numbers {
+    /// The same with other tokens.
+    pub fn claiming(mut self, tokens: Tokens) -> Self {
+        self.usage = tokens;
+        if self.usage.reasoning == 0 {
+            self.thoughts.clear();
+        } else if self.thoughts.is_empty() {
+            self.thoughts.extend(self.deltas.iter().take(2).cloned());
+        }
+        self
     }
 }
 
@@ -123,6 +154,20 @@ mod tests {
     fn the_same_number_has_the_same_figures() {
         let first = Numbers::of(7, 3, Api::OpenAiChat, None);
         assert_eq!(first, Numbers::of(7, 3, Api::OpenAiChat, None));
+    }
+
+    #[test]
+    fn reasoning_has_text_where_it_has_tokens() {
+        for (reasoning, has_thoughts) in [(0, false), (17, true)] {
+            let tokens = Tokens {
+                output: 19,
+                reasoning,
+                ..Tokens::default()
+            };
+            let numbers = Numbers::of(7, 3, Api::OpenAiChat, Some(4)).claiming(tokens);
+            assert_eq!(numbers.usage, tokens);
+            assert_eq!(!numbers.thoughts.is_empty(), has_thoughts);
+        }
     }
 
     #[test]

@@ -17,9 +17,30 @@ pub enum Api {
     /// OpenAI realtime, over a WebSocket.
     #[serde(rename = "openai_realtime")]
     OpenAiRealtime,
+    /// OpenAI's legacy completions.
+    #[serde(rename = "openai_completions")]
+    OpenAiCompletions,
+    /// OpenAI embeddings.
+    #[serde(rename = "openai_embeddings")]
+    OpenAiEmbeddings,
     /// Gemini `generateContent` and `streamGenerateContent`.
     #[serde(rename = "gemini_generate")]
     GeminiGenerate,
+    /// Bedrock's `converse` and `converse-stream`.
+    #[serde(rename = "bedrock_converse")]
+    BedrockConverse,
+    /// Bedrock's `invoke` and `invoke-with-response-stream`, of a model of Anthropic's.
+    #[serde(rename = "bedrock_invoke")]
+    BedrockInvoke,
+    /// Cohere chat, second version.
+    #[serde(rename = "cohere_chat")]
+    CohereChat,
+    /// Ollama's own chat.
+    #[serde(rename = "ollama_chat")]
+    OllamaChat,
+    /// Vercel AI Gateway's own protocol.
+    #[serde(rename = "vercel_language")]
+    VercelLanguage,
 }
 
 impl Api {
@@ -30,15 +51,24 @@ impl Api {
         Self::OpenAiResponses,
     ];
 
-    /// Path of the API on the providers' own hosts; of Gemini that of one model, in a stream of
-    /// events.
+    /// Path of the API on the providers' own hosts; of Gemini and Bedrock that of one model, in a
+    /// stream of events.
     pub const fn path(self) -> &'static str {
         match self {
             Self::AnthropicMessages => "/v1/messages",
             Self::OpenAiChat => "/v1/chat/completions",
             Self::OpenAiResponses => "/v1/responses",
             Self::OpenAiRealtime => "/v1/realtime?model=gpt-realtime",
+            Self::OpenAiCompletions => "/v1/completions",
+            Self::OpenAiEmbeddings => "/v1/embeddings",
             Self::GeminiGenerate => "/v1beta/models/gemini-3-pro:streamGenerateContent?alt=sse",
+            Self::BedrockConverse => "/model/anthropic.claude-sonnet-4-v1%3A0/converse-stream",
+            Self::BedrockInvoke => {
+                "/model/anthropic.claude-sonnet-4-v1%3A0/invoke-with-response-stream"
+            }
+            Self::CohereChat => "/v2/chat",
+            Self::OllamaChat => "/api/chat",
+            Self::VercelLanguage => "/v4/ai/language-model",
         }
     }
 
@@ -49,8 +79,60 @@ impl Api {
             Self::OpenAiChat => "openai_chat",
             Self::OpenAiResponses => "openai_responses",
             Self::OpenAiRealtime => "openai_realtime",
+            Self::OpenAiCompletions => "openai_completions",
+            Self::OpenAiEmbeddings => "openai_embeddings",
             Self::GeminiGenerate => "gemini_generate",
+            Self::BedrockConverse => "bedrock_converse",
+            Self::BedrockInvoke => "bedrock_invoke",
+            Self::CohereChat => "cohere_chat",
+            Self::OllamaChat => "ollama_chat",
+            Self::VercelLanguage => "vercel_language",
         }
+    }
+
+    /// Those of `tokens` that the API's usage can say.
+    pub const fn known(self, tokens: Tokens) -> Tokens {
+        let mut known = tokens;
+        match self {
+            Self::AnthropicMessages | Self::BedrockInvoke => known.cache_write_other = 0,
+            Self::OpenAiChat | Self::OpenAiResponses | Self::VercelLanguage => {
+                known.cache_write_5m = 0;
+                known.cache_write_1h = 0;
+            }
+            Self::OpenAiRealtime => {
+                known = Tokens {
+                    reasoning: 0,
+                    ..known.without_cache_writes()
+                };
+            }
+            Self::GeminiGenerate => known = known.without_cache_writes(),
+            Self::BedrockConverse => {
+                known.cache_write_other = 0;
+                known.reasoning = 0;
+            }
+            Self::CohereChat => {
+                known = Tokens {
+                    reasoning: 0,
+                    ..known.without_cache_writes()
+                };
+            }
+            Self::OpenAiCompletions | Self::OllamaChat => {
+                known = Tokens {
+                    reasoning: 0,
+                    cache_read: 0,
+                    ..known.without_cache_writes()
+                };
+            }
+            Self::OpenAiEmbeddings => {
+                known = Tokens {
+                    reasoning: 0,
+                    cache_read: 0,
+                    output: 0,
+                    ..known.without_cache_writes()
+                };
+            }
+        }
+        known
     }
 }
 
@@ -101,6 +183,15 @@ impl Tokens {
             + self.cache_write_5m
             + self.cache_write_1h
             + self.cache_write_other
+    }
+
+    const fn without_cache_writes(self) -> Self {
+        Self {
+            cache_write_5m: 0,
+            cache_write_1h: 0,
+            cache_write_other: 0,
+            ..self
+        }
     }
 }
 
@@ -157,6 +248,12 @@ pub struct Served {
     pub model_requested: Option<String>,
     /// Model as answered; `None` where the answer names none.
     pub model_served: Option<String>,
+    /// Why the model stopped, in the provider's word; `None` where the answer does not say.
+    #[serde(default)]
+    pub stop_reason: Option<String>,
+    /// Tier of service that the answer says it was served with.
+    #[serde(default)]
+    pub service_tier: Option<String>,
     /// Whether a stream was asked for.
     pub stream: bool,
     /// HTTP status; of a call over a WebSocket that of its opening, 101.

@@ -263,6 +263,38 @@ pub fn exchange(api: Api, number: u64, stream: Stream, plan: &Plan) -> std::io::
             Api::OpenAiResponses | Api::OpenAiRealtime => {
                 body.insert("input".to_owned(), json!(prompt));
             }
+            Api::OpenAiCompletions => {
+                body.insert("prompt".to_owned(), json!(prompt));
+                if stream == Stream::WithUsage {
+                    body.insert("stream_options".to_owned(), json!({"include_usage": true}));
+                }
+            }
+            Api::OpenAiEmbeddings => {
+                body.remove("stream");
+                body.insert("input".to_owned(), json!(prompt));
+            }
+            Api::BedrockConverse => {
+                body.clear();
+                let content = json!([{"text": prompt}]);
+                let message = json!([{"role": "user", "content": content}]);
+                body.insert("messages".to_owned(), message);
+            }
+            Api::BedrockInvoke => {
+                body.clear();
+                let version = json!("bedrock-2023-05-31");
+                body.insert("anthropic_version".to_owned(), version);
+                body.insert("max_tokens".to_owned(), json!(1_024));
+                body.insert("messages".to_owned(), message);
+            }
+            Api::CohereChat | Api::OllamaChat => {
+                body.insert("messages".to_owned(), message);
+            }
+            Api::VercelLanguage => {
+                body.clear();
+                let content = json!([{"type": "text", "text": prompt}]);
+                let message = json!([{"role": "user", "content": content}]);
+                body.insert("prompt".to_owned(), message);
+            }
             Api::GeminiGenerate => {
                 body.clear();
                 let contents = json!([{"role": "user", "parts": [{"text": prompt}]}]);
@@ -272,26 +304,52 @@ pub fn exchange(api: Api, number: u64, stream: Stream, plan: &Plan) -> std::io::
     }
     let host = match api {
         Api::AnthropicMessages => "api.anthropic.com",
-        Api::OpenAiChat | Api::OpenAiResponses | Api::OpenAiRealtime => "api.openai.com",
+        Api::OpenAiChat
+        | Api::OpenAiResponses
+        | Api::OpenAiRealtime
+        | Api::OpenAiCompletions
+        | Api::OpenAiEmbeddings => "api.openai.com",
         Api::GeminiGenerate => "generativelanguage.googleapis.com",
+        Api::BedrockConverse | Api::BedrockInvoke => "bedrock-runtime.us-east-1.amazonaws.com",
+        Api::CohereChat => "api.cohere.com",
+        Api::OllamaChat => "ollama.com",
+        Api::VercelLanguage => "ai-gateway.vercel.sh",
     };
     let target = match (api, stream) {
         (Api::GeminiGenerate, Stream::No) => format!("/v1beta/models/{model}:generateContent"),
         (Api::GeminiGenerate, _) => {
             format!("/v1beta/models/{model}:streamGenerateContent?alt=sse")
         }
+        (Api::BedrockConverse, Stream::No) => format!("/model/{model}/converse"),
+        (Api::BedrockConverse, _) => format!("/model/{model}/converse-stream"),
+        (Api::BedrockInvoke, Stream::No) => format!("/model/{model}/invoke"),
+        (Api::BedrockInvoke, _) => format!("/model/{model}/invoke-with-response-stream"),
         _ => api.path().to_owned(),
     };
+    let mut fields = vec![("host", host.to_owned())];
+    if api == Api::VercelLanguage {
+        fields.push(("ai-language-model-id", model));
+        fields.push(("ai-language-model-streaming", is_stream.to_string()));
+    }
+    let is_stream = is_stream && api != Api::OpenAiEmbeddings;
     let text = body.to_string();
     let user_agent = "made-up/1.0";
-    let request = format!(
-        "POST {target} HTTP/1.1\r\nhost: {host}\r\nuser-agent: {user_agent}\r\n\
-         authorization: Bearer sk-test-canary\r\ncontent-type: application/json\r\n\
-         content-length: {}\r\n\r\n{text}",
+    let mut request = format!("POST {target} HTTP/1.1\r\n");
+    for (name, value) in &fields {
+        request.push_str(&format!("{name}: {value}\r\n"));
+    }
+    request.push_str(&format!(
+        "user-agent: {user_agent}\r\nauthorization: Bearer sk-test-canary\r\n\
+         content-type: application/json\r\ncontent-length: {}\r\n\r\n{text}",
         text.len(),
-    );
+    ));
+    let field = |wanted: &str| {
+        let mut fields = fields.iter();
+        fields.find_map(|(name, value)| (*name == wanted).then_some(value.as_str()))
+    };
     let call = Call::by_post(&target, text.as_bytes())
-        .ok_or_else(|| std::io::Error::other("an API that is not called by POST"))?;
+        .ok_or_else(|| std::io::Error::other("an API that is not called by POST"))?
+        .with_fields(field);
     let numbers = Numbers::of(SEED, number, api, plan.deltas);
     let answer = reply::answer(&call, &numbers, plan);
     let script = script(&answer.reply, plan, number, false)?;
@@ -311,6 +369,8 @@ pub fn exchange(api: Api, number: u64, stream: Stream, plan: &Plan) -> std::io::
             identity_headers: Vec::new(),
             model_requested: call.model,
             model_served: answer.model_served,
+            stop_reason: answer.stop_reason,
+            service_tier: answer.service_tier,
             stream: is_stream,
             status: answer.reply.status,
             is_warm_up: false,

@@ -88,6 +88,8 @@ pub fn socket(numbers: impl IntoIterator<Item = u64>, plan: &Plan) -> io::Result
                 text_in_bytes: reply::text_in_bytes(&call.body),
                 model_requested: call.model,
                 model_served: answer.model_served,
+                stop_reason: answer.stop_reason,
+                service_tier: answer.service_tier,
                 stream: true,
                 status: 101,
                 is_warm_up: false,

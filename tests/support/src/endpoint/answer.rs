@@ -84,6 +84,7 @@ impl Shared {
         if request.method == "POST"
             && let Some(call) = Call::by_post(target, &request.body)
         {
+            let call = call.with_fields(|name| request.field(name));
             return Ok(Turn::Call(Box::new(
                 self.begin(&call, &plan, request, origin),
             )));
@@ -127,6 +128,16 @@ impl Shared {
     ) -> Pending {
         let number = self.next_number.fetch_add(1, Ordering::Relaxed);
         let mut numbers = Numbers::of(self.seed, number, call.api, plan.deltas);
+        let chosen = usize::try_from(number)
+            .ok()
+            .and_then(|number| self.options.usage.get(number));
+        let usage = call.known(chosen.copied().unwrap_or(numbers.usage));
+        if usage != numbers.usage {
+            numbers = numbers.claiming(usage);
+        }
+        if !self.options.words.is_empty() {
+            numbers.deltas.clone_from(&self.options.words);
+        }
         if call.is_warm_up() {
             numbers.usage = Tokens::default();
         }
@@ -163,6 +174,8 @@ impl Shared {
             identity_headers: IDENTITY_HEADERS.iter().filter_map(sent).collect(),
             model_requested: call.model.clone(),
             model_served: answer.model_served,
+            stop_reason: answer.stop_reason,
+            service_tier: answer.service_tier,
             stream: call.is_stream(),
             status: if is_socket { 101 } else { answer.reply.status },
             is_warm_up: call.is_warm_up(),
@@ -229,7 +242,7 @@ impl Pending {
         // Their streams tell the input first.
         let tells_early = matches!(
             self.served.api,
-            Api::AnthropicMessages | Api::GeminiGenerate
+            Api::AnthropicMessages | Api::BedrockInvoke | Api::GeminiGenerate
         );
         let reported = if tells_early && self.served.stream {
             Reported::Input
@@ -239,6 +252,8 @@ impl Pending {
         shared.records.serve(Served {
             outcome: Outcome::Aborted,
             reported,
+            stop_reason: None,
+            service_tier: None,
             ..self.served
         })
     }

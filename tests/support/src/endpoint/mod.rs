@@ -46,7 +46,7 @@ use crate::certificate::Certificate;
 use crate::numbers;
 use crate::plan::Plan;
 use crate::proxy::{Proxy, Transport};
-use crate::served::{Other, Protocol, Served};
+use crate::served::{Other, Protocol, Served, Tokens};
 
 pub use self::answer::IDENTITY_HEADERS;
 pub use self::records::{OTHER_FILE, SERVED_FILE};
@@ -70,6 +70,11 @@ pub struct Options {
     pub websockets: bool,
     /// Plan of requests that name none: those to the built-in hosts of a client.
     pub plan: Plan,
+    /// Tokens that the first calls claim, by their numbers and as far as the usage of their API
+    /// can say them; those of later calls are made up.
+    pub usage: Vec<Tokens>,
+    /// Pieces of text of each reply, one a delta; made up if there are none.
+    pub words: Vec<String>,
     /// Further names that the certificate is valid for.
     pub names: Vec<String>,
 }
@@ -82,6 +87,8 @@ impl Default for Options {
             http2: false,
             websockets: true,
             plan: Plan::default(),
+            usage: Vec::new(),
+            words: Vec::new(),
             names: Vec::new(),
         }
     }

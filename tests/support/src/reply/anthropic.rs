@@ -22,14 +22,14 @@ pub(super) fn whole(draft: &Draft<'_>) -> Value {
         json!({"type": "tool_use", "id": tool.id, "name": tool.name, "input": tool.arguments})
     }));
     let tokens = &draft.numbers.usage;
-    let mut usage = input_usage(tokens);
+    let mut usage = input_usage(draft);
     merge(&mut usage, &output_usage(tokens));
     message(draft, &json!(content), &json!(stop_reason(draft)), &usage)
 }
 
 pub(super) fn stream(draft: &Draft<'_>) -> Stream {
     let tokens = &draft.numbers.usage;
-    let mut usage = input_usage(tokens);
+    let mut usage = input_usage(draft);
     merge(&mut usage, &json!({"output_tokens": PLACEHOLDER_OUTPUT}));
     let message = message(draft, &json!([]), &Value::Null, &usage);
     let mut opening = vec![Event::named("message_start", &json!({"message": message}))];
@@ -76,7 +76,8 @@ pub(super) fn stream(draft: &Draft<'_>) -> Stream {
     let number = draft.numbers.number;
     // A stream may have several of these; each is cumulative and the last one holds.
     if number.is_multiple_of(3) {
-        let early = json!({"delta": end, "usage": {"output_tokens": tokens.output.div_ceil(2)}});
+        let early = json!({"stop_reason": null, "stop_sequence": null});
+        let early = json!({"delta": early, "usage": {"output_tokens": tokens.output.div_ceil(2)}});
         closing.push(Event::named("message_delta", &early));
     }
     let mut usage = output_usage(tokens);
@@ -112,7 +113,7 @@ pub(super) fn stream(draft: &Draft<'_>) -> Stream {
     }
 }
 
-fn stop_reason(draft: &Draft<'_>) -> &'static str {
+pub(super) fn stop_reason(draft: &Draft<'_>) -> &'static str {
     if draft.said.tools.is_empty() {
         "end_turn"
     } else {
@@ -133,8 +134,9 @@ fn message(draft: &Draft<'_>, content: &Value, stop_reason: &Value, usage: &Valu
     })
 }
 
-fn input_usage(tokens: &Tokens) -> Value {
-    json!({
+fn input_usage(draft: &Draft<'_>) -> Value {
+    let tokens = &draft.numbers.usage;
+    let mut usage = json!({
         "input_tokens": tokens.input_uncached,
         "cache_read_input_tokens": tokens.cache_read,
         "cache_creation_input_tokens": tokens.cache_write_5m + tokens.cache_write_1h,
@@ -142,9 +144,12 @@ fn input_usage(tokens: &Tokens) -> Value {
             "ephemeral_5m_input_tokens": tokens.cache_write_5m,
             "ephemeral_1h_input_tokens": tokens.cache_write_1h,
         },
-        "service_tier": "standard",
         "inference_geo": "global",
-    })
+    });
+    if let Some(tier) = draft.tier {
+        merge(&mut usage, &json!({"service_tier": tier}));
+    }
+    usage
 }
 
 fn output_usage(tokens: &Tokens) -> Value {

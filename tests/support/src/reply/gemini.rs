@@ -84,7 +84,7 @@ fn response(draft: &Draft<'_>, parts: &Value, finish: Option<&str>, output: u64)
     }
     json!({
         "candidates": [candidate],
-        "usageMetadata": usage(&draft.numbers.usage, output),
+        "usageMetadata": usage(draft, output),
         "modelVersion": draft.model,
         "responseId": draft.numbers.id,
     })
@@ -92,7 +92,8 @@ fn response(draft: &Draft<'_>, parts: &Value, finish: Option<&str>, output: u64)
 
 /// Input from tools stands beside the prompt, reasoning beside the candidates; what was cached is
 /// a part of the prompt.
-fn usage(tokens: &Tokens, output: u64) -> Value {
+fn usage(draft: &Draft<'_>, output: u64) -> Value {
+    let tokens = &draft.numbers.usage;
     let from_tools = tokens.input_uncached / 5;
     let prompt = tokens.input() - from_tools;
     let candidates = output - tokens.reasoning;
@@ -104,6 +105,9 @@ fn usage(tokens: &Tokens, output: u64) -> Value {
         "totalTokenCount": tokens.input() + output,
         "promptTokensDetails": [{"modality": "TEXT", "tokenCount": prompt}],
     });
+    if let Some(tier) = draft.tier {
+        merge(&mut usage, &json!({"serviceTier": tier}));
+    }
     // As long as there is nothing to count, there is no count.
     if candidates > 0 {
         merge(&mut usage, &json!({"candidatesTokenCount": candidates}));

@@ -2,18 +2,27 @@
 //!
 //! Pure: a call, figures and a plan go in, a [`Reply`] comes out.
 
+mod amazon;
 mod anthropic;
+mod bedrock;
 mod chat;
+mod cohere;
+mod completions;
+mod embeddings;
 mod event;
 mod gemini;
+mod ollama;
 mod realtime;
 mod responses;
+mod vercel;
+
+use std::fmt;
 
 use serde_json::{Value, json};
 
 use self::event::Event;
 use crate::agents::Said;
-use crate::call::{Call, Delivery};
+use crate::call::{Call, Delivery, Dialect};
 use crate::numbers::Numbers;
 use crate::plan::{Fault, Plan};
 use crate::served::{Api, Outcome, Reported};
@@ -77,6 +86,10 @@ pub struct Answer {
     pub id: Option<String>,
     /// Model, if the reply names one.
     pub model_served: Option<String>,
+    /// Why the model stopped, if the reply says so.
+    pub stop_reason: Option<String>,
+    /// Tier of service, if the reply names one and comes whole.
+    pub service_tier: Option<String>,
     /// Usage in it.
     pub reported: Reported,
     /// How it ends if the client stays.
@@ -92,6 +105,8 @@ struct Draft<'a> {
     call: &'a Call,
     /// Model that answers.
     model: &'a str,
+    /// Tier that serves, where the API has tiers.
+    tier: Option<&'a str>,
     numbers: &'a Numbers,
     said: &'a Said,
 }
@@ -130,9 +145,11 @@ pub fn answer(call: &Call, numbers: &Numbers, plan: &Plan) -> Answer {
     }
     let model = model_served(call.model.as_deref(), plan);
     let said = Said::to(call, numbers);
+    let tier = tier(call);
     let draft = Draft {
         call,
         model: &model,
+        tier: tier.as_deref(),
         numbers,
         said: &said,
     };
@@ -144,17 +161,31 @@ pub fn answer(call: &Call, numbers: &Numbers, plan: &Plan) -> Answer {
         (Api::OpenAiResponses, true) => play(responses::stream(&draft), &draft, plan),
         (Api::OpenAiResponses, false) => hand_over(&responses::whole(&draft), &draft, plan),
         (Api::OpenAiRealtime, _) => play(realtime::stream(&draft), &draft, plan),
+        (Api::OpenAiCompletions, true) => play(completions::stream(&draft), &draft, plan),
+        (Api::OpenAiCompletions, false) => hand_over(&completions::whole(&draft), &draft, plan),
+        (Api::OpenAiEmbeddings, _) => hand_over(&embeddings::whole(&draft), &draft, plan),
         (Api::GeminiGenerate, true) => play(gemini::stream(&draft), &draft, plan),
         (Api::GeminiGenerate, false) => hand_over(&gemini::whole(&draft), &draft, plan),
+        (Api::BedrockConverse, true) => play(bedrock::converse_stream(&draft), &draft, plan),
+        (Api::BedrockConverse, false) => hand_over(&bedrock::converse(&draft), &draft, plan),
+        (Api::BedrockInvoke, true) => play(bedrock::invoke_stream(&draft), &draft, plan),
+        (Api::BedrockInvoke, false) => hand_over(&anthropic::whole(&draft), &draft, plan),
+        (Api::CohereChat, true) => play(cohere::stream(&draft), &draft, plan),
+        (Api::CohereChat, false) => hand_over(&cohere::whole(&draft), &draft, plan),
+        (Api::OllamaChat, true) => play(ollama::stream(&draft), &draft, plan),
+        (Api::OllamaChat, false) => hand_over(&ollama::whole(&draft), &draft, plan),
+        (Api::VercelLanguage, true) => play(vercel::stream(&draft), &draft, plan),
+        (Api::VercelLanguage, false) => hand_over(&vercel::whole(&draft), &draft, plan),
     };
-    let header = match call.api {
-        Api::AnthropicMessages => "request-id",
-        Api::OpenAiChat | Api::OpenAiResponses | Api::OpenAiRealtime => "x-request-id",
-        Api::GeminiGenerate => "x-goog-request-id",
-    };
-    answer.reply.headers = vec![(header, numbers.request_id.clone())];
-    // A body cut in the middle may have lost either.
-    let is_sent = |text: &String| holds(&answer.reply.parts, text);
+    answer.reply.headers = headers(&draft);
+    if answer.outcome == Outcome::Complete {
+        answer.stop_reason = stop_reason(&draft).map(str::to_owned);
+        answer.service_tier = tier;
+    }
+    // A body cut in the middle may have lost either. The messages of `invoke` hold them in base64,
+    // from the first on.
+    let is_hidden = call.api == Api::BedrockInvoke && call.is_stream();
+    let is_sent = |text: &String| is_hidden || holds(&answer.reply.parts, text);
     let id = Some(numbers.id.clone()).filter(is_sent);
     // The session of a connection names the model, and no response of it does.
     let is_named = call.api == Api::OpenAiRealtime || is_sent(&model);
@@ -163,9 +194,72 @@ pub fn answer(call: &Call, numbers: &Numbers, plan: &Plan) -> Answer {
     answer
 }
 
+/// Fields of a reply's head.
+fn headers(draft: &Draft<'_>) -> Vec<(&'static str, String)> {
+    let id = draft.numbers.request_id.clone();
+    let name = match draft.call.api {
+        Api::AnthropicMessages => "request-id",
+        Api::OpenAiChat
+        | Api::OpenAiResponses
+        | Api::OpenAiRealtime
+        | Api::OpenAiCompletions
+        | Api::OpenAiEmbeddings => "x-request-id",
+        Api::GeminiGenerate => "x-goog-request-id",
+        Api::BedrockConverse | Api::BedrockInvoke => "x-amzn-requestid",
+        Api::CohereChat => "x-debug-trace-id",
+        Api::VercelLanguage => "x-vercel-id",
+        Api::OllamaChat => return Vec::new(),
+    };
+    let mut headers = vec![(name, id)];
+    if draft.call.api == Api::BedrockInvoke {
+        headers.extend(bedrock::headers(draft));
+    }
+    headers
+}
+
+/// Tier that serves a call: what it asks for, as each API spells it and answers.
+fn tier(call: &Call) -> Option<String> {
+    let wanted = call.body.get("service_tier").and_then(Value::as_str);
+    let tier = match call.api {
+        // What is asked for is whether a capacity that was bought may be used.
+        Api::AnthropicMessages if wanted == Some("auto") => "priority",
+        Api::AnthropicMessages => "standard",
+        Api::OpenAiChat if call.dialect == Dialect::Groq => wanted.unwrap_or("on_demand"),
+        Api::OpenAiChat if call.dialect == Dialect::OpenAi => wanted.unwrap_or("default"),
+        Api::OpenAiResponses => wanted.unwrap_or("default"),
+        Api::GeminiGenerate => call.body.get("serviceTier")?.as_str()?,
+        Api::BedrockConverse => call.body.pointer("/serviceTier/type")?.as_str()?,
+        Api::OpenAiChat
+        | Api::OpenAiRealtime
+        | Api::OpenAiCompletions
+        | Api::OpenAiEmbeddings
+        | Api::BedrockInvoke
+        | Api::CohereChat
+        | Api::OllamaChat
+        | Api::VercelLanguage => return None,
+    };
+    Some(tier.to_owned())
+}
+
+/// Why the model stops, in the API's word; `None` where its replies do not say.
+fn stop_reason(draft: &Draft<'_>) -> Option<&'static str> {
+    match draft.call.api {
+        Api::AnthropicMessages | Api::BedrockConverse | Api::BedrockInvoke => {
+            Some(anthropic::stop_reason(draft))
+        }
+        Api::OpenAiChat => Some(chat::finish_reason(draft)),
+        Api::OpenAiCompletions | Api::VercelLanguage | Api::OllamaChat => Some("stop"),
+        Api::GeminiGenerate => Some("STOP"),
+        Api::CohereChat => Some("COMPLETE"),
+        Api::OpenAiResponses | Api::OpenAiRealtime => Some("completed"),
+        Api::OpenAiEmbeddings => None,
+    }
+}
+
 /// Applies the plan's fault to one JSON text.
-fn hand_over(body: &Value, draft: &Draft<'_>, plan: &Plan) -> Answer {
-    let mut reply = Reply::json(200, body);
+fn hand_over(body: &dyn fmt::Display, draft: &Draft<'_>, plan: &Plan) -> Answer {
+    let body = body.to_string().into_bytes();
+    let mut reply = Reply::whole(200, "application/json", body);
     let (reported, outcome) = if let Fault::AbortAfter(_) = plan.fault {
         for part in &mut reply.parts {
             // The usage is the last large field of all bodies, so half a body has none.
@@ -181,6 +275,8 @@ fn hand_over(body: &Value, draft: &Draft<'_>, plan: &Plan) -> Answer {
         reply,
         id: None,
         model_served: None,
+        stop_reason: None,
+        service_tier: None,
         reported,
         outcome,
         tools: said.tools.iter().map(|tool| tool.name.clone()).collect(),
@@ -237,6 +333,8 @@ fn play(stream: Stream, draft: &Draft<'_>, plan: &Plan) -> Answer {
     }
     let content_type = match delivery {
         Delivery::Events => "text/event-stream; charset=utf-8",
+        Delivery::Lines => "application/x-ndjson",
+        Delivery::AmazonMessages => amazon::CONTENT_TYPE,
         Delivery::Whole | Delivery::Elements | Delivery::Messages => "application/json",
     };
     let reply = Reply {
@@ -251,6 +349,8 @@ fn play(stream: Stream, draft: &Draft<'_>, plan: &Plan) -> Answer {
         reply,
         id: None,
         model_served: None,
+        stop_reason: None,
+        service_tier: None,
         reported,
         outcome,
         tools,
@@ -277,9 +377,19 @@ fn refuse(call: &Call, status: u16, numbers: &Numbers) -> Answer {
             "error": {"type": kind, "message": message},
             "request_id": request_id,
         }),
-        (Api::OpenAiChat | Api::OpenAiResponses | Api::OpenAiRealtime, _) => {
-            json!({"error": error})
+        (
+            Api::OpenAiChat
+            | Api::OpenAiResponses
+            | Api::OpenAiRealtime
+            | Api::OpenAiCompletions
+            | Api::OpenAiEmbeddings
+            | Api::VercelLanguage,
+            _,
+        ) => json!({"error": error}),
+        (Api::BedrockConverse | Api::BedrockInvoke | Api::CohereChat, _) => {
+            json!({"message": message})
         }
+        (Api::OllamaChat, _) => json!({"error": message}),
         (Api::GeminiGenerate, delivery) => {
             let error = json!({"error": {
                 "code": status, "message": message, "status": kind.to_ascii_uppercase(),
@@ -299,6 +409,8 @@ fn refuse(call: &Call, status: u16, numbers: &Numbers) -> Answer {
         reply,
         id: None,
         model_served: None,
+        stop_reason: None,
+        service_tier: None,
         reported: Reported::Nothing,
         outcome: Outcome::Error,
         tools: Vec::new(),
@@ -322,10 +434,11 @@ fn holds(parts: &[Vec<u8>], text: &str) -> bool {
 }
 
 /// Bytes of all text in the prompt of `request`: what `content`, `text`, `input`, `instructions`,
-/// `system`, `contents` and `systemInstruction` hold, at any depth that a request of these APIs has.
+/// `prompt`, `system`, `contents` and `systemInstruction` hold, at any depth that a request of these APIs has.
 pub fn text_in_bytes(request: &Value) -> u64 {
     [
         "messages",
+        "prompt",
         "system",
         "input",
         "instructions",

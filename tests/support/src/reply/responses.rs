@@ -163,7 +163,7 @@ fn response(draft: &Draft<'_>, status: &str, output: &Value, usage: &Value) -> V
         "previous_response_id": request.get("previous_response_id"),
         "prompt_cache_key": request.get("prompt_cache_key"),
         "reasoning": {"effort": null, "summary": null},
-        "service_tier": "default",
+        "service_tier": draft.tier,
         "store": true,
         "temperature": 1.0,
         "text": {"format": {"type": "text"}},

@@ -201,6 +201,111 @@ fn usage_counts_as_reported_only_where_it_is_on_the_wire() {
 }
 
 #[test]
+fn a_stream_tells_its_usage_at_its_end_and_not_before() {
+    let table = [
+        (Api::OpenAiCompletions, r#""completion_tokens":"#),
+        (Api::BedrockConverse, r#""outputTokens":"#),
+        (Api::CohereChat, r#""billed_units":"#),
+        (Api::OllamaChat, r#""eval_count":"#),
+        (Api::VercelLanguage, r#""outputTokens":"#),
+    ];
+    for (api, counter) in table {
+        let wire = |plan: &str| {
+            let answer = answer_of(api, plan);
+            let parts = answer.reply.parts.concat();
+            (answer, String::from_utf8_lossy(&parts).into_owned())
+        };
+        let (answer, whole) = wire("");
+        assert!(whole.contains(counter), "{api:?}: {whole}");
+        assert_eq!(answer.reported, Reported::Everything, "{api:?}");
+        assert!(answer.stop_reason.is_some(), "{api:?}");
+        let (answer, cut) = wire("abort-1");
+        assert!(!cut.contains(counter), "{api:?}: {cut}");
+        assert_eq!(answer.reported, Reported::Nothing, "{api:?}");
+        assert_eq!(answer.stop_reason, None, "{api:?}");
+    }
+}
+
+#[test]
+fn bedrock_hands_on_the_events_of_the_model_in_base64() {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+
+    let answer = answer_of(Api::BedrockInvoke, "");
+    let events: Vec<Value> = answer
+        .reply
+        .parts
+        .iter()
+        .map(|message| {
+            let text = String::from_utf8_lossy(message);
+            let (_, behind) = text.split_once(r#"{"bytes":""#).unwrap();
+            let (bytes, _) = behind.split_once('"').unwrap();
+            serde_json::from_slice(&STANDARD.decode(bytes).unwrap()).unwrap()
+        })
+        .collect();
+
+    assert_eq!(events[0]["type"], "message_start");
+    assert_eq!(events[0]["message"]["id"].as_str(), answer.id.as_deref());
+    let metrics = &events.last().unwrap()["amazon-bedrock-invocationMetrics"];
+    let usage = &events[events.len() - 2]["usage"];
+    assert_eq!(metrics["outputTokenCount"], usage["output_tokens"]);
+}
+
+#[test]
+fn mistral_and_groq_tell_the_usage_unasked() {
+    let call = Call::by_post("/v1/chat/completions", br#"{"model":"m","stream":true}"#).unwrap();
+    for (dialect, place) in [
+        (Dialect::Mistral, "/usage/total_tokens"),
+        (Dialect::Groq, "/x_groq/usage/total_tokens"),
+    ] {
+        let call = Call {
+            dialect,
+            ..call.clone()
+        };
+        let numbers = Numbers::of(0, 1, call.api, Some(2));
+        let answer = answer(&call, &numbers, &Plan::default());
+        // The last one is `[DONE]`.
+        let last = &answer.reply.parts[answer.reply.parts.len() - 2];
+        let text = std::str::from_utf8(last).unwrap();
+        let chunk: Value = serde_json::from_str(text.trim().trim_start_matches("data: ")).unwrap();
+        let total = numbers.usage.input() + numbers.usage.output;
+        assert_eq!(chunk.pointer(place), Some(&json!(total)), "{dialect:?}");
+        assert!(!chunk["choices"].as_array().unwrap().is_empty());
+        assert_eq!(answer.reported, Reported::Everything);
+    }
+}
+
+#[test]
+fn the_tier_that_serves_is_the_one_that_was_asked_for() {
+    let table = [
+        (
+            "/v1/messages",
+            r#"{"service_tier":"auto"}"#,
+            Some("priority"),
+        ),
+        ("/v1/messages", "{}", Some("standard")),
+        ("/v1/responses", r#"{"service_tier":"flex"}"#, Some("flex")),
+        ("/v1/chat/completions", "{}", Some("default")),
+        (
+            "/model/m/converse",
+            r#"{"serviceTier":{"type":"flex"}}"#,
+            Some("flex"),
+        ),
+        ("/v1beta/models/m:generateContent", "{}", None),
+        ("/api/chat", "{}", None),
+    ];
+    for (target, body, tier) in table {
+        let call = Call::by_post(target, body.as_bytes()).unwrap();
+        let numbers = Numbers::of(0, 1, call.api, Some(2));
+        let answer = answer(&call, &numbers, &Plan::default());
+        assert_eq!(answer.service_tier.as_deref(), tier, "{target} {body}");
+        if let Some(tier) = tier {
+            assert!(holds(&answer.reply.parts, tier), "{target} {body}");
+        }
+    }
+}
+
+#[test]
 fn a_realtime_response_has_the_events_of_the_real_one_in_order() {
     let answer = answer_of(Api::OpenAiRealtime, "");
     let kinds: Vec<_> = answer

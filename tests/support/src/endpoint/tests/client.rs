@@ -99,6 +99,13 @@ pub(super) fn tokens(api: Api, usage: &Value) -> Tokens {
                 ..Tokens::default()
             }
         }
+        Api::OpenAiCompletions
+        | Api::OpenAiEmbeddings
+        | Api::BedrockConverse
+        | Api::BedrockInvoke
+        | Api::CohereChat
+        | Api::OllamaChat
+        | Api::VercelLanguage => panic!("no client of {api:?} here"),
         Api::GeminiGenerate => {
             let cache_read = count("/cachedContentTokenCount");
             let reasoning = count("/thoughtsTokenCount");
