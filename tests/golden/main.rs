@@ -68,6 +68,7 @@ mod tests {
             "http_status": call.http_status,
             "outcome": call.outcome.as_str(),
             "stop_reason": call.stop_reason,
+            "billing_kind": call.terms.credential.as_str(),
             "usage_source": call.usage_source.as_str(),
             "usage": {
                 "input_uncached": call.usage.input_uncached,

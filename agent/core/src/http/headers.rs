@@ -2,9 +2,9 @@
 
 use super::Headers;
 
-/// Fields that later stages read, in order of name, with the reason. Nothing here identifies an
-/// account or grants access: no `authorization`, `cookie`, `x-api-key`, `api-key`,
-/// `x-goog-api-key`, and no organisation, project or user ids.
+/// Fields that later stages read, in order of name, with the reason. Nothing here grants access: no
+/// `authorization`, `cookie`, `x-api-key`, `api-key`, `x-goog-api-key`; and of an account nothing but
+/// the ids in [`ACCOUNTS`], which are stored nowhere.
 const ALLOWED: &[&str] = &[
     "ai-language-model-id", // model: Vercel AI Gateway names it nowhere else
     "ai-language-model-streaming", // whether a stream is asked for, likewise
@@ -12,6 +12,7 @@ const ALLOWED: &[&str] = &[
     "amz-sdk-request",      // number of the try: AWS SDKs
     "anthropic-beta",       // features of a request that change how usage is read
     "anthropic-version",    // API version
+    "chatgpt-account-id",   // a plan of ChatGPT pays
     "content-encoding",     // how the body was compressed
     "content-type",         // JSON or event stream
     "conversation_id",      // session, older Codex
@@ -39,6 +40,15 @@ const ALLOWED: &[&str] = &[
     "x-stainless-lang",     // language of the official SDKs
     "x-stainless-retry-count", // a retry is no new call of its user
 ];
+
+/// Fields of the list that hold the id of an account, no secret but nobody's business: they do not
+/// show in `Debug` output.
+const ACCOUNTS: &[&str] = &["chatgpt-account-id"];
+
+/// Whether a field holds the id of an account.
+pub(super) fn is_account(name: &str) -> bool {
+    ACCOUNTS.contains(&name)
+}
 
 /// LIMIT: 2,048 bytes of one value, four times the longest user agent seen; the rest is cut.
 const VALUE_BYTES: usize = 2_048;
@@ -103,14 +113,23 @@ mod tests {
             "X-Goog-Api-Key",
             "Cookie",
             "Set-Cookie",
-            "OpenAI-Organization",
-            "chatgpt-account-id",
+            "Sec-WebSocket-Protocol",
+            "OpenAI-Project",
         ] {
             assert_eq!(
                 allowed(&[field(name, b"canary")]),
                 Headers::default(),
                 "{name}"
             );
+        }
+    }
+
+    #[test]
+    fn ids_of_accounts_pass_and_do_not_show() {
+        for name in ACCOUNTS {
+            let kept = allowed(&[field(name, b"canary")]);
+            assert_eq!(kept.first(name), Some("canary"));
+            assert!(!format!("{kept:?}").contains("canary"), "{name}");
         }
     }
 

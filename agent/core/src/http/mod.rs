@@ -7,6 +7,7 @@
 
 mod body;
 mod conversation;
+mod credential;
 mod exchange;
 mod h1;
 mod h2;
@@ -19,8 +20,10 @@ mod target;
 mod tests;
 mod ws;
 
+pub use credential::Scheme;
 pub use stage::{Http, Limits};
 
+use std::fmt;
 use std::time::Duration;
 
 use crate::event::{ConnId, Plaintext, Timestamp};
@@ -45,8 +48,9 @@ pub enum Role {
 }
 
 /// Header fields on the allow-list, names in lower case, values as sent but cut at 2,048 bytes.
-/// Everything else, credentials above all, is dropped where the head is parsed.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// Everything else, credentials above all, is dropped where the head is parsed. Ids of accounts do
+/// not show in its `Debug` output.
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Headers(Vec<(&'static str, String)>);
 
 impl Headers {
@@ -69,6 +73,22 @@ impl Headers {
     }
 }
 
+impl fmt::Debug for Headers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = |(name, value)| {
+            (
+                name,
+                if headers::is_account(name) {
+                    "…"
+                } else {
+                    value
+                },
+            )
+        };
+        f.debug_list().entries(self.iter().map(shown)).finish()
+    }
+}
+
 /// The start of a request, without anything secret: of the query only a model's name is kept.
 ///
 /// HTTP/2 compresses heads against those before them. Where some of these were missed, what a head
@@ -81,6 +101,8 @@ pub struct RequestHead {
     pub path: String,
     /// Parameter `model` of the query, if it looks like a model's name; at most 256 bytes.
     pub model: Option<String>,
+    /// Class of the credential.
+    pub scheme: Scheme,
     /// Allowed header fields.
     pub headers: Headers,
 }

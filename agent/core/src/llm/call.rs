@@ -4,11 +4,12 @@ use super::form::{self, Form as RequestForm};
 use super::hash::StreamHash;
 use super::hosts::OTHER;
 use super::json::Scanner;
+use super::payer::Payer;
 use super::provider::{Api, Reply, Request, Target, Terminal, printable};
 use super::response::{Lines, Reader, Response, ResponseForm, Texts};
 use super::{
-    AbortedBy, Countable, Endpoint, Estimates, LlmCall, Outcome, Provider, SessionHints, Terms,
-    Usage, UsageSource, recognize,
+    AbortedBy, Countable, Credential, Endpoint, Estimates, LlmCall, Outcome, Provider,
+    SessionHints, Terms, Usage, UsageSource, recognize,
 };
 use crate::event::Timestamp;
 use crate::http::sse::{Decoder, Event};
@@ -51,6 +52,7 @@ pub(super) struct Caller {
     user_agent: Option<String>,
     originator: Option<String>,
     session_header: Option<String>,
+    payer: Payer,
     /// Number of the try, as the client says.
     attempt: Option<u32>,
     /// The path, which may tell the provider as well.
@@ -82,6 +84,7 @@ impl Caller {
             user_agent: field("user-agent"),
             originator: field("originator").or_else(|| field("x-app")),
             session_header: recognize::session_id(&head.headers),
+            payer: Payer::of(head),
             attempt: attempt(&head.headers),
             path: head.path.clone(),
             target,
@@ -98,6 +101,11 @@ impl Caller {
     /// Host that is called; empty if nothing tells it.
     pub(super) fn host(&self) -> String {
         self.server_name.clone().unwrap_or_default()
+    }
+
+    /// Who pays, as far as the host is known.
+    fn credential(&self) -> Credential {
+        self.payer.credential(self.server_name.as_deref())
     }
 
     /// The same for calls to a model that is named later.
@@ -183,6 +191,11 @@ impl OpenCall {
     /// Whether it is one only if its bodies say so.
     pub(super) const fn is_headless(&self) -> bool {
         self.caller.is_headless
+    }
+
+    /// What its head said about who pays.
+    pub(super) const fn payer(&self) -> Payer {
+        self.caller.payer
     }
 
     /// Whether it reads a response that was asked for before.
@@ -462,6 +475,7 @@ impl OpenCall {
             terms: Terms {
                 service_tier: reply.tier.some(),
                 is_batch: true,
+                credential: self.caller.credential(),
                 ..Terms::default()
             },
             reported_cost_nanousd: reply.counts.reported_cost(),
@@ -581,6 +595,7 @@ impl OpenCall {
         }
         stats.calls_headless += u64::from(self.caller.is_headless);
 
+        let credential = self.caller.credential();
         let mut counts = reply.counts;
         counts.add(&reply.further);
         let mut usage = (self.api.usage)(&counts);
@@ -631,6 +646,7 @@ impl OpenCall {
             sub_inferences: reply.sub_inferences,
             terms: Terms {
                 service_tier: reply.tier.some(),
+                credential,
                 ..Terms::default()
             },
             reported_cost_nanousd: counts.reported_cost(),

@@ -18,6 +18,7 @@ mod form;
 mod hash;
 mod hosts;
 mod json;
+mod payer;
 mod provider;
 mod recognize;
 mod response;

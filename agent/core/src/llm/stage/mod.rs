@@ -453,6 +453,7 @@ impl Llm {
         let is_headless = call.is_headless();
         let is_retrieval = call.is_retrieval();
         let request_hash = call.request_hash();
+        let payer = call.payer();
         let late_name = self
             .connections
             .get(&id.conn)
@@ -490,6 +491,7 @@ impl Llm {
                     call.provider = late_provider.unwrap_or(OTHER);
                 }
                 call.server_name = late_name.or(call.server_name);
+                call.terms.credential = payer.credential(call.server_name.as_deref());
                 if call.terms.region.is_none() {
                     call.terms.region = call.server_name.as_deref().and_then(recognize::region);
                 }

@@ -17,6 +17,7 @@ mod laws;
 mod mistral;
 mod ollama;
 mod openai;
+mod payers;
 mod responses;
 mod sockets;
 mod tries;
@@ -24,7 +25,9 @@ mod vercel;
 
 use super::*;
 use crate::event::{ConnId, Plaintext};
-use crate::http::{BodyEnd, Dismissal, Headers, HttpEvent, RequestHead, ResponseHead, Role};
+use crate::http::{
+    BodyEnd, Dismissal, Headers, HttpEvent, RequestHead, ResponseHead, Role, Scheme,
+};
 use crate::stats::Stats;
 
 pub(super) const CONN: ConnId = ConnId {
@@ -62,6 +65,7 @@ pub(super) struct Talk {
     pub(super) method: &'static str,
     pub(super) path: &'static str,
     pub(super) fields: Vec<(&'static str, &'static str)>,
+    pub(super) scheme: Scheme,
     pub(super) request: String,
     pub(super) status: u16,
     pub(super) kind: &'static str,
@@ -80,6 +84,7 @@ impl Talk {
             method: "POST",
             path,
             fields: vec![("host", "llm.example:8443")],
+            scheme: Scheme::Unread,
             request: request.to_owned(),
             status: 200,
             kind,
@@ -121,6 +126,7 @@ impl Talk {
                     method,
                     path: self.path.to_owned(),
                     model: None,
+                    scheme: self.scheme,
                     headers: headers(&self.fields),
                 },
             },
