@@ -187,7 +187,10 @@ mod tests {
                 .iter()
                 .filter_map(|output| match output {
                     Output::Usage(record) => Some(record.as_ref()),
-                    Output::Coverage(_) | Output::ProcessExited { .. } | Output::Ignore(_) => None,
+                    Output::Coverage(_)
+                    | Output::Quota { .. }
+                    | Output::ProcessExited { .. }
+                    | Output::Ignore(_) => None,
                 })
                 .collect();
             let served = served(&folder);

@@ -1,23 +1,26 @@
 //! Which header fields leave the parser. Everything else is dropped where the head is parsed.
 
 use super::Headers;
+use super::limit_fields::LIMITS;
 
 /// Fields that later stages read, in order of name, with the reason. Nothing here grants access: no
 /// `authorization`, `cookie`, `x-api-key`, `api-key`, `x-goog-api-key`; and of an account nothing but
-/// the ids in [`ACCOUNTS`], which are stored nowhere.
+/// the ids in [`ACCOUNTS`], which are stored as keyed hashes only.
 const ALLOWED: &[&str] = &[
     "ai-language-model-id", // model: Vercel AI Gateway names it nowhere else
     "ai-language-model-streaming", // whether a stream is asked for, likewise
     "ai-model-id",          // model of embeddings and images, likewise
     "amz-sdk-request",      // number of the try: AWS SDKs
     "anthropic-beta",       // features of a request that change how usage is read
+    "anthropic-organization-id", // account that a limit is for
     "anthropic-version",    // API version
-    "chatgpt-account-id",   // a plan of ChatGPT pays
+    "chatgpt-account-id",   // account that a limit is for; a plan of ChatGPT pays
     "content-encoding",     // how the body was compressed
     "content-type",         // JSON or event stream
     "conversation_id",      // session, older Codex
     "expect",               // explains a wait before the body
     "host",                 // provider
+    "openai-organization",  // account that a limit is for
     "originator",           // client: Codex, opencode
     "request-id",           // Anthropic's id of a reply
     "retry-after",          // a refused call will come again
@@ -43,7 +46,11 @@ const ALLOWED: &[&str] = &[
 
 /// Fields of the list that hold the id of an account, no secret but nobody's business: they do not
 /// show in `Debug` output.
-const ACCOUNTS: &[&str] = &["chatgpt-account-id"];
+const ACCOUNTS: &[&str] = &[
+    "anthropic-organization-id",
+    "chatgpt-account-id",
+    "openai-organization",
+];
 
 /// Whether a field holds the id of an account.
 pub(super) fn is_account(name: &str) -> bool {
@@ -66,11 +73,14 @@ pub(super) fn allowed(fields: &[httparse::Header<'_>]) -> Headers {
     kept
 }
 
-/// The list's spelling of a name that is on it.
+/// The spelling of a name that is on this list, or on that of limits.
 pub(super) fn listed(name: &[u8]) -> Option<&'static str> {
     let lower = |byte: &u8| byte.to_ascii_lowercase();
-    let found = ALLOWED.binary_search_by(|on_list| on_list.bytes().cmp(name.iter().map(lower)));
-    found.ok().and_then(|index| ALLOWED.get(index)).copied()
+    let find = |list: &'static [&'static str]| {
+        let found = list.binary_search_by(|on_list| on_list.bytes().cmp(name.iter().map(lower)));
+        found.ok().and_then(|index| list.get(index)).copied()
+    };
+    find(ALLOWED).or_else(|| find(LIMITS))
 }
 
 /// A value, cut at the limit. One that is no visible ASCII (with spaces and tabs) is dropped: it

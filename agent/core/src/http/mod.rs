@@ -12,6 +12,7 @@ mod exchange;
 mod h1;
 mod h2;
 mod headers;
+mod limit_fields;
 pub mod sse;
 mod stage;
 mod talk;
@@ -19,6 +20,12 @@ mod target;
 #[cfg(test)]
 mod tests;
 mod ws;
+
+/// How many fields tell limits.
+#[cfg(test)]
+pub(crate) const fn limit_fields() -> usize {
+    limit_fields::LIMITS.len()
+}
 
 pub use credential::Scheme;
 pub use stage::{Http, Limits};
@@ -65,6 +72,11 @@ impl Headers {
             .iter()
             .find(|(n, _)| *n == name)
             .map(|(_, v)| v.as_str())
+    }
+
+    /// Fields that tell what is left of a limit, in order.
+    pub fn limits(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        self.iter().filter(|(name, _)| limit_fields::is_limit(name))
     }
 
     /// All fields, in order.

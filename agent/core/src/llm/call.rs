@@ -1,19 +1,20 @@
 //! One call while it is being read.
 
-use super::form::{self, Form as RequestForm};
+use super::caller::Caller;
+use super::form::Form as RequestForm;
 use super::hash::StreamHash;
 use super::hosts::OTHER;
 use super::json::Scanner;
 use super::payer::Payer;
-use super::provider::{Api, Reply, Request, Target, Terminal, printable};
+use super::provider::{Api, Reply, Request, Terminal};
 use super::response::{Lines, Reader, Response, ResponseForm, Texts};
 use super::{
-    AbortedBy, Countable, Credential, Endpoint, Estimates, LlmCall, Outcome, Provider,
-    SessionHints, Terms, Usage, UsageSource, recognize,
+    AbortedBy, Countable, Endpoint, Estimates, LlmCall, Outcome, SessionHints, Terms, Usage,
+    UsageSource,
 };
 use crate::event::Timestamp;
 use crate::http::sse::{Decoder, Event};
-use crate::http::{BodyEnd, ExchangeId, Headers, RequestHead, ResponseHead, Role};
+use crate::http::{BodyEnd, ExchangeId, ResponseHead, Role};
 use crate::stats::Stats;
 
 /// Status of the responses of a WebSocket: that of the upgrade.
@@ -42,83 +43,6 @@ pub(super) enum Ended {
     WarmUp,
     /// Its bodies are none of the API's.
     Foreign,
-}
-
-/// Who calls whom, as the head of the request says.
-#[derive(Clone)]
-pub(super) struct Caller {
-    provider: Provider,
-    server_name: Option<String>,
-    user_agent: Option<String>,
-    originator: Option<String>,
-    session_header: Option<String>,
-    payer: Payer,
-    /// Number of the try, as the client says.
-    attempt: Option<u32>,
-    /// The path, which may tell the provider as well.
-    path: String,
-    target: Target,
-    /// What separates the fields of a request that is a form.
-    boundary: Option<String>,
-    /// True if a response is read that was asked for before.
-    is_retrieval: bool,
-    /// True if the head did not tell the API, so that the one given stands for any.
-    is_headless: bool,
-}
-
-impl Caller {
-    pub(super) fn new(
-        provider: Provider,
-        server_name: Option<String>,
-        head: &RequestHead,
-        target: Target,
-    ) -> Self {
-        let field = |name| {
-            head.headers
-                .first(name)
-                .and_then(|value| printable(value, 256))
-        };
-        Self {
-            provider,
-            server_name,
-            user_agent: field("user-agent"),
-            originator: field("originator").or_else(|| field("x-app")),
-            session_header: recognize::session_id(&head.headers),
-            payer: Payer::of(head),
-            attempt: attempt(&head.headers),
-            path: head.path.clone(),
-            target,
-            boundary: head
-                .headers
-                .first("content-type")
-                .and_then(form::boundary)
-                .map(str::to_owned),
-            is_retrieval: head.method == "GET",
-            is_headless: head.is_headless(),
-        }
-    }
-
-    /// Host that is called; empty if nothing tells it.
-    pub(super) fn host(&self) -> String {
-        self.server_name.clone().unwrap_or_default()
-    }
-
-    /// Who pays, as far as the host is known.
-    fn credential(&self) -> Credential {
-        self.payer.credential(self.server_name.as_deref())
-    }
-
-    /// The same for calls to a model that is named later.
-    pub(super) fn with_model(mut self, model: Option<String>) -> Self {
-        self.target.model = model.or(self.target.model);
-        self
-    }
-
-    /// The same for a call to another model.
-    pub(super) fn without_model(mut self) -> Self {
-        self.target.model = None;
-        self
-    }
 }
 
 /// How the parts of a call come.
@@ -157,7 +81,7 @@ impl OpenCall {
     pub(super) fn new(api: &'static Api, id: ExchangeId, at: Timestamp, caller: Caller) -> Self {
         let request_form = caller.boundary.as_deref().map(RequestForm::new);
         let mut request_hash = StreamHash::default();
-        request_hash.push(caller.path.as_bytes());
+        request_hash.push(caller.path().as_bytes());
         Self {
             request_hash,
             api,
@@ -191,6 +115,11 @@ impl OpenCall {
     /// Whether it is one only if its bodies say so.
     pub(super) const fn is_headless(&self) -> bool {
         self.caller.is_headless
+    }
+
+    /// Who calls whom.
+    pub(super) const fn caller(&self) -> &Caller {
+        &self.caller
     }
 
     /// What its head said about who pays.
@@ -249,7 +178,7 @@ impl OpenCall {
 
     /// The path of its request.
     pub(super) fn path(&self) -> &str {
-        &self.caller.path
+        self.caller.path()
     }
 
     /// What it asks for.
@@ -740,28 +669,6 @@ const fn aborted_by(outcome: Outcome, ending: Ending) -> Option<AbortedBy> {
         (Outcome::Aborted, Ending::Body(BodyEnd::GivenUp(Role::Server))) => Some(AbortedBy::Server),
         _ => None,
     }
-}
-
-/// Number of the try, from 1: the official SDKs count retries, those of AWS count tries.
-fn attempt(headers: &Headers) -> Option<u32> {
-    let retries = || {
-        let retries: u32 = headers
-            .first("x-stainless-retry-count")?
-            .trim()
-            .parse()
-            .ok()?;
-        retries.checked_add(1)
-    };
-    let tries = || {
-        headers
-            .first("amz-sdk-request")?
-            .split(';')
-            .find_map(|part| part.trim().strip_prefix("attempt="))?
-            .parse()
-            .ok()
-            .filter(|tries| *tries > 0)
-    };
-    retries().or_else(tries)
 }
 
 /// True if the reply was read to its end, so that counters which were final when they came are the

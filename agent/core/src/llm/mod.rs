@@ -14,12 +14,14 @@
 mod amount;
 mod beside;
 mod call;
+mod caller;
 mod form;
 mod hash;
 mod hosts;
 mod json;
 mod payer;
 mod provider;
+mod quota;
 mod recognize;
 mod response;
 mod stage;
@@ -33,6 +35,7 @@ pub use beside::{
     Units,
 };
 pub use hosts::{Hosts, Rule};
+pub use quota::{Account, Limit, Observed, Reset, Share};
 pub use stage::{Limits, Llm};
 
 use crate::event::{ConnId, Timestamp};
@@ -476,6 +479,8 @@ impl LlmCall {
 pub enum LlmEvent {
     /// A call ended.
     Call(Box<LlmCall>),
+    /// What is left of a limit of an account: at once if it is news, else once a minute.
+    Limit(Observed),
     /// This connection is no LLM traffic, or not ours to count; stop copying it.
     Ignore {
         /// Connection.

@@ -343,6 +343,35 @@ fn interim_responses_and_trailers_are_no_part_of_the_content() {
 }
 
 #[test]
+fn limits_are_told_by_heads_and_not_by_trailers() {
+    let limit = |value| literal("x-ratelimit-limit-tokens", value);
+    let steps = opened().into_iter().chain([
+        w(headers(END_STREAM, 1, &post("/a"))),
+        r(headers(
+            0,
+            1,
+            &[literal(":status", "103"), limit("1")].concat(),
+        )),
+        r(headers(0, 1, &[vec![OK], limit("2")].concat())),
+        r(data(0, 1, "answer")),
+        r(headers(END_STREAM, 1, &limit("3"))),
+    ]);
+    let (out, _) = events(&steps.collect::<Vec<_>>());
+    let told: Vec<(&str, &str)> = out
+        .iter()
+        .filter_map(|event| {
+            if let HttpEvent::Response { head, .. } = event {
+                Some(head)
+            } else {
+                None
+            }
+        })
+        .flat_map(|head| head.headers.limits())
+        .collect();
+    assert_eq!(told, [("x-ratelimit-limit-tokens", "2")]);
+}
+
+#[test]
 fn responses_without_content_end_with_their_head() {
     check_after_start(
         vec![

@@ -3,7 +3,8 @@
 use std::collections::VecDeque;
 
 use crate::http::ExchangeId;
-use crate::llm::call::{Caller, OpenCall};
+use crate::llm::call::OpenCall;
+use crate::llm::caller::Caller;
 use crate::llm::json::{Key, Scanner, Value};
 use crate::llm::provider::{Api, TRANSCRIBED, Word};
 

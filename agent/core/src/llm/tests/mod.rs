@@ -210,7 +210,7 @@ pub(super) fn calls(out: Vec<LlmEvent>) -> Vec<LlmCall> {
     out.into_iter()
         .filter_map(|event| match event {
             LlmEvent::Call(call) => Some(*call),
-            LlmEvent::Ignore { .. } | LlmEvent::Undecodable { .. } => None,
+            LlmEvent::Limit(_) | LlmEvent::Ignore { .. } | LlmEvent::Undecodable { .. } => None,
         })
         .collect()
 }
