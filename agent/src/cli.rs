@@ -19,6 +19,7 @@ Examples:
   bpftok report --since month          tokens by day, this month
   bpftok report --by model -o json     tokens by model, for programs
   bpftok tail -f                       calls as they finish
+  bpftok quota                         what is left of limits and plans
   bpftok query \"SELECT * FROM v_session ORDER BY started_ms DESC LIMIT 5\"
 
 Exit codes: 0 fine, 1 failure, 5 no data or no agent, 64 usage, 69 the kernel lacks something,
@@ -86,6 +87,25 @@ Examples:
   bpftok sessions --since yesterday
   bpftok sessions -n 5 -o json")]
     Sessions(Sessions),
+    /// What is left of the limits of your accounts, as providers last told it
+    #[command(after_help = "\
+Providers tell limits in the heads of their replies: plans of Claude, ChatGPT and GitHub Copilot,
+and the requests and tokens that a key may use in a time. bpftok reads them from the calls that it
+sees; it asks nobody and guesses no plan.
+
+Columns: ACCOUNT tells accounts apart, by the beginning of a hash that only this host can make, and
+is `—` where a provider does not name it; LIMIT is the provider's word; USED is the share of it,
+LEFT of LIMITED TO what remains; RESETS IN is when it begins anew, SEEN how long ago it was told.
+A limit that has begun anew since, or was seen more than a day ago, is marked `stale`: what is left
+now is not known. Where a provider limits each model by itself, that of the last call is shown.
+
+Exit code 5 if no limit is known.
+
+Examples:
+  bpftok quota
+  bpftok quota --provider anthropic
+  bpftok quota --json | jq '.rows[] | select(.used_ratio > 0.8)'")]
+    Quota(Quota),
     /// Finished calls, one line each
     #[command(after_help = "\
 `≈` begins a number that was counted here, `≥` one of a reply that was not finished.
@@ -96,8 +116,8 @@ Examples:
     Tail(Tail),
     /// Run one SQL statement that reads
     #[command(after_help = "\
-The views v_request, v_session, v_daily, v_process, v_coverage, v_aborted, v_hop and v_unpriced are
-made for this; their columns are explained in the manual of the database. Any sqlite3 from 3.34 on reads the file as well.
+The views v_request, v_session, v_daily, v_process, v_coverage, v_aborted, v_hop, v_quota and
+v_unpriced are made for this; their columns are explained in the manual of the database. Any sqlite3 from 3.34 on reads the file as well.
 
 Examples:
   bpftok query \"SELECT day_local, model, output_tokens FROM v_daily\"
@@ -216,6 +236,31 @@ pub struct Sessions {
     /// How.
     #[command(flatten)]
     pub written: Written,
+}
+
+/// `bpftok quota`
+#[derive(Args, Debug)]
+pub struct Quota {
+    /// Only those of this provider, as `bpftok report --by provider` names it
+    #[arg(long, value_name = "NAME")]
+    pub provider: Option<String>,
+    /// The same as `--output json`
+    #[arg(long, conflicts_with = "output")]
+    json: bool,
+    /// How.
+    #[command(flatten)]
+    written: Written,
+}
+
+impl Quota {
+    /// How to write.
+    pub const fn format(&self) -> Format {
+        if self.json {
+            Format::Json
+        } else {
+            self.written.output
+        }
+    }
 }
 
 /// `bpftok tail`

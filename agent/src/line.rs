@@ -63,7 +63,10 @@ pub fn run(
                         tracing::trace!("the reader is gone and needs no verdicts");
                     }
                 }
-                other @ (Output::Usage(_) | Output::Coverage(_) | Output::ProcessExited { .. }) => {
+                other @ (Output::Usage(_)
+                | Output::Coverage(_)
+                | Output::Quota { .. }
+                | Output::ProcessExited { .. }) => {
                     batch.push(other);
                 }
             }

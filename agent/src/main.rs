@@ -105,6 +105,11 @@ fn dispatch(cli: Cli) -> anyhow::Result<Found> {
                 report::sessions(page, reader, &asked, arguments.lines)
             });
         }
+        Command::Quota(arguments) => {
+            return read(global, arguments.format(), |page, reader| {
+                report::quota(page, reader, arguments.provider.as_deref())
+            });
+        }
         Command::Tail(arguments) => {
             let follow = if arguments.follow {
                 Follow::Yes

@@ -15,6 +15,7 @@ mod hostile;
 mod ledger;
 mod place;
 mod query;
+mod quota;
 mod refusals;
 mod replay;
 mod reports;

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use agent::store::{HostFacts, Keep, Writer};
+use agent::store::{AccountKey, HostFacts, Keep, Writer};
 use agent_core::attribution::Client;
 use agent_core::event::{Ancestor, ConnId, FactSource, ProcId, Process, Timestamp};
 use agent_core::http::ExchangeId;
@@ -162,6 +162,7 @@ pub(crate) fn host() -> HostFacts {
         kernel: "6.12.0".to_owned(),
         boot_id: "b0071d".to_owned(),
         agent_version: "0.1.0".to_owned(),
+        account_key: AccountKey::new("secret of the host"),
     }
 }
 

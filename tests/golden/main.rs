@@ -68,6 +68,7 @@ mod tests {
             "http_status": call.http_status,
             "outcome": call.outcome.as_str(),
             "stop_reason": call.stop_reason,
+            "billing_kind": call.terms.credential.as_str(),
             "usage_source": call.usage_source.as_str(),
             "usage": {
                 "input_uncached": call.usage.input_uncached,
@@ -186,7 +187,10 @@ mod tests {
                 .iter()
                 .filter_map(|output| match output {
                     Output::Usage(record) => Some(record.as_ref()),
-                    Output::Coverage(_) | Output::ProcessExited { .. } | Output::Ignore(_) => None,
+                    Output::Coverage(_)
+                    | Output::Quota { .. }
+                    | Output::ProcessExited { .. }
+                    | Output::Ignore(_) => None,
                 })
                 .collect();
             let served = served(&folder);

@@ -9,6 +9,7 @@ mod call_line;
 mod callers;
 pub mod moment;
 mod query;
+mod quota;
 mod sessions;
 mod status;
 mod table;
@@ -356,6 +357,7 @@ fn coverage_json(coverage: &CoverageSum) -> Value {
 }
 
 pub use query::query;
+pub use quota::quota;
 pub use sessions::sessions;
 pub use status::status;
 pub use tail::{Follow, tail};

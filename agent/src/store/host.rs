@@ -1,6 +1,6 @@
 //! What is known about the host that the ledger belongs to.
 
-use std::fs;
+use std::{fmt, fs};
 
 use sha2::{Digest as _, Sha256};
 
@@ -17,6 +17,37 @@ pub struct HostFacts {
     pub boot_id: String,
     /// Version of the agent.
     pub agent_version: String,
+    /// What the ids of accounts are hashed with.
+    pub account_key: AccountKey,
+}
+
+/// A secret of the host that makes hashes of accounts differ from host to host: without it, and the
+/// ledger has not got it, nobody can try which account a hash belongs to. It does not show in
+/// `Debug` output.
+#[derive(Clone, PartialEq, Eq)]
+pub struct AccountKey([u8; 32]);
+
+impl AccountKey {
+    /// The key that follows from a secret of the host.
+    pub fn new(secret: &str) -> Self {
+        let hash = Sha256::new()
+            .chain_update(b"bpftok ledger account\0")
+            .chain_update(secret)
+            .finalize();
+        Self(hash.into())
+    }
+
+    /// The keyed hash of an account's id: 32 hex digits. Half of the hash is left out, so that none
+    /// can be made of a longer id without the key.
+    pub(super) fn hash(&self, id: &str) -> String {
+        hex(Sha256::new().chain_update(self.0).chain_update(id))
+    }
+}
+
+impl fmt::Debug for AccountKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("AccountKey(…)")
+    }
 }
 
 impl HostFacts {
@@ -40,6 +71,7 @@ impl HostFacts {
             kernel: line("/proc/sys/kernel/osrelease"),
             boot_id: line("/proc/sys/kernel/random/boot_id"),
             agent_version: agent_version.to_owned(),
+            account_key: AccountKey::new(secret),
             host_name,
         }
     }
@@ -47,11 +79,16 @@ impl HostFacts {
 
 /// machine-id(5) asks programs not to show the id itself, but a hash that is their own.
 fn machine_id_hash(machine_id: &str) -> String {
-    let hash = Sha256::new()
+    hex(Sha256::new()
         .chain_update(b"bpftok ledger host\0")
-        .chain_update(machine_id)
-        .finalize();
-    hash.iter()
+        .chain_update(machine_id))
+}
+
+/// The first 16 bytes of a hash, as hex digits.
+fn hex(hash: Sha256) -> String {
+    let bytes = hash.finalize();
+    bytes
+        .iter()
         .take(16)
         .map(|byte| format!("{byte:02x}"))
         .collect()
@@ -69,6 +106,16 @@ mod tests {
         );
         assert_ne!(machine_id_hash("a"), machine_id_hash("b"));
         assert_eq!(machine_id_hash("a").len(), 32);
+    }
+
+    #[test]
+    fn accounts_have_hashes_of_the_host_that_do_not_show_its_key() {
+        let key = AccountKey::new("0123456789abcdef0123456789abcdef");
+        assert_eq!(key.hash("org-1"), key.hash("org-1"));
+        assert_ne!(key.hash("org-1"), key.hash("org-2"));
+        assert_ne!(key.hash("org-1"), AccountKey::new("other").hash("org-1"));
+        assert_eq!(key.hash("org-1").len(), 32);
+        assert_eq!(format!("{key:?}"), "AccountKey(…)");
     }
 
     #[test]

@@ -19,6 +19,7 @@ mod functions;
 mod host;
 mod migrate;
 mod place;
+mod quota;
 mod reader;
 mod shape;
 mod status;
@@ -29,8 +30,9 @@ use std::path::PathBuf;
 
 use rusqlite::ErrorCode;
 
-pub use host::HostFacts;
+pub use host::{AccountKey, HostFacts};
 pub use migrate::SCHEMA_VERSION;
+pub use quota::Quota;
 pub use reader::{
     Call, CoverageSum, Grouping, Query, QueryRow, Reader, Session, Sum, UNPROBED_NAMES, UsageSum,
     Value, Window,

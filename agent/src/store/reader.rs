@@ -513,11 +513,19 @@ impl Reader {
         window: Window,
         read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
     ) -> Result<Vec<T>, Error> {
+        self.rows_of(sql, params![window.from_ms, window.until_ms], read)
+    }
+
+    /// The rows of a statement with these parameters.
+    pub(super) fn rows_of<T>(
+        &self,
+        sql: &str,
+        parameters: impl rusqlite::Params,
+        read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Vec<T>, Error> {
         let failed = |source| self.failed(source);
         let mut statement = self.conn.prepare_cached(sql).map_err(failed)?;
-        let rows = statement
-            .query_map(params![window.from_ms, window.until_ms], read)
-            .map_err(failed)?;
+        let rows = statement.query_map(parameters, read).map_err(failed)?;
         rows.collect::<Result<_, _>>().map_err(failed)
     }
 

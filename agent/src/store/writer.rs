@@ -13,6 +13,7 @@ use rusqlite::{
 
 use super::migrate::migrate;
 use super::place::{self, WriteLock};
+use super::quota::{SWEEP_MS, last_quota_ms};
 use super::{AgentStatus, Error, HostFacts, to_db};
 
 /// LIMIT: five seconds for another connection that holds the file; then the batch fails as
@@ -62,6 +63,8 @@ pub struct Writer {
     host_id: i64,
     keep: Keep,
     lock: WriteLock,
+    /// When the limits of accounts were last looked through for old ones.
+    swept_ms: Option<i64>,
 }
 
 impl Writer {
@@ -89,6 +92,7 @@ impl Writer {
             host_id,
             keep,
             lock,
+            swept_ms: None,
         })
     }
 
@@ -123,12 +127,21 @@ impl Writer {
             match output {
                 Output::Usage(record) => batch.usage(record),
                 Output::Coverage(minute) => batch.coverage(minute),
+                Output::Quota { unix_ms, observed } => batch.quota(*unix_ms, observed),
                 Output::ProcessExited { id, unix_ms } => batch.exited(*id, *unix_ms),
                 Output::Ignore(_) => Ok(()),
             }
             .map_err(failed)?;
         }
         let applied = batch.applied;
+        if let Some(told_ms) = last_quota_ms(outputs)
+            && self
+                .swept_ms
+                .is_none_or(|swept| told_ms - swept >= SWEEP_MS)
+        {
+            batch.forget_quotas(told_ms).map_err(failed)?;
+            self.swept_ms = Some(told_ms);
+        }
         transaction.commit().map_err(failed)?;
         Ok(applied)
     }
@@ -203,6 +216,7 @@ impl Writer {
             host_id,
             keep,
             lock,
+            swept_ms: None,
         })
     }
 
@@ -282,7 +296,7 @@ fn set_aside(path: &Path) -> Result<(), Error> {
 /// One transaction.
 pub(super) struct Batch<'a> {
     pub(super) transaction: &'a Transaction<'a>,
-    host: &'a HostFacts,
+    pub(super) host: &'a HostFacts,
     pub(super) host_id: i64,
     keep: Keep,
     /// Rows of the processes of this batch; its size bounds it.

@@ -24,12 +24,13 @@ const PACKAGES: [(&str, &str, &[&str]); 7] = [
 ];
 
 /// All that the core may depend on: nothing that opens a file or a socket, or asks a clock.
-const CORE_DEPENDENCIES: [&str; 14] = [
+const CORE_DEPENDENCIES: [&str; 15] = [
     "agent-common",
     "brotli",
     "bytes",
     "flate2",
     "httparse",
+    "jiff",
     "octets",
     "serde",
     "serde_json",

@@ -6,7 +6,7 @@ use super::body::Coding;
 use super::headers;
 use super::target::{model, path};
 use super::ws::Agreement;
-use super::{Dismissal, Headers};
+use super::{Dismissal, Headers, Scheme};
 use crate::event::Plaintext;
 
 /// LIMIT: 64 KiB of one head or trailer section, four times what servers accept by default; the
@@ -158,6 +158,7 @@ pub(super) enum Start {
         method: String,
         path: String,
         model: Option<String>,
+        scheme: Scheme,
     },
     Response {
         status: u16,
@@ -474,6 +475,7 @@ fn request(section: &[u8]) -> Result<Head, Dismissal> {
             method: method.to_owned(),
             path: path(target),
             model: model(target),
+            scheme: Scheme::of_fields(request.headers).max(Scheme::of_target(target)),
         },
         headers: headers::allowed(request.headers),
         coding: coding(request.headers),

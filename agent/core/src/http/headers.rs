@@ -1,22 +1,26 @@
 //! Which header fields leave the parser. Everything else is dropped where the head is parsed.
 
 use super::Headers;
+use super::limit_fields::LIMITS;
 
-/// Fields that later stages read, in order of name, with the reason. Nothing here identifies an
-/// account or grants access: no `authorization`, `cookie`, `x-api-key`, `api-key`,
-/// `x-goog-api-key`, and no organisation, project or user ids.
+/// Fields that later stages read, in order of name, with the reason. Nothing here grants access: no
+/// `authorization`, `cookie`, `x-api-key`, `api-key`, `x-goog-api-key`; and of an account nothing but
+/// the ids in [`ACCOUNTS`], which are stored as keyed hashes only.
 const ALLOWED: &[&str] = &[
     "ai-language-model-id", // model: Vercel AI Gateway names it nowhere else
     "ai-language-model-streaming", // whether a stream is asked for, likewise
     "ai-model-id",          // model of embeddings and images, likewise
     "amz-sdk-request",      // number of the try: AWS SDKs
     "anthropic-beta",       // features of a request that change how usage is read
+    "anthropic-organization-id", // account that a limit is for
     "anthropic-version",    // API version
+    "chatgpt-account-id",   // account that a limit is for; a plan of ChatGPT pays
     "content-encoding",     // how the body was compressed
     "content-type",         // JSON or event stream
     "conversation_id",      // session, older Codex
     "expect",               // explains a wait before the body
     "host",                 // provider
+    "openai-organization",  // account that a limit is for
     "originator",           // client: Codex, opencode
     "request-id",           // Anthropic's id of a reply
     "retry-after",          // a refused call will come again
@@ -46,6 +50,19 @@ const ALLOWED: &[&str] = &[
     "x-stainless-retry-count", // a retry is no new call of its user
 ];
 
+/// Fields of the list that hold the id of an account, no secret but nobody's business: they do not
+/// show in `Debug` output.
+const ACCOUNTS: &[&str] = &[
+    "anthropic-organization-id",
+    "chatgpt-account-id",
+    "openai-organization",
+];
+
+/// Whether a field holds the id of an account.
+pub(super) fn is_account(name: &str) -> bool {
+    ACCOUNTS.contains(&name)
+}
+
 /// LIMIT: 2,048 bytes of one value, four times the longest user agent seen; the rest is cut.
 const VALUE_BYTES: usize = 2_048;
 
@@ -62,11 +79,14 @@ pub(super) fn allowed(fields: &[httparse::Header<'_>]) -> Headers {
     kept
 }
 
-/// The list's spelling of a name that is on it.
+/// The spelling of a name that is on this list, or on that of limits.
 pub(super) fn listed(name: &[u8]) -> Option<&'static str> {
     let lower = |byte: &u8| byte.to_ascii_lowercase();
-    let found = ALLOWED.binary_search_by(|on_list| on_list.bytes().cmp(name.iter().map(lower)));
-    found.ok().and_then(|index| ALLOWED.get(index)).copied()
+    let find = |list: &'static [&'static str]| {
+        let found = list.binary_search_by(|on_list| on_list.bytes().cmp(name.iter().map(lower)));
+        found.ok().and_then(|index| list.get(index)).copied()
+    };
+    find(ALLOWED).or_else(|| find(LIMITS))
 }
 
 /// A value, cut at the limit. One that is no visible ASCII (with spaces and tabs) is dropped: it
@@ -109,14 +129,23 @@ mod tests {
             "X-Goog-Api-Key",
             "Cookie",
             "Set-Cookie",
-            "OpenAI-Organization",
-            "chatgpt-account-id",
+            "Sec-WebSocket-Protocol",
+            "OpenAI-Project",
         ] {
             assert_eq!(
                 allowed(&[field(name, b"canary")]),
                 Headers::default(),
                 "{name}"
             );
+        }
+    }
+
+    #[test]
+    fn ids_of_accounts_pass_and_do_not_show() {
+        for name in ACCOUNTS {
+            let kept = allowed(&[field(name, b"canary")]);
+            assert_eq!(kept.first(name), Some("canary"));
+            assert!(!format!("{kept:?}").contains("canary"), "{name}");
         }
     }
 

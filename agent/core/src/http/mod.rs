@@ -7,11 +7,13 @@
 
 mod body;
 mod conversation;
+mod credential;
 pub mod eventstream;
 mod exchange;
 mod h1;
 mod h2;
 mod headers;
+mod limit_fields;
 pub mod sse;
 mod stage;
 mod talk;
@@ -20,9 +22,17 @@ mod target;
 mod tests;
 mod ws;
 
+/// How many fields tell limits.
+#[cfg(test)]
+pub(crate) const fn limit_fields() -> usize {
+    limit_fields::LIMITS.len()
+}
+
+pub use credential::Scheme;
 pub use stage::{Http, Limits};
 pub(crate) use target::percent_decoded;
 
+use std::fmt;
 use std::time::Duration;
 
 use crate::event::{ConnId, Plaintext, Timestamp};
@@ -47,8 +57,9 @@ pub enum Role {
 }
 
 /// Header fields on the allow-list, names in lower case, values as sent but cut at 2,048 bytes.
-/// Everything else, credentials above all, is dropped where the head is parsed.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// Everything else, credentials above all, is dropped where the head is parsed. Ids of accounts do
+/// not show in its `Debug` output.
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Headers(Vec<(&'static str, String)>);
 
 impl Headers {
@@ -65,9 +76,30 @@ impl Headers {
             .map(|(_, v)| v.as_str())
     }
 
+    /// Fields that tell what is left of a limit, in order.
+    pub fn limits(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        self.iter().filter(|(name, _)| limit_fields::is_limit(name))
+    }
+
     /// All fields, in order.
     pub fn iter(&self) -> impl Iterator<Item = (&'static str, &str)> {
         self.0.iter().map(|(n, v)| (*n, v.as_str()))
+    }
+}
+
+impl fmt::Debug for Headers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = |(name, value)| {
+            (
+                name,
+                if headers::is_account(name) {
+                    "…"
+                } else {
+                    value
+                },
+            )
+        };
+        f.debug_list().entries(self.iter().map(shown)).finish()
     }
 }
 
@@ -83,6 +115,8 @@ pub struct RequestHead {
     pub path: String,
     /// Parameter `model` of the query, if it looks like a model's name; at most 256 bytes.
     pub model: Option<String>,
+    /// Class of the credential.
+    pub scheme: Scheme,
     /// Allowed header fields.
     pub headers: Headers,
 }

@@ -285,6 +285,7 @@ impl Talk {
             method,
             path,
             model,
+            scheme,
         } = head.start
         else {
             return Some(Dismissal::Ambiguous);
@@ -318,6 +319,7 @@ impl Talk {
             method,
             path,
             model,
+            scheme,
             headers: head.headers,
         };
         around.out.push(HttpEvent::Request {

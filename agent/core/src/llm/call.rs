@@ -5,6 +5,7 @@ use super::form::Form as RequestForm;
 use super::hash::StreamHash;
 use super::hosts::OTHER;
 use super::json::Scanner;
+use super::payer::Payer;
 use super::provider::{Api, Reply, Request, Terminal, printable};
 use super::response::{Lines, Reader, Response, ResponseForm, Texts};
 use super::{
@@ -81,7 +82,7 @@ impl OpenCall {
     pub(super) fn new(api: &'static Api, id: ExchangeId, at: Timestamp, caller: Caller) -> Self {
         let request_form = caller.boundary.as_deref().map(RequestForm::new);
         let mut request_hash = StreamHash::default();
-        request_hash.push(caller.path.as_bytes());
+        request_hash.push(caller.path().as_bytes());
         Self {
             request_hash,
             api,
@@ -115,6 +116,16 @@ impl OpenCall {
     /// Whether it is one only if its bodies say so.
     pub(super) const fn is_headless(&self) -> bool {
         self.caller.is_headless
+    }
+
+    /// Who calls whom.
+    pub(super) const fn caller(&self) -> &Caller {
+        &self.caller
+    }
+
+    /// What its head said about who pays.
+    pub(super) const fn payer(&self) -> Payer {
+        self.caller.payer
     }
 
     /// Whether it reads a response that was asked for before.
@@ -168,7 +179,7 @@ impl OpenCall {
 
     /// The path of its request.
     pub(super) fn path(&self) -> &str {
-        &self.caller.path
+        self.caller.path()
     }
 
     /// What it asks for.
@@ -386,6 +397,7 @@ impl OpenCall {
         };
         let terms = Terms {
             is_batch: true,
+            credential: self.caller.credential(),
             ..reply.terms()
         };
         Some(LlmCall {
@@ -561,9 +573,11 @@ impl OpenCall {
         if is_countable && outcome == Outcome::Complete && !self.api.has_output() {
             usage.output = Some(0);
         }
+        let credential = self.caller.credential();
         let terms = reply.terms();
         let terms = Terms {
             region: terms.region.or(self.caller.target.region),
+            credential,
             ..terms
         };
         let call = Box::new(LlmCall {

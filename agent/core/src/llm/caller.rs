@@ -1,7 +1,8 @@
-//! Who makes a call: what the head of its request says.
+//! Who calls whom, as the head of a request says.
 
+use super::payer::Payer;
 use super::provider::{Target, printable};
-use super::{Provider, form, recognize};
+use super::{Account, Credential, Provider, form, recognize};
 use crate::http::{Headers, RequestHead};
 
 /// Who calls whom, as the head of the request says.
@@ -12,10 +13,13 @@ pub(super) struct Caller {
     pub(super) user_agent: Option<String>,
     pub(super) originator: Option<String>,
     pub(super) session_header: Option<String>,
+    pub(super) payer: Payer,
+    /// Account that its head names.
+    account: Option<Account>,
     /// Number of the try, as the client says.
     pub(super) attempt: Option<u32>,
     /// The path, which may tell the provider as well.
-    pub(super) path: String,
+    path: String,
     pub(super) target: Target,
     /// What separates the fields of a request that is a form.
     pub(super) boundary: Option<String>,
@@ -43,6 +47,8 @@ impl Caller {
             user_agent: field("user-agent"),
             originator: field("originator").or_else(|| field("x-app")),
             session_header: recognize::session_id(&head.headers),
+            payer: Payer::of(head),
+            account: Account::of(&head.headers),
             attempt: attempt(&head.headers),
             path: head.path.clone(),
             target,
@@ -56,9 +62,29 @@ impl Caller {
         }
     }
 
+    /// Whose account it is.
+    pub(super) const fn account(&self) -> Option<&Account> {
+        self.account.as_ref()
+    }
+
+    /// Provider, as far as the request told.
+    pub(super) const fn provider(&self) -> Provider {
+        self.provider
+    }
+
+    /// Path that is called.
+    pub(super) fn path(&self) -> &str {
+        &self.path
+    }
+
     /// Host that is called; empty if nothing tells it.
     pub(super) fn host(&self) -> String {
         self.server_name.clone().unwrap_or_default()
+    }
+
+    /// Who pays, as far as the host is known.
+    pub(super) fn credential(&self) -> Credential {
+        self.payer.credential(self.server_name.as_deref())
     }
 
     /// The same for calls to a model that is named later.

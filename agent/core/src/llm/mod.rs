@@ -19,8 +19,10 @@ mod form;
 mod hash;
 mod hosts;
 mod json;
+mod payer;
 mod picture;
 mod provider;
+mod quota;
 mod recognize;
 mod response;
 mod stage;
@@ -35,6 +37,7 @@ pub use beside::{
 };
 pub use hosts::{Hosts, Rule};
 pub use picture::{Detail, Picture, Pictures};
+pub use quota::{Account, Limit, Observed, Reset, Share};
 pub use stage::{Limits, Llm};
 
 use crate::event::{ConnId, Timestamp};
@@ -519,6 +522,8 @@ impl LlmCall {
 pub enum LlmEvent {
     /// A call ended.
     Call(Box<LlmCall>),
+    /// What is left of a limit of an account: at once if it is news, else once a minute.
+    Limit(Observed),
     /// This connection is no LLM traffic, or not ours to count; stop copying it.
     Ignore {
         /// Connection.

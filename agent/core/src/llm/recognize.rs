@@ -131,6 +131,7 @@ fn is_session_id(value: &&str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::Scheme;
     use crate::llm::Endpoint;
 
     fn endpoint(method: &str, path: &str) -> Option<Endpoint> {
@@ -138,6 +139,7 @@ mod tests {
             method: method.to_owned(),
             path: path.to_owned(),
             model: None,
+            scheme: Scheme::None,
             headers: Headers::default(),
         };
         api(&Hosts::default(), &head).map(|(api, _)| api.endpoint)

@@ -21,6 +21,13 @@ pub enum Output {
     Usage(Box<UsageRecord>),
     /// How much of a process's traffic was understood in one minute.
     Coverage(CoverageMinute),
+    /// What is left of a limit of an account.
+    Quota {
+        /// When it was told, in milliseconds since the Unix epoch.
+        unix_ms: i64,
+        /// What.
+        observed: Box<llm::Observed>,
+    },
     /// A process ended.
     ProcessExited {
         /// Which.
@@ -178,6 +185,8 @@ impl Pipeline {
         self.connections
             .finish(now, &mut self.stats, &mut self.segments);
         self.advance();
+        self.llm.finish(&mut self.calls);
+        self.advance();
         self.outputs.extend(
             self.coverage
                 .finished_before(i64::MAX)
@@ -251,6 +260,10 @@ impl Pipeline {
     fn conclude(&mut self, event: LlmEvent) {
         match event {
             LlmEvent::Call(call) => self.store(*call),
+            LlmEvent::Limit(observed) => self.outputs.push_back(Output::Quota {
+                unix_ms: self.sessions.unix_ms(observed.at),
+                observed: Box::new(observed),
+            }),
             LlmEvent::Ignore { conn } => {
                 self.connections.ignore(conn);
                 self.outputs.push_back(Output::Ignore(conn));

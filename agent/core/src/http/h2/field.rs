@@ -2,7 +2,8 @@
 
 use super::hpack::Field;
 use crate::http::body::Coding;
-use crate::http::{Headers, RequestHead, h1, headers, target};
+use crate::http::credential::CredentialField;
+use crate::http::{Headers, RequestHead, Scheme, h1, headers, target};
 
 /// LIMIT: 64 KiB of decoded fields in one head, counted as the protocol does (RFC 9113, section
 /// 6.5.2), four times what servers accept by default. Beyond it the stream is not followed; the
@@ -21,6 +22,8 @@ pub(super) enum Name {
     OtherPseudo,
     /// On the list of fields that leave the parser.
     Listed(&'static str),
+    /// Holds a credential, of which only the class is read.
+    Credential(CredentialField),
     /// Any other; its value is not read.
     Other,
 }
@@ -34,13 +37,17 @@ impl Name {
             b":protocol" => Self::Protocol,
             b":status" => Self::Status,
             [b':', ..] => Self::OtherPseudo,
-            _ => headers::listed(name).map_or(Self::Other, Self::Listed),
+            _ => match (headers::listed(name), CredentialField::of(name)) {
+                (Some(name), _) => Self::Listed(name),
+                (None, Some(field)) => Self::Credential(field),
+                (None, None) => Self::Other,
+            },
         }
     }
 
     /// Whether values of this name are read.
     pub(super) const fn is_read(self) -> bool {
-        !matches!(self, Self::OtherPseudo | Self::Other)
+        !matches!(self, Self::OtherPseudo | Self::Credential(_) | Self::Other)
     }
 }
 
@@ -60,6 +67,8 @@ pub(super) struct Fields {
     pub(super) model: Option<String>,
     pub(super) status: Option<u16>,
     pub(super) headers: Headers,
+    /// The most that the credentials that were read say.
+    scheme: Scheme,
     pub(super) has_protocol: bool,
     /// True if a field could not be read; it may have been any.
     pub(super) has_unknown: bool,
@@ -80,14 +89,16 @@ impl Fields {
             self.has_unknown = true;
             return;
         };
-        let is_listed = matches!(name, Name::Listed(_) | Name::Other);
+        let is_listed = matches!(name, Name::Listed(_) | Name::Credential(_) | Name::Other);
         self.has_pseudo |= !is_listed;
         match name {
             Name::Authority => set(&mut self.authority, authority(field.value)),
             Name::Method => set(&mut self.method, method(field.value)),
             Name::Path => {
                 set(&mut self.path, path(field.value));
-                self.model = target::model(&String::from_utf8_lossy(field.value));
+                let target = String::from_utf8_lossy(field.value);
+                self.model = target::model(&target);
+                self.scheme = self.scheme.max(Scheme::of_target(&target));
             }
             Name::Status => set(&mut self.status, status(field.value)),
             Name::Protocol => self.has_protocol = true,
@@ -100,6 +111,7 @@ impl Fields {
                     self.headers.push(name, value);
                 }
             }
+            Name::Credential(_) => self.scheme = self.scheme.max(field.scheme),
             Name::OtherPseudo | Name::Other => {}
         }
     }
@@ -158,6 +170,11 @@ impl Fields {
             method,
             path,
             model: self.model,
+            scheme: if self.has_unknown {
+                self.scheme.of_partial_head()
+            } else {
+                self.scheme
+            },
             headers,
         }
     }

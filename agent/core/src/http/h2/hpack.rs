@@ -1,8 +1,8 @@
 //! Header compression of one direction (RFC 7541), as far as an observer needs it.
 //!
 //! Fields are decoded as their bytes arrive; only one that is not complete is held back. The
-//! table keeps values of fields on the allow-list and, of all others, nothing but their size: a
-//! credential that the peers keep in their tables is not kept here.
+//! table keeps values of fields on the allow-list and, of all others, nothing but their size: of a
+//! credential that the peers keep in their tables only the class is kept here.
 //!
 //! A decoder that was not there from the start, or that missed bytes, does not know what the table
 //! holds. Entries are named by their distance from the newest one, so those that are added from
@@ -14,6 +14,7 @@ use std::sync::Arc;
 use octets::Octets;
 
 use super::field::Name;
+use crate::http::Scheme;
 
 /// Size that a table may have until settings say otherwise (RFC 9113, section 6.5.2).
 const DEFAULT_TABLE_BYTES: usize = 4_096;
@@ -115,7 +116,11 @@ impl Entry {
             value: match &self.value {
                 Kept::Static(value) => value.as_bytes(),
                 Kept::Shared(value) => value,
-                Kept::Nothing => &[],
+                Kept::Scheme(_) | Kept::Nothing => &[],
+            },
+            scheme: match self.value {
+                Kept::Scheme(scheme) => scheme,
+                Kept::Static(_) | Kept::Shared(_) | Kept::Nothing => Scheme::None,
             },
             size: self.size(),
         }
@@ -127,6 +132,8 @@ impl Entry {
 enum Kept {
     Static(&'static str),
     Shared(Arc<[u8]>),
+    /// In place of a credential.
+    Scheme(Scheme),
     Nothing,
 }
 
@@ -136,6 +143,8 @@ pub(super) struct Field<'a> {
     pub(super) name: Option<Name>,
     /// Value; empty if values of this name are not read.
     pub(super) value: &'a [u8],
+    /// Class of the value, if it is a credential.
+    pub(super) scheme: Scheme,
     /// What it counts (RFC 9113, section 6.5.2), or less.
     pub(super) size: usize,
 }
@@ -390,13 +399,12 @@ impl Decoder {
             None => self.table.entry(index)?.name,
         };
         let value = value.decoded()?;
-        let is_read = name.is_some_and(|(name, _)| name.is_read());
         let entry = Entry {
             name,
-            value: if is_read {
-                Kept::Shared(value.as_slice().into())
-            } else {
-                Kept::Nothing
+            value: match name {
+                Some((Name::Credential(field), _)) => Kept::Scheme(field.scheme(&value)),
+                Some((name, _)) if name.is_read() => Kept::Shared(value.as_slice().into()),
+                Some(_) | None => Kept::Nothing,
             },
             value_length: value.len(),
         };

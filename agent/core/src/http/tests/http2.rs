@@ -130,6 +130,7 @@ fn heads_keep_what_is_allowed() {
                 method: "POST".to_owned(),
                 path: "/p".to_owned(),
                 model: None,
+                scheme: Scheme::Key,
                 headers: allowed,
             },
         },
@@ -194,6 +195,35 @@ fn names_and_values_of_the_tables_are_followed() {
     let one = Some("one".to_owned());
     let expected = ["/first", "/first", "/third"].map(|path| (path.to_owned(), one.clone()));
     assert_eq!(heads, expected);
+}
+
+#[test]
+fn of_a_credential_only_the_class_passes_and_stands_in_the_tables() {
+    let path = literal(":path", "/p");
+    let head = |fields: Vec<u8>| [vec![POST], path.clone(), fields].concat();
+    let steps = [
+        w([PREFACE.to_vec(), settings()].concat()),
+        w(headers(
+            END_STREAM,
+            1,
+            &head(added("authorization", "Bearer ya29.canary")),
+        )),
+        w(headers(END_STREAM, 3, &head(indexed(62)))),
+        // Another value under the name in the table.
+        w(headers(
+            END_STREAM,
+            5,
+            &head([integer(0x00, 4, 62), string("AWS4-HMAC-SHA256 canary")].concat()),
+        )),
+        w(headers(END_STREAM, 7, &head(Vec::new()))),
+    ];
+    let expected = [
+        Scheme::GoogleToken,
+        Scheme::GoogleToken,
+        Scheme::AwsSignature,
+        Scheme::None,
+    ];
+    assert_eq!(schemes(&events(&steps).0), expected);
 }
 
 #[test]
@@ -310,6 +340,35 @@ fn interim_responses_and_trailers_are_no_part_of_the_content() {
             "0 < Complete",
         ],
     );
+}
+
+#[test]
+fn limits_are_told_by_heads_and_not_by_trailers() {
+    let limit = |value| literal("x-ratelimit-limit-tokens", value);
+    let steps = opened().into_iter().chain([
+        w(headers(END_STREAM, 1, &post("/a"))),
+        r(headers(
+            0,
+            1,
+            &[literal(":status", "103"), limit("1")].concat(),
+        )),
+        r(headers(0, 1, &[vec![OK], limit("2")].concat())),
+        r(data(0, 1, "answer")),
+        r(headers(END_STREAM, 1, &limit("3"))),
+    ]);
+    let (out, _) = events(&steps.collect::<Vec<_>>());
+    let told: Vec<(&str, &str)> = out
+        .iter()
+        .filter_map(|event| {
+            if let HttpEvent::Response { head, .. } = event {
+                Some(head)
+            } else {
+                None
+            }
+        })
+        .flat_map(|head| head.headers.limits())
+        .collect();
+    assert_eq!(told, [("x-ratelimit-limit-tokens", "2")]);
 }
 
 #[test]

@@ -445,6 +445,38 @@ fn a_connection_joined_midway_is_followed_from_its_next_request_on() {
 }
 
 #[test]
+fn a_credential_in_a_table_that_was_not_seen_is_unknown_and_not_absent() {
+    let [request, response] = exchange(9, "/c", "x", "y");
+    let head = |fields: Vec<u8>| {
+        [
+            vec![POST],
+            literal(":path", "/p"),
+            literal(":authority", "h"),
+            fields,
+        ]
+        .concat()
+    };
+    let steps = [
+        r(data(END_STREAM, 5, "to what nobody saw")),
+        w(request),
+        r(response),
+        w(headers(END_STREAM, 101, &head(indexed(62)))),
+        w(headers(
+            END_STREAM,
+            103,
+            &head([indexed(62), literal("authorization", "Bearer canary")].concat()),
+        )),
+        w(headers(
+            END_STREAM,
+            105,
+            &head([indexed(62), literal("x-api-key", "canary")].concat()),
+        )),
+    ];
+    let expected = [Scheme::None, Scheme::Unread, Scheme::Other, Scheme::Key];
+    assert_eq!(schemes(&events(&steps).0), expected);
+}
+
+#[test]
 fn an_answer_under_way_when_the_connection_is_joined_tells_the_role_and_is_nobodys() {
     let [request, response] = exchange(9, "/c", "x", "y");
     let steps = [

@@ -1,7 +1,7 @@
 //! Messages as they should be, and as they should not be.
 
 use super::*;
-use crate::http::{Headers, RequestHead, ResponseHead, Role};
+use crate::http::{Headers, RequestHead, ResponseHead, Role, Scheme};
 
 const GET: &str = "GET /a HTTP/1.1\r\nHost: h\r\n\r\n";
 
@@ -67,6 +67,7 @@ fn heads_keep_what_is_allowed() {
         method: "POST".to_owned(),
         path: "/p".to_owned(),
         model: None,
+        scheme: Scheme::Key,
         headers,
     };
     let mut headers = Headers::default();

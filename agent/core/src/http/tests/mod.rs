@@ -11,7 +11,7 @@ mod messages;
 
 pub(in crate::http) use laws::{of, with_holes};
 
-use super::{BodyEnd, Http, HttpEvent, Limits, Role};
+use super::{BodyEnd, Http, HttpEvent, Limits, Role, Scheme};
 use crate::connection::{EndReason, Segment};
 use crate::event::{ConnId, Direction, Timestamp};
 use crate::stats::Stats;
@@ -200,12 +200,43 @@ fn plaintext_and_state_show_no_content() {
     let (out, _) = events(&[
         Step::Named,
         w(
-            "POST /p?key=canary HTTP/1.1\r\nAuthorization: Bearer canary\r\nContent-Length: 6\r\n\r\ncanary",
+            "POST /p?key=canary HTTP/1.1\r\nAuthorization: Bearer sk-ant-oat01-canary\r\n\
+             chatgpt-account-id: canary\r\nX-Api-Key: canary\r\nContent-Length: 6\r\n\r\ncanary",
         ),
         r("HTTP/1.1 200 OK\r\nSet-Cookie: canary\r\nContent-Length: 6\r\n\r\ncanary"),
         closed(),
     ]);
     assert!(!format!("{out:?}").contains("canary"));
+}
+
+/// The classes of the credentials of all requests, of which no byte may show.
+pub(in crate::http) fn schemes(out: &[HttpEvent]) -> Vec<Scheme> {
+    assert!(!format!("{out:?}").contains("canary"));
+    let of_request = |event: &HttpEvent| {
+        if let HttpEvent::Request { head, .. } = event {
+            Some(head.scheme)
+        } else {
+            None
+        }
+    };
+    out.iter().filter_map(of_request).collect()
+}
+
+#[test]
+fn of_a_credential_only_the_class_passes_in_http1() {
+    let (out, _) = events(&[
+        w("GET /p HTTP/1.1\r\nAuthorization: Bearer sk-ant-oat01-canary\r\n\r\n"),
+        w("GET /p HTTP/1.1\r\nX-Api-Key: canary\r\n\r\n"),
+        w("GET /p?key=canary HTTP/1.1\r\n\r\n"),
+        w("GET /p?other=canary HTTP/1.1\r\nCookie: canary\r\n\r\n"),
+    ]);
+    let expected = [
+        Scheme::AnthropicLogin,
+        Scheme::Key,
+        Scheme::Key,
+        Scheme::None,
+    ];
+    assert_eq!(schemes(&out), expected);
 }
 
 #[test]

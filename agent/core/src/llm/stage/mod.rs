@@ -13,9 +13,12 @@ use super::call::{Ended, Ending, OpenCall};
 use super::caller::Caller;
 use super::hosts::{Hosts, OTHER};
 use super::provider::{Target, printable};
-use super::{LlmCall, LlmEvent, Outcome, UsageSource, recognize};
+use super::quota::{self, Book};
+use super::{Account, LlmCall, LlmEvent, Observed, Outcome, UsageSource, recognize};
 use crate::event::{ConnId, Timestamp};
-use crate::http::{Dismissal, EXCHANGE_IDLE, ExchangeId, HttpEvent, RequestHead, Role};
+use crate::http::{
+    Dismissal, EXCHANGE_IDLE, ExchangeId, HttpEvent, RequestHead, ResponseHead, Role,
+};
 use crate::stats::Stats;
 use background::Background;
 use socket::Socket;
@@ -78,6 +81,8 @@ pub struct Llm {
     /// Responses that go on behind their requests.
     background: Background,
     tries: Tries,
+    /// What was told of limits.
+    quotas: Book,
     /// Bytes that the open calls and the WebSockets hold.
     held_bytes: usize,
     /// No call can be idle before this moment.
@@ -123,6 +128,7 @@ impl Llm {
             connections: BTreeMap::new(),
             background: Background::new(),
             tries: Tries::new(),
+            quotas: Book::default(),
             held_bytes: 0,
             next_idle: None,
         }
@@ -185,6 +191,7 @@ impl Llm {
                 self.with_call(id, |call| call.request_end(at, end));
             }
             HttpEvent::Response { at, id, head } => {
+                self.limits(at, id, &head, out);
                 if head.status == 101 {
                     self.switched(at, id, stats, out);
                 } else {
@@ -203,7 +210,7 @@ impl Llm {
                 });
                 match ended {
                     Some(Some(terminal)) => {
-                        self.finish(at, id, Ending::Terminal(terminal), stats, out);
+                        self.end_call(at, id, Ending::Terminal(terminal), stats, out);
                     }
                     Some(None) => {
                         self.disown(at, id, stats, out);
@@ -232,7 +239,7 @@ impl Llm {
             }
             HttpEvent::ResponseEnd { at, id, end } => {
                 self.end_socket(at, id, Ending::Body(end), &mut Results { stats, out });
-                self.finish(at, id, Ending::Body(end), stats, out);
+                self.end_call(at, id, Ending::Body(end), stats, out);
                 self.foreign_end(id, stats, out);
             }
             HttpEvent::Dismissed { at, conn, why } => {
@@ -255,8 +262,9 @@ impl Llm {
         self.connection(conn).peer = Some(address);
     }
 
-    /// Gives up the calls that have been silent for too long.
+    /// Gives up the calls that have been silent for too long, and gives the limits that waited.
     pub fn expire(&mut self, now: Timestamp, stats: &mut Stats, out: &mut Vec<LlmEvent>) {
+        out.extend(self.quotas.expire(now).map(LlmEvent::Limit));
         if self.next_idle.is_none_or(|next| now < next) {
             return;
         }
@@ -268,7 +276,7 @@ impl Llm {
             .map(|(id, _)| *id)
             .collect();
         for id in due {
-            self.finish(now, id, Ending::GivenUp, stats, out);
+            self.end_call(now, id, Ending::GivenUp, stats, out);
         }
         self.next_idle = self
             .calls
@@ -278,8 +286,14 @@ impl Llm {
     }
 
     /// When [`Llm::expire`] has something to do at the earliest.
-    pub const fn deadline(&self) -> Option<Timestamp> {
-        self.next_idle
+    pub fn deadline(&self) -> Option<Timestamp> {
+        let deadlines = [self.next_idle, self.quotas.deadline()];
+        deadlines.into_iter().flatten().min()
+    }
+
+    /// Gives what waits to be given; nothing more comes.
+    pub fn finish(&mut self, out: &mut Vec<LlmEvent>) {
+        out.extend(self.quotas.finish().map(LlmEvent::Limit));
     }
 
     #[cfg(test)]
@@ -374,6 +388,43 @@ impl Llm {
         }
     }
 
+    /// Takes the limits that the response to a call tells.
+    fn limits(
+        &mut self,
+        at: Timestamp,
+        id: ExchangeId,
+        head: &ResponseHead,
+        out: &mut Vec<LlmEvent>,
+    ) {
+        let call = self.calls.get(&id).map(OpenCall::caller);
+        let caller = call.or_else(|| self.sockets.get(&id).map(|socket| &socket.caller));
+        let Some(caller) = caller else {
+            return;
+        };
+        let limits = quota::limits(head);
+        if limits.is_empty() {
+            return;
+        }
+        let late_name = self
+            .connections
+            .get(&id.conn)
+            .and_then(Connection::late_name);
+        let provider = match (caller.provider(), late_name) {
+            (OTHER, Some(name)) => self.hosts.provider(&name, caller.path()),
+            (provider, _) => provider,
+        };
+        let account = Account::of(&head.headers).or_else(|| caller.account().cloned());
+        for limit in limits {
+            let observed = Observed {
+                at,
+                provider,
+                account: account.clone(),
+                limit,
+            };
+            out.extend(self.quotas.take(observed).map(LlmEvent::Limit));
+        }
+    }
+
     /// Opens a call.
     fn insert(
         &mut self,
@@ -387,7 +438,7 @@ impl Llm {
             self.evict(at, stats, out);
         }
         // A number that comes twice would be nonsense of the stage before; the first is given up.
-        self.finish(at, id, Ending::GivenUp, stats, out);
+        self.end_call(at, id, Ending::GivenUp, stats, out);
         self.held_bytes = self.held_bytes.saturating_add(call.held_bytes());
         self.calls.insert(id, call);
         let idle = at + CALL_IDLE;
@@ -444,12 +495,12 @@ impl Llm {
         let oldest = calls.min_by_key(|(id, call)| (call.started(), **id));
         if let Some(oldest) = oldest.map(|(id, _)| *id) {
             stats.calls_evicted += 1;
-            self.finish(at, oldest, Ending::GivenUp, stats, out);
+            self.end_call(at, oldest, Ending::GivenUp, stats, out);
         }
     }
 
     /// Ends a call, if it is open.
-    fn finish(
+    fn end_call(
         &mut self,
         at: Timestamp,
         id: ExchangeId,
@@ -467,6 +518,7 @@ impl Llm {
         let is_headless = call.is_headless();
         let is_retrieval = call.is_retrieval();
         let request_hash = call.request_hash();
+        let payer = call.payer();
         let late_name = self
             .connections
             .get(&id.conn)
@@ -507,6 +559,7 @@ impl Llm {
                     call.provider = late_provider.unwrap_or(OTHER);
                 }
                 call.server_name = late_name.or(call.server_name);
+                call.terms.credential = payer.credential(call.server_name.as_deref());
                 if call.terms.region.is_none() {
                     call.terms.region = call.server_name.as_deref().and_then(recognize::region);
                 }
@@ -586,7 +639,7 @@ impl Llm {
             if let Some(connection) = self.connections.get_mut(&id.conn) {
                 connection.foreign_bytes = FOREIGN_BYTES + 1;
             }
-            self.finish(at, id, Ending::GivenUp, stats, out);
+            self.end_call(at, id, Ending::GivenUp, stats, out);
         }
     }
 
@@ -658,7 +711,7 @@ impl Llm {
             .map(|(id, _)| *id)
             .collect();
         for id in open {
-            self.finish(at, id, Ending::GivenUp, stats, out);
+            self.end_call(at, id, Ending::GivenUp, stats, out);
         }
     }
 }

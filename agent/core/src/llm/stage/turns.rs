@@ -53,7 +53,7 @@ impl Llm {
         };
         for open in std::mem::take(&mut socket.open) {
             let ending = self.ending_of(&open).unwrap_or(ending);
-            self.finish(at, open.call, ending, results.stats, results.out);
+            self.end_call(at, open.call, ending, results.stats, results.out);
         }
         for waiting in std::mem::take(&mut socket.waiting) {
             self.give_up_waiting(at, &waiting, ending, results);
@@ -459,7 +459,7 @@ impl Llm {
             lane: open.lane,
             response: open.response,
         });
-        self.finish(at, open.call, ending, results.stats, results.out);
+        self.end_call(at, open.call, ending, results.stats, results.out);
     }
 
     /// Ends a request whose response was not seen to begin.
@@ -476,7 +476,7 @@ impl Llm {
                 call.response_gap();
             });
         }
-        self.finish(at, waiting.call, ending, results.stats, results.out);
+        self.end_call(at, waiting.call, ending, results.stats, results.out);
     }
 
     fn lose_events(&mut self, socket: &mut Socket) {

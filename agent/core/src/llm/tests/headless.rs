@@ -11,6 +11,7 @@ fn headless(talk: &Talk) -> Vec<HttpEvent> {
                 method: String::new(),
                 path: String::new(),
                 model: None,
+                scheme: Scheme::Unread,
                 headers: Headers::default(),
             };
         } else if let HttpEvent::Response { head, .. } = event {

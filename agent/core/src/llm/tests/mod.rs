@@ -18,6 +18,7 @@ mod laws;
 mod mistral;
 mod ollama;
 mod openai;
+mod payers;
 mod pictures;
 mod responses;
 mod sockets;
@@ -26,7 +27,9 @@ mod vercel;
 
 use super::*;
 use crate::event::{ConnId, Plaintext};
-use crate::http::{BodyEnd, Dismissal, Headers, HttpEvent, RequestHead, ResponseHead, Role};
+use crate::http::{
+    BodyEnd, Dismissal, Headers, HttpEvent, RequestHead, ResponseHead, Role, Scheme,
+};
 use crate::stats::Stats;
 
 pub(super) const CONN: ConnId = ConnId {
@@ -64,6 +67,7 @@ pub(super) struct Talk {
     pub(super) method: &'static str,
     pub(super) path: &'static str,
     pub(super) fields: Vec<(&'static str, &'static str)>,
+    pub(super) scheme: Scheme,
     pub(super) request: String,
     pub(super) status: u16,
     pub(super) kind: &'static str,
@@ -82,6 +86,7 @@ impl Talk {
             method: "POST",
             path,
             fields: vec![("host", "llm.example:8443")],
+            scheme: Scheme::Unread,
             request: request.to_owned(),
             status: 200,
             kind,
@@ -123,6 +128,7 @@ impl Talk {
                     method,
                     path: self.path.to_owned(),
                     model: None,
+                    scheme: self.scheme,
                     headers: headers(&self.fields),
                 },
             },
@@ -206,7 +212,7 @@ pub(super) fn calls(out: Vec<LlmEvent>) -> Vec<LlmCall> {
     out.into_iter()
         .filter_map(|event| match event {
             LlmEvent::Call(call) => Some(*call),
-            LlmEvent::Ignore { .. } | LlmEvent::Undecodable { .. } => None,
+            LlmEvent::Limit(_) | LlmEvent::Ignore { .. } | LlmEvent::Undecodable { .. } => None,
         })
         .collect()
 }

@@ -252,7 +252,10 @@ fn coverage_counts_the_bytes_of_calls_and_what_cannot_be_read() {
         .into_iter()
         .filter_map(|output| match output {
             Output::Coverage(minute) => Some(minute),
-            Output::Usage(_) | Output::ProcessExited { .. } | Output::Ignore(_) => None,
+            Output::Usage(_)
+            | Output::Quota { .. }
+            | Output::ProcessExited { .. }
+            | Output::Ignore(_) => None,
         })
         .collect();
     let minute = |minute: i64, process, outcome, events, bytes: usize| CoverageMinute {
@@ -530,7 +533,9 @@ fn a_call_through_an_https_proxy_is_that_of_the_inner_connection_alone() {
                 Output::Usage(record) => calls.push(record.call),
                 Output::Ignore(conn) => ignored.push(conn.ssl),
                 Output::Coverage(minute) => coverage.push((minute.outcome, minute.events)),
-                other => panic!("{other:?}"),
+                other @ (Output::Quota { .. } | Output::ProcessExited { .. }) => {
+                    panic!("{other:?}")
+                }
             }
         }
         let [call] = calls.as_slice() else {
@@ -699,4 +704,49 @@ fn trap_14_a_call_through_a_gateway_on_this_host_is_one_that_counts() {
             })
         )
     );
+}
+
+/// What a reply with these fields, and these behind its body, says of limits.
+fn quotas(path: &str, fields: &str, trailers: &str) -> Vec<Output> {
+    let mut run = Run::new();
+    run.write(request(path, BODY.len()));
+    run.write(BODY);
+    let length = REPLY.len();
+    run.read(format!(
+        "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n{fields}Transfer-Encoding: chunked\r\n\r\n\
+         {length:x}\r\n{REPLY}\r\n0\r\n{trailers}\r\n"
+    ));
+    run.line.finish(run.now);
+    let mut outputs = run.outputs();
+    outputs.retain(|output| matches!(output, Output::Quota { .. }));
+    outputs
+}
+
+#[test]
+fn limits_in_the_head_of_a_call_are_told_with_their_account() {
+    let fields = "x-ratelimit-limit-tokens: 1000\r\nx-ratelimit-remaining-tokens: 250\r\n\
+                  x-ratelimit-reset-tokens: 6m0s\r\nopenai-organization: acme\r\n";
+    let observed = llm::Observed {
+        at: at(1),
+        provider: llm::Provider("openai"),
+        account: llm::Account::new("acme"),
+        limit: llm::Limit {
+            name: "tokens",
+            window_seconds: None,
+            used: Some(llm::Share::of_millionths(750_000)),
+            limit: Some(1_000),
+            remaining: Some(250),
+            resets: Some(llm::Reset::After { ms: 360_000 }),
+        },
+    };
+    assert_eq!(
+        quotas("/v1/chat/completions", fields, ""),
+        [Output::Quota {
+            unix_ms: 1_000,
+            observed: Box::new(observed)
+        }]
+    );
+    // Behind a body stands what came of it, and other exchanges may be anybody's.
+    assert_eq!(quotas("/v1/chat/completions", "", fields), []);
+    assert_eq!(quotas("/v1/models", fields, ""), []);
 }

@@ -44,6 +44,7 @@ fn a_tunnel_is_ignored_and_is_no_traffic_that_could_not_be_read() {
         method: "CONNECT".to_owned(),
         path: "api.openai.com:443".to_owned(),
         model: None,
+        scheme: Scheme::None,
         headers: headers(&[("host", "api.openai.com:443")]),
     };
     let id = exchange(0);
