@@ -66,7 +66,7 @@ Examples:
     #[command(after_help = "\
 Columns: INPUT is the whole input, cached or not; CACHED was read from a cache, WRITTEN to one;
 OUTPUT includes REASONING; EST counts calls whose tokens were counted here, not reported. COST is
-unknown as long as there is no price list. TTFT is the median time to the first token, TOK/S the
+by the prices of the time of each call. TTFT is the median time to the first token, TOK/S the
 output of streams from then on.
 Tokens are exact up to ten million, then M, G. `—` is unknown, `≥` begins a sum of which a part is
 unknown. A narrow terminal shows fewer columns; csv and json always have all.

@@ -19,6 +19,7 @@ mod functions;
 mod host;
 mod migrate;
 mod place;
+mod prices;
 mod reader;
 mod shape;
 mod status;
