@@ -7,7 +7,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use agent_core::prices::{About, List, MAX_LIST_BYTES, Prices};
@@ -125,6 +125,18 @@ fn installed(ledger: &Path) -> Result<Option<List>, Error> {
     let list = List::from_json(text, about);
     list.map(Some)
         .map_err(|source| Error::NoList { path, source })
+}
+
+/// When a file was changed, in milliseconds since the Unix epoch.
+///
+/// # Errors
+/// [`Error::Read`].
+pub fn changed_ms(path: &Path) -> Result<i64, Error> {
+    let metadata = fs::metadata(path).map_err(|source| Error::Read {
+        path: path.to_owned(),
+        source,
+    })?;
+    Ok(metadata.mtime().saturating_mul(1_000))
 }
 
 /// Reads a list that a user wants to install, of the day `as_of_ms`.

@@ -486,6 +486,6 @@ fn the_price_of_a_call_is_stored_on_its_first_use_and_shared() {
          genai-prices|0.2.1\n\
          msg_3|54250|priced|anthropic|claude-haiku-5-5|100000000|10000000|125000000|500000000|\
          genai-prices|0.2.1\n\
-         msg_4||unpriced|||||||\n2\n"
+         msg_4||unpriced||||||||\n2\n"
     );
 }

@@ -144,21 +144,30 @@ fn providers_are_taken_in_order_and_shown_as_they_are_meant() {
     assert_eq!(shown.matches("# test.toml").count(), 6);
 }
 
-#[test]
-fn the_example_of_a_provider_in_the_default_file_is_right() {
-    let (_, example) = DEFAULT_TOML.split_once("# [[provider]]\n").unwrap();
+/// The lines of an example in the default file that are keys, from `begin` to `end`.
+fn example(begin: &str, end: &str) -> String {
+    let (_, example) = DEFAULT_TOML.split_once(begin).unwrap();
+    let (example, _) = example.split_once(end).unwrap_or((example, ""));
     let lines = example.lines().map(|line| line.trim_start_matches("# "));
-    let text: String = lines.map(|line| format!("{line}\n")).collect();
-    let keys: String = text
-        .lines()
-        .filter(|line| line.contains(" = "))
-        .collect::<Vec<_>>()
-        .join("\n");
+    let is_key = |line: &&str| line.contains(" = ") || line.starts_with("[[");
+    lines
+        .filter(is_key)
+        .map(|line| format!("{line}\n"))
+        .collect()
+}
+
+#[test]
+fn the_examples_in_the_default_file_are_right() {
+    let keys = example("# [[provider]]\n", "Prices of one's own");
     let loaded = parse(&format!("[[provider]]\n{keys}\n")).unwrap();
     let [provider] = loaded.config.providers.as_slice() else {
         panic!("one entry")
     };
     assert_eq!(provider.show().len(), 4);
+    let keys = example("# [[price]]\n", "\0");
+    let loaded = parse(&format!("[[price]]\n{keys}\n")).unwrap();
+    let shown = loaded.config.own_prices.iter().map(price::show);
+    assert_eq!(shown.map(|keys| keys.len()).collect::<Vec<_>>(), [10, 4, 4]);
 }
 
 #[test]

@@ -1,9 +1,9 @@
-//! The prices that calls were priced with.
+//! The prices that calls were priced with, and what has none.
 
 use agent_core::prices::{Applied, Priced};
 use rusqlite::{OptionalExtension as _, Transaction, params};
 
-use super::to_db;
+use super::{Error, Reader, Window, from_db, to_db};
 
 /// The row of a cost's price, made on first use.
 pub(super) fn price_row(
@@ -65,4 +65,46 @@ fn insert(transaction: &Transaction<'_>, price: &Applied) -> rusqlite::Result<i6
             price.as_of_ms,
         ])?;
     Ok(transaction.last_insert_rowid())
+}
+
+/// A model whose calls have no price.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unpriced {
+    /// Provider.
+    pub provider: String,
+    /// Model, as far as it is known.
+    pub model: Option<String>,
+    /// Calls.
+    pub requests: u64,
+    /// Their tokens.
+    pub unpriced_tokens: u64,
+    /// Start of the last one, in milliseconds since the Unix epoch.
+    pub last_ms: i64,
+}
+
+impl Reader {
+    /// What has no price of the calls that began in `window`, most tokens first.
+    ///
+    /// # Errors
+    /// Those of SQLite.
+    pub fn unpriced(&self, window: Window) -> Result<Vec<Unpriced>, Error> {
+        self.rows(
+            "SELECT provider, ifnull(model_served, model_requested), ifnull(sum(is_call), 0),
+                    sum(ifnull(context_tokens, 0) + ifnull(output_tokens, 0)), max(started_ms)
+             FROM request_derived
+             WHERE started_ms >= ?1 AND started_ms < ?2 AND is_cost_lower_bound
+               AND cost_nanousd IS NULL
+             GROUP BY 1, 2 ORDER BY 4 DESC, 1, 2",
+            window,
+            |row| {
+                Ok(Unpriced {
+                    provider: row.get(0)?,
+                    model: row.get(1)?,
+                    requests: from_db(row.get(2)?),
+                    unpriced_tokens: from_db(row.get(3)?),
+                    last_ms: row.get(4)?,
+                })
+            },
+        )
+    }
 }

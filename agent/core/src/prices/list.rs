@@ -173,11 +173,15 @@ impl List {
             let found = self.find(provider, name);
             return found.map_or_else(Vec::new, |(whose, model)| model.lines(whose));
         }
-        let whose = self.providers.keys();
-        let found = whose.filter_map(|whose| self.find(whose, name));
-        found
-            .flat_map(|(whose, model)| model.lines(whose))
-            .collect()
+        let mut lines = Vec::new();
+        for provider in self.providers.keys() {
+            match self.find(provider, name) {
+                // What one sells for another is told where it is the other's.
+                Some((whose, model)) if whose == provider => lines.extend(model.lines(whose)),
+                Some(_) | None => {}
+            }
+        }
+        lines
     }
 }
 
