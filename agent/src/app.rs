@@ -36,7 +36,7 @@ use crate::report::{self, CallLine, Calls};
 use crate::store::{
     AgentStatus, CallingProcess, FailedFile, HookedFile, HostFacts, Keep, Reader, Writer,
 };
-use crate::{cli, privilege, process};
+use crate::{cli, prices, privilege, process};
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
@@ -313,6 +313,7 @@ fn settings(config: &Config) -> pipeline::Settings {
         session: session::Settings {
             idle: config.session.idle,
         },
+        prices: Arc::new(prices::prices(config)),
         ..pipeline::Settings::default()
     }
 }

@@ -67,7 +67,7 @@ Examples:
     #[command(after_help = "\
 Columns: INPUT is the whole input, cached or not; CACHED was read from a cache, WRITTEN to one;
 OUTPUT includes REASONING; EST counts calls whose tokens were counted here, not reported. COST is
-unknown as long as there is no price list. TTFT is the median time to the first token, TOK/S the
+by the prices of the time of each call. TTFT is the median time to the first token, TOK/S the
 output of streams from then on.
 Tokens are exact up to ten million, then M, G. `—` is unknown, `≥` begins a sum of which a part is
 unknown. A narrow terminal shows fewer columns; csv and json always have all.
@@ -123,6 +123,31 @@ Examples:
   bpftok query \"SELECT day_local, model, output_tokens FROM v_daily\"
   bpftok query -o csv \"SELECT * FROM v_request\" > requests.csv")]
     Query(Query),
+    /// What calls cost: the list of prices, prices of your own, and what has none
+    #[command(after_help = "\
+A call is priced when it is complete, at the price of that moment. Prices of your own, entries
+[[price]] of the configuration, go before the list that bpftok carries. Nothing is ever fetched.
+
+Examples:
+  bpftok prices show claude-opus-5-5       every price of a model: dates, longer prompts, tiers
+  bpftok prices check                      which models in the ledger have no price
+  bpftok prices override                   prices of your own that are in force
+  sudo bpftok prices update prices.json --as-of 2026-12-01 --dry-run")]
+    Prices {
+        /// What to do with them.
+        #[command(subcommand)]
+        command: PricesCommand,
+    },
+    /// Price calls of the past anew, beside what they cost then
+    #[command(after_help = "\
+The cost of the time stays in cost_nanousd; the new one is in repriced_nanousd, and reports say both.
+Each call is priced at the moment when it was complete, by the list and the prices of your own that
+are in force now.
+
+Examples:
+  bpftok reprice --since month --dry-run
+  sudo bpftok reprice --since 2026-11-01 --until 2026-12-01")]
+    Reprice(Reprice),
     /// Whether an agent runs, what it watches and what it counted
     Status(Status),
     /// What this machine has and lacks for watching
@@ -280,6 +305,76 @@ pub struct Query {
     /// The statement
     #[arg(value_name = "SQL")]
     pub sql: String,
+    /// How.
+    #[command(flatten)]
+    pub written: Written,
+}
+
+/// `bpftok prices`
+#[derive(Debug, Subcommand)]
+pub enum PricesCommand {
+    /// Standard prices of now, for short prompts
+    List {
+        /// Only of this provider, in the list's words, as in x-ai
+        #[arg(long, value_name = "PROVIDER")]
+        provider: Option<String>,
+        /// How.
+        #[command(flatten)]
+        written: Written,
+    },
+    /// All prices of a model, by its name in a call or in the list
+    Show {
+        /// The model, as in claude-opus-5-5, or anthropic/claude-opus-5-5
+        #[arg(value_name = "MODEL")]
+        model: String,
+        /// Only of calls to this provider, as reports name it
+        #[arg(long, value_name = "PROVIDER")]
+        provider: Option<String>,
+        /// How.
+        #[command(flatten)]
+        written: Written,
+    },
+    /// Which models in the ledger have no price, and how old the list is
+    Check {
+        /// When.
+        #[command(flatten)]
+        span: Span,
+        /// How.
+        #[command(flatten)]
+        written: Written,
+    },
+    /// Install a later list of genai-prices beside the ledger
+    Update {
+        /// Its data file: JSON, an array of providers
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        /// The day of the list, as in 2026-12-01 (UTC) [default: when the file was changed]
+        #[arg(long, value_name = "DAY")]
+        as_of: Option<String>,
+        /// Only say what it would change
+        #[arg(long)]
+        dry_run: bool,
+        /// How.
+        #[command(flatten)]
+        written: Written,
+    },
+    /// Prices of your own that are in force
+    Override {
+        /// How.
+        #[command(flatten)]
+        written: Written,
+    },
+}
+
+/// `bpftok reprice`
+#[derive(Args, Debug)]
+pub struct Reprice {
+    /// When.
+    #[command(flatten)]
+    pub span: Span,
+    /// Only say what would come of it
+    #[arg(long)]
+    pub dry_run: bool,
     /// How.
     #[command(flatten)]
     pub written: Written,

@@ -8,6 +8,7 @@
 //! | [`callers`] | who talks to LLM hosts, and by which TLS library |
 //! | [`capture`] | kernel programs, what to hook, the ring |
 //! | [`causes`] | errors in one line |
+//! | [`prices`] | the list of prices in force, and the installing of another |
 //! | [`process`] | facts from `/proc` |
 //! | [`privilege`] | what the agent may do, and gives up |
 //! | [`store`] | usage records to SQLite and back |
@@ -23,6 +24,7 @@ pub mod cli;
 pub mod config;
 pub mod keeper;
 pub mod line;
+pub mod prices;
 pub mod privilege;
 pub mod process;
 pub mod report;

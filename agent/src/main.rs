@@ -4,12 +4,13 @@ use std::io::{self, BufWriter, Write as _};
 use std::process::ExitCode;
 
 use agent::causes;
-use agent::cli::{Cli, Command, ConfigCommand, Global};
+use agent::cli::{Cli, Command, ConfigCommand, Global, PricesCommand, Span};
 use agent::config::{self, Config, Loaded};
 use agent::report::{self, Asked, Follow, Format, Found, Page};
-use agent::store::{self, Reader};
+use agent::store::{self, Keeping, Reader};
 use agent::telemetry::{self, Verbosity};
-use agent::{app, capture, privilege};
+use agent::{app, capture, prices, privilege};
+use anyhow::Context as _;
 use clap::Parser as _;
 
 /// Exit codes, after sysexits(3).
@@ -125,6 +126,22 @@ fn dispatch(cli: Cli) -> anyhow::Result<Found> {
                 report::query(page, reader, &arguments.sql)
             });
         }
+        Command::Prices { command } => return of_prices(global, command),
+        Command::Reprice(arguments) => {
+            let config = configured(global)?;
+            let prices = prices::prices(&config);
+            let keeping = if arguments.dry_run {
+                Keeping::Told
+            } else {
+                Keeping::Kept
+            };
+            return write(&config, arguments.written.output, |page| {
+                report::prices::repriced(page, &asked(arguments.span), &prices, |window| {
+                    let sum = store::reprice(&config.daemon.db, window, &prices, keeping)?;
+                    Ok((sum, keeping == Keeping::Kept))
+                })
+            });
+        }
         Command::Status(arguments) => {
             return read(global, arguments.output.into(), report::status);
         }
@@ -139,6 +156,80 @@ fn configured(global: Global) -> anyhow::Result<Config> {
         .config)
 }
 
+fn asked(span: Span) -> Asked {
+    Asked {
+        since: span.since,
+        until: span.until,
+    }
+}
+
+/// What is said of prices.
+fn of_prices(global: Global, command: PricesCommand) -> anyhow::Result<Found> {
+    let config = configured(global)?;
+    let prices = prices::prices(&config);
+    match command {
+        PricesCommand::List { provider, written } => write(&config, written.output, |page| {
+            report::prices::list(page, &prices, provider.as_deref())
+        }),
+        PricesCommand::Show {
+            model,
+            provider,
+            written,
+        } => write(&config, written.output, |page| {
+            report::prices::show(page, &prices, provider.as_deref(), &model)
+        }),
+        PricesCommand::Check { span, written } => {
+            let reader = Reader::open(&config.daemon.db, &config.daemon.timezone.rules())?;
+            let max_age = config.price_max_age;
+            write(&config, written.output, |page| {
+                report::prices::check(page, &reader, &asked(span), &prices, max_age)
+            })
+        }
+        PricesCommand::Update {
+            file,
+            as_of,
+            dry_run,
+            written,
+        } => {
+            let as_of_ms = match as_of {
+                Some(day) => agent_core::prices::day_ms(&day)
+                    .with_context(|| format!("{day:?} is no day; write it as in 2026-12-01"))?,
+                None => prices::changed_ms(&file)?,
+            };
+            let candidate = prices::candidate(&file, as_of_ms)?;
+            let installed = match dry_run {
+                true => None,
+                false => Some(prices::install(&candidate, &config.daemon.db)?),
+            };
+            write(&config, written.output, |page| {
+                report::prices::update(page, &prices, &candidate, installed.as_deref())
+            })
+        }
+        PricesCommand::Override { written } => write(&config, written.output, |page| {
+            report::prices::own(page, &prices)
+        }),
+    }
+}
+
+/// Writes a report to standard output.
+fn write(
+    config: &Config,
+    format: Format,
+    report: impl FnOnce(&mut Page<'_>) -> Result<Found, report::Error>,
+) -> anyhow::Result<Found> {
+    let mut out = BufWriter::new(io::stdout().lock());
+    let mut page = Page {
+        out: &mut out,
+        format,
+        width: report::terminal_width(),
+        zone: config.daemon.timezone.rules(),
+        now: jiff::Timestamp::now(),
+    };
+    let found = report(&mut page)?;
+    out.flush().map_err(report::Error::Write)?;
+    Ok(found)
+}
+
 /// Reads the ledger and writes a report to standard output.
 fn read(
     global: Global,
@@ -146,19 +237,8 @@ fn read(
     report: impl FnOnce(&mut Page<'_>, &Reader) -> Result<Found, report::Error>,
 ) -> anyhow::Result<Found> {
     let config = configured(global)?;
-    let zone = config.daemon.timezone.rules();
-    let reader = Reader::open(&config.daemon.db, &zone)?;
-    let mut out = BufWriter::new(io::stdout().lock());
-    let mut page = Page {
-        out: &mut out,
-        format,
-        width: report::terminal_width(),
-        zone,
-        now: jiff::Timestamp::now(),
-    };
-    let found = report(&mut page, &reader)?;
-    out.flush().map_err(report::Error::Write)?;
-    Ok(found)
+    let reader = Reader::open(&config.daemon.db, &config.daemon.timezone.rules())?;
+    write(&config, format, |page| report(page, &reader))
 }
 
 fn configuration(global: Global, command: ConfigCommand) -> anyhow::Result<()> {
@@ -237,6 +317,7 @@ const fn store_code(error: &store::Error) -> u8 {
         store::Error::WritingQuery => exit::USAGE,
         store::Error::InUse { .. }
         | store::Error::Newer { .. }
+        | store::Error::Older { .. }
         | store::Error::Foreign { .. }
         | store::Error::Corrupt { .. }
         | store::Error::Io { .. }

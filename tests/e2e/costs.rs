@@ -2,7 +2,7 @@
 
 use agent_core::llm::{Credential, LlmCall, SubInference, SubKind, Units, Usage, UsageSource};
 use agent_core::pipeline::Output;
-use agent_core::prices::{CostStatus, Priced};
+use agent_core::prices::{CostStatus, List, Priced, Prices};
 use agent_core::session::{Hop, KeySource, SessionKey, UsageRecord};
 use serde_json::{Value, json};
 
@@ -59,7 +59,7 @@ fn unknown_costs_are_never_zero_and_their_sums_are_at_least() {
         record.cost = Priced {
             cost_nanousd: Some(0),
             status: CostStatus::Free,
-            price_key: None,
+            price: None,
         };
     });
     let refused = with("msg_2", |record| {
@@ -450,5 +450,42 @@ fn trap_16_a_response_that_is_polled_and_fetched_later_is_one_row() {
         )
         .text(),
         "python3|provider|2000|100|11000000\n1|2000\n"
+    );
+}
+
+#[test]
+fn the_price_of_a_call_is_stored_on_its_first_use_and_shared() {
+    let prices = Prices::new(List::bundled(), Vec::new());
+    let completed_ms = 1_793_545_203_210;
+    let with_price = |identity: &str, model: &str| {
+        with(identity, |record| {
+            record.call.model_served = Some(model.to_owned());
+            (record.cost, record.sub_costs) = prices.call(&record.call, completed_ms);
+        })
+    };
+    let home = Home::with(&[
+        with_price("msg_1", "claude-opus-5-5-20260901"),
+        with_price("msg_2", "claude-opus-5-5"),
+        with_price("msg_3", "claude-haiku-5-5"),
+        with_price("msg_4", "claude-opus-5-5-private"),
+    ]);
+    // 150 × $4 + 800 × $0.20 + 50 × $5 + 50 × $20 per million; and of the smaller model.
+    assert_eq!(
+        home.sqlite3(
+            "SELECT provider_response_id, cost_nanousd, cost_status, p.provider, p.model,
+                    p.input_uncached_nanousd_per_mtok, p.cache_read_nanousd_per_mtok,
+                    p.cache_write_5m_nanousd_per_mtok, p.output_nanousd_per_mtok, p.source,
+                    p.source_version
+             FROM v_request LEFT JOIN price AS p USING (price_id) ORDER BY 1;
+             SELECT count(*) FROM price"
+        )
+        .text(),
+        "msg_1|2010000|priced|anthropic|claude-opus-5-5|4000000000|200000000|5000000000|20000000000|\
+         genai-prices|0.2.1\n\
+         msg_2|2010000|priced|anthropic|claude-opus-5-5|4000000000|200000000|5000000000|20000000000|\
+         genai-prices|0.2.1\n\
+         msg_3|54250|priced|anthropic|claude-haiku-5-5|100000000|10000000|125000000|500000000|\
+         genai-prices|0.2.1\n\
+         msg_4||unpriced||||||||\n2\n"
     );
 }

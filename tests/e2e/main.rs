@@ -14,6 +14,7 @@ mod costs;
 mod hostile;
 mod ledger;
 mod place;
+mod prices;
 mod query;
 mod quota;
 mod refusals;

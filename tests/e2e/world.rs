@@ -196,7 +196,7 @@ pub(crate) fn priced(cost_nanousd: u64) -> Priced {
     Priced {
         cost_nanousd: Some(cost_nanousd),
         status: CostStatus::Priced,
-        price_key: None,
+        price: None,
     }
 }
 

@@ -12,7 +12,8 @@
 //! | [`llm`] | HTTP events | [`llm::LlmCall`]: one finished LLM API call |
 //! | [`tokens`] | finished calls | the same, counted where nothing was reported |
 //! | [`attribution`] | calls | [`attribution::AttributedCall`]: whose call it was |
-//! | [`session`] | attributed calls | [`session::UsageRecord`]: what is stored |
+//! | [`prices`] | what a call used, and when | [`prices::Priced`]: what it cost |
+//! | [`session`] | attributed calls and their cost | [`session::UsageRecord`]: what is stored |
 //! | [`coverage`] | records and losses | [`coverage::CoverageMinute`]: how much was understood |
 //!
 //! Words: a *chunk* is what a probe saw, a *segment* ordered bytes of one direction, a *gap* bytes

@@ -16,6 +16,8 @@ pub(super) struct File {
     pub(super) session: Section<Session>,
     pub(super) privacy: Section<Privacy>,
     pub(super) provider: Written<Vec<Section<Provider>>>,
+    pub(super) prices: Section<Prices>,
+    pub(super) price: Written<Vec<Section<Price>>>,
     #[serde(flatten)]
     pub(super) unknown: Unknown,
 }
@@ -70,6 +72,29 @@ pub(super) struct Provider {
     pub(super) format: Written<String>,
     #[serde(flatten)]
     pub(super) unknown: Unknown,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Prices {
+    pub(super) max_age_days: Written<i64>,
+    #[serde(flatten)]
+    pub(super) unknown: Unknown,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Price {
+    pub(super) provider: Written<String>,
+    pub(super) model: Written<String>,
+    pub(super) context_over: Written<i64>,
+    pub(super) valid_from: Written<String>,
+    pub(super) valid_until: Written<String>,
+    pub(super) like: Written<String>,
+    pub(super) factor: Written<f64>,
+    /// The rates, and keys that nobody knows.
+    #[serde(flatten)]
+    pub(super) rest: Unknown,
 }
 
 /// A value as it was written.

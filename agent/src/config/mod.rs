@@ -4,6 +4,7 @@
 //! mistakes of a file are reported at once, each with its key and the remedy.
 
 mod file;
+mod price;
 mod provider;
 
 use std::collections::BTreeMap;
@@ -15,6 +16,7 @@ use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use agent_core::prices::Override;
 use jiff::tz::TimeZone;
 
 use file::{File, Section, Unknown, Written};
@@ -46,6 +48,9 @@ const SCAN_INTERVAL_MS: std::ops::RangeInclusive<i64> = 50..=60_000;
 const SELF_CHECK_INTERVAL_MS: std::ops::RangeInclusive<i64> = 1_000..=3_600_000;
 /// LIMIT: a pause of a day ends every session.
 const IDLE_MINUTES: std::ops::RangeInclusive<i64> = 1..=1_440;
+/// LIMIT: prices of ten years ago are of models that nobody runs.
+const PRICE_AGE_DAYS: std::ops::RangeInclusive<i64> = 1..=3_650;
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// LIMIT: each process is compared with each pattern; more than these is a mistake.
 const MAX_IGNORE: usize = 256;
 
@@ -62,6 +67,10 @@ pub struct Config {
     pub privacy: Privacy,
     /// Whose hosts are, beside those that are known; the first that fits counts.
     pub providers: Vec<Provider>,
+    /// How old a list of prices may be before it is said to be.
+    pub price_max_age: Duration,
+    /// Prices of one's own; the first that fits counts.
+    pub own_prices: Vec<Override>,
 }
 
 /// Section `daemon`.
@@ -173,6 +182,8 @@ impl Default for Config {
                 store_argv: Argv::Argv0,
             },
             providers: Vec::new(),
+            price_max_age: DAY.saturating_mul(45),
+            own_prices: Vec::new(),
         }
     }
 }
@@ -329,6 +340,8 @@ impl Loaded {
             session,
             privacy,
             providers,
+            price_max_age,
+            own_prices,
         } = &self.config;
         let text = |text: String| toml::Value::String(text).to_string();
         let ignore = toml::Value::from(capture.ignore.clone()).to_string();
@@ -355,6 +368,10 @@ impl Loaded {
                 "privacy.store_argv",
                 text(privacy.store_argv.as_str().to_owned()),
             ),
+            (
+                "prices.max_age_days",
+                (price_max_age.as_secs() / DAY.as_secs()).to_string(),
+            ),
         ];
         let mut out = String::new();
         let mut open = "";
@@ -376,6 +393,13 @@ impl Loaded {
             for (key, value) in provider.show() {
                 let line = format!("{key} = {value}");
                 out.push_str(&format!("{line:<40} # {}\n", self.origin(provider::KEY)));
+            }
+        }
+        for price in own_prices {
+            out.push_str("\n[[price]]\n");
+            for (key, value) in price::show(price) {
+                let line = format!("{key} = {value}");
+                out.push_str(&format!("{line:<40} # {}\n", self.origin(price::KEY)));
             }
         }
         out
@@ -523,11 +547,24 @@ impl Check<'_> {
             }
             self.unknown("privacy", &privacy.unknown, "store_cwd, store_argv");
         }
+        if let Some(prices) = self.section("prices", file.prices) {
+            if let Some(days) = self.value(
+                "prices.max_age_days",
+                prices.max_age_days,
+                "an integer",
+                |days| check_range(days, &PRICE_AGE_DAYS, "days"),
+            ) {
+                let days = u32::try_from(days).unwrap_or(u32::MAX);
+                self.loaded.config.price_max_age = DAY.saturating_mul(days);
+            }
+            self.unknown("prices", &prices.unknown, "max_age_days");
+        }
         self.providers(file.provider);
+        self.prices(file.price);
         for key in file.unknown.keys() {
             self.mistake(
                 key,
-                "unknown section; there are daemon, capture, session, privacy, provider".to_owned(),
+                "unknown section; there are daemon, capture, session, privacy, prices, provider, price".to_owned(),
             );
         }
     }

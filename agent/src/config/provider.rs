@@ -122,7 +122,7 @@ impl Check<'_> {
     }
 
     /// A value of an entry: `None` if it is not written, and inside if it is a mistake.
-    fn member<T, U>(
+    pub(super) fn member<T, U>(
         &mut self,
         key: &str,
         member: &str,

@@ -1,3 +1,5 @@
+use agent_core::prices::{Override, Own, Rates};
+
 use super::*;
 
 fn parse(text: &str) -> Result<Loaded, Error> {
@@ -72,7 +74,7 @@ fn all_mistakes_are_reported_at_once() {
             "session: is an integer, must be a section [session]",
             "privacy.store_cwd: is a string, must be true or false",
             "privacy.store_argv: \"all\" is neither \"argv0\" nor \"none\"",
-            "extra: unknown section; there are daemon, capture, session, privacy, provider",
+            "extra: unknown section; there are daemon, capture, session, privacy, prices, provider, price",
         ]
     );
 }
@@ -142,21 +144,30 @@ fn providers_are_taken_in_order_and_shown_as_they_are_meant() {
     assert_eq!(shown.matches("# test.toml").count(), 6);
 }
 
-#[test]
-fn the_example_of_a_provider_in_the_default_file_is_right() {
-    let (_, example) = DEFAULT_TOML.split_once("# [[provider]]\n").unwrap();
+/// The lines of an example in the default file that are keys, from `begin` to `end`.
+fn example(begin: &str, end: &str) -> String {
+    let (_, example) = DEFAULT_TOML.split_once(begin).unwrap();
+    let (example, _) = example.split_once(end).unwrap_or((example, ""));
     let lines = example.lines().map(|line| line.trim_start_matches("# "));
-    let text: String = lines.map(|line| format!("{line}\n")).collect();
-    let keys: String = text
-        .lines()
-        .filter(|line| line.contains(" = "))
-        .collect::<Vec<_>>()
-        .join("\n");
+    let is_key = |line: &&str| line.contains(" = ") || line.starts_with("[[");
+    lines
+        .filter(is_key)
+        .map(|line| format!("{line}\n"))
+        .collect()
+}
+
+#[test]
+fn the_examples_in_the_default_file_are_right() {
+    let keys = example("# [[provider]]\n", "Prices of one's own");
     let loaded = parse(&format!("[[provider]]\n{keys}\n")).unwrap();
     let [provider] = loaded.config.providers.as_slice() else {
         panic!("one entry")
     };
     assert_eq!(provider.show().len(), 4);
+    let keys = example("# [[price]]\n", "\0");
+    let loaded = parse(&format!("[[price]]\n{keys}\n")).unwrap();
+    let shown = loaded.config.own_prices.iter().map(price::show);
+    assert_eq!(shown.map(|keys| keys.len()).collect::<Vec<_>>(), [10, 4, 4]);
 }
 
 #[test]
@@ -254,5 +265,109 @@ fn providers_their_hosts_and_names_are_limited_at_their_edges() {
         (name(0), false),
     ] {
         assert_eq!(parse(&text).is_ok(), is_right, "{text}");
+    }
+}
+
+#[test]
+fn prices_of_ones_own_are_read_to_the_last_digit_and_shown_as_they_are_meant() {
+    let text = r#"
+        [[price]]
+        provider = "gateway"
+        model = "acme-*"
+        input = 0.1
+        cache_read = 0.000000001
+        output = 3
+        web_search = 10.5
+        context_over = 200000
+        valid_from = "2026-11-01"
+        valid_until = "2026-12-01"
+        [[price]]
+        model = "*"
+        like = "anthropic/claude-opus-5-5"
+        factor = 0.855
+    "#;
+    let loaded = parse(text).unwrap();
+    let rates = Rates {
+        input_uncached: Some(100_000_000),
+        cache_read: Some(1),
+        output: Some(3_000_000_000),
+        web_search_per_1k: Some(10_500_000_000),
+        ..Rates::default()
+    };
+    let expected = [
+        Override {
+            provider: Some("gateway".to_owned()),
+            model: "acme-*".to_owned(),
+            valid_from_ms: Some(1_793_491_200_000),
+            valid_until_ms: Some(1_796_083_200_000),
+            context_over: Some(200_000),
+            price: Own::Rates(rates),
+        },
+        Override {
+            model: "*".to_owned(),
+            price: Own::Like {
+                provider: Some("anthropic".to_owned()),
+                model: Some("claude-opus-5-5".to_owned()),
+                milli: 855,
+            },
+            ..Override::default()
+        },
+    ];
+    assert_eq!(loaded.config.own_prices, expected);
+    assert_eq!(parse(&loaded.show()).unwrap().config, loaded.config);
+}
+
+#[test]
+fn a_price_that_cannot_be_meant_is_refused_with_the_remedy() {
+    let text = r#"
+        [[price]]
+        input = 1
+        [[price]]
+        model = "m"
+        [[price]]
+        model = "m"
+        input = -1
+        output = "cheap"
+        [[price]]
+        model = "m"
+        input = 1
+        like = "anthropic"
+        [[price]]
+        model = "m"
+        input = 1
+        factor = 2
+        [[price]]
+        model = "m"
+        like = "*"
+        factor = 0.0001
+        [[price]]
+        model = "m"
+        input = 1
+        ouput = 2
+        valid_from = "2026-02-30"
+        [[price]]
+        model = "m"
+        input = 1
+        valid_from = "2026-02-02"
+        valid_until = "2026-02-02"
+    "#;
+    let mistakes = mistakes_of(text);
+    let begins = [
+        "price[1].model: is missing; name the model",
+        "price[2]: has no price; say input and output",
+        "price[3].input: must be a number of US dollars",
+        "price[3].output: is a string, must be a number",
+        "price[3]: has no price",
+        "price[4].like: stands beside rates",
+        "price[5].factor: needs like beside it",
+        "price[6].like: \"*\" is no provider",
+        "price[6].factor: must be a number from 0 to 1000",
+        "price[7].valid_from: \"2026-02-30\" is no day",
+        "price[7].ouput: unknown key; [[price]] has provider, model",
+        "price[8].valid_until: must be later than valid_from",
+    ];
+    assert_eq!(mistakes.len(), begins.len(), "{mistakes:#?}");
+    for (mistake, begin) in mistakes.iter().zip(begins) {
+        assert!(mistake.starts_with(begin), "{mistake}");
     }
 }

@@ -8,6 +8,7 @@
 mod call_line;
 mod callers;
 pub mod moment;
+pub mod prices;
 mod query;
 mod quota;
 mod sessions;
@@ -310,6 +311,12 @@ fn cost_parts(totals: &UsageSum, parts: &mut Vec<String>) {
         parts.push(format!(
             "{} by the providers that say what they charge",
             text::money(provider)
+        ));
+    }
+    if let Some(repriced) = totals.repriced_cost {
+        parts.push(format!(
+            "{} by the prices of `bpftok reprice`",
+            text::money(repriced)
         ));
     }
     if totals.unpriced_tokens > 0 {

@@ -137,6 +137,19 @@ pub(super) fn money(nanousd: u64) -> String {
     }
 }
 
+/// Money with all of its digits.
+pub(super) fn exact_money(nanousd: u64) -> String {
+    const DOLLAR: u64 = 1_000_000_000;
+    let digits = format!("${}.{:09}", grouped(nanousd / DOLLAR), nanousd % DOLLAR);
+    let short = digits.trim_end_matches('0');
+    // Cents are always written.
+    let cents = digits.len().saturating_sub(7);
+    digits
+        .get(..short.len().max(cents))
+        .unwrap_or(&digits)
+        .to_owned()
+}
+
 /// A duration for people: two significant parts.
 pub(super) fn duration(ms: u64) -> String {
     match ms {

@@ -210,6 +210,7 @@ pub(super) fn sum_columns() -> Vec<Column> {
         Column::hidden("estimated_cost_nanousd"),
         Column::hidden("subscription_cost_nanousd"),
         Column::hidden("provider_cost_nanousd"),
+        Column::hidden("repriced_nanousd"),
         Column::hidden("cost_lower_bound_requests"),
         Column::hidden("unpriced_tokens"),
     ]
@@ -241,6 +242,7 @@ pub(super) fn sum_cells(group: &UsageSum) -> Vec<Cell> {
         group.estimated_cost.map_or(Cell::Unknown, Cell::Money),
         group.subscription_cost.map_or(Cell::Unknown, Cell::Money),
         group.provider_cost.map_or(Cell::Unknown, Cell::Money),
+        group.repriced_cost.map_or(Cell::Unknown, Cell::Money),
         Cell::Count(group.cost_lower_bound_requests),
         Cell::Count(group.unpriced_tokens),
     ]

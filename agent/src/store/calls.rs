@@ -6,6 +6,7 @@ use agent_core::prices::Priced;
 use agent_core::session::{Hop, UsageRecord};
 use rusqlite::{OptionalExtension as _, params};
 
+use super::prices::price_row;
 use super::shape::Shape;
 use super::writer::Batch;
 use super::{from_db, to_db};
@@ -337,6 +338,7 @@ impl<'a> Batch<'a> {
         row: &Row<'_>,
     ) -> rusqlite::Result<i64> {
         let shape_id = shape.row(self.transaction)?;
+        let price_id = price_row(self.transaction, row.cost)?;
         let usage = Columns::of(row.usage);
         self.transaction
             .prepare_cached(
@@ -349,9 +351,7 @@ impl<'a> Batch<'a> {
                      cost_nanousd, cost_status, price_id, provider_cost_nanousd, attempt, retry_of,
                      part_of, hop_of, via_process_id, response_id)
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17,
-                         ?18, ?19, ?20, ?21, ?22, ?23, ?24,
-                         (SELECT price_id FROM price WHERE price_key = ?25),
-                         ?26, ?27, ?28, ?29, ?30, ?31, ?32)",
+                         ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32)",
             )?
             .execute(params![
                 self.host_id,
@@ -378,7 +378,7 @@ impl<'a> Batch<'a> {
                 row.units.unpriced.map(to_db),
                 row.cost.cost_nanousd.map(to_db),
                 row.cost.status.as_str(),
-                row.cost.price_key,
+                price_id,
                 row.provider_cost_nanousd,
                 row.attempt,
                 row.retry_of,
@@ -425,7 +425,7 @@ impl<'a> Batch<'a> {
                      unpriced_units = ?19,
                      cost_nanousd = ?20,
                      cost_status = ?21,
-                     price_id = (SELECT price_id FROM price WHERE price_key = ?22),
+                     price_id = ?22,
                      provider_cost_nanousd = ifnull(?23, provider_cost_nanousd),
                      repriced_nanousd = NULL,
                      attempt = ifnull(attempt, ?24)
@@ -455,7 +455,7 @@ impl<'a> Batch<'a> {
                     call.units.unpriced.map(to_db),
                     record.cost.cost_nanousd.map(to_db),
                     record.cost.status.as_str(),
-                    record.cost.price_key,
+                    price_row(self.transaction, &record.cost)?,
                     provider_cost(call),
                     call.attempt,
                 ],

@@ -19,8 +19,10 @@ mod functions;
 mod host;
 mod migrate;
 mod place;
+mod prices;
 mod quota;
 mod reader;
+mod reprice;
 mod shape;
 mod status;
 mod writer;
@@ -32,11 +34,13 @@ use rusqlite::ErrorCode;
 
 pub use host::{AccountKey, HostFacts};
 pub use migrate::SCHEMA_VERSION;
+pub use prices::Unpriced;
 pub use quota::Quota;
 pub use reader::{
     Call, CoverageSum, Grouping, Query, QueryRow, Reader, Session, Sum, UNPROBED_NAMES, UsageSum,
     Value, Window,
 };
+pub use reprice::{Keeping, Repriced, reprice};
 pub use status::{AgentStatus, CalledHost, CallingProcess, FailedFile, HookedFile, TlsFile};
 pub use writer::{Applied, Keep, Writer};
 
@@ -92,6 +96,12 @@ pub enum Error {
         found: i64,
         /// Newest version known here.
         known: i64,
+    },
+    /// An earlier version wrote it.
+    #[error("{} was written by an earlier bpftok; start the agent once, which upgrades it", path.display())]
+    Older {
+        /// File.
+        path: PathBuf,
     },
     /// It was created, but nothing has been written.
     #[error("{} holds no ledger yet; start `sudo bpftok run`", path.display())]

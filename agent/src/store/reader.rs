@@ -140,6 +140,8 @@ pub struct UsageSum {
     pub subscription_cost: Option<u64>,
     /// What providers said that their calls cost.
     pub provider_cost: Option<u64>,
+    /// The cost by other prices, of those calls that were priced anew, and the cost of the others.
+    pub repriced_cost: Option<u64>,
     /// Calls whose reply was cut.
     pub aborted_requests: u64,
     /// Calls that repeat a failed try.
@@ -507,7 +509,7 @@ impl Reader {
         rows.collect::<Result<_, _>>().map_err(failed)
     }
 
-    fn rows<T>(
+    pub(super) fn rows<T>(
         &self,
         sql: &str,
         window: Window,
@@ -604,6 +606,7 @@ const SUMS: &str = "
     sum(CASE WHEN usage_source = 'estimated' THEN cost_nanousd END),
     sum(CASE WHEN billing_kind = 'subscription' THEN cost_nanousd END),
     sum(provider_cost_nanousd),
+    CASE WHEN count(repriced_nanousd) > 0 THEN sum(ifnull(repriced_nanousd, cost_nanousd)) END,
     sum(is_call AND outcome = 'aborted'), ifnull(sum(is_call AND attempt > 1), 0),
     percentile(CASE WHEN is_call THEN ttft_ms END, 50),
     percentile(CASE WHEN is_call THEN ttft_ms END, 95),
@@ -662,13 +665,14 @@ fn usage_sum(row: &Row<'_>, at: usize) -> rusqlite::Result<UsageSum> {
         estimated_cost: known(30)?,
         subscription_cost: known(31)?,
         provider_cost: known(32)?,
-        aborted_requests: count(33)?,
-        retry_requests: count(34)?,
-        ttft_p50_ms: known(35)?,
-        ttft_p95_ms: known(36)?,
-        duration_p50_ms: known(37)?,
-        duration_p95_ms: known(38)?,
-        output_tokens_per_second: known(39)?,
+        repriced_cost: known(33)?,
+        aborted_requests: count(34)?,
+        retry_requests: count(35)?,
+        ttft_p50_ms: known(36)?,
+        ttft_p95_ms: known(37)?,
+        duration_p50_ms: known(38)?,
+        duration_p95_ms: known(39)?,
+        output_tokens_per_second: known(40)?,
     })
 }
 

@@ -24,12 +24,15 @@ const PACKAGES: [(&str, &str, &[&str]); 7] = [
 ];
 
 /// All that the core may depend on: nothing that opens a file or a socket, or asks a clock.
-const CORE_DEPENDENCIES: [&str; 15] = [
+const CORE_DEPENDENCIES: [&str; 18] = [
     "agent-common",
+    "base64",
     "brotli",
     "bytes",
+    "crc32fast",
     "flate2",
     "httparse",
+    "imagesize",
     "jiff",
     "octets",
     "serde",

@@ -12,7 +12,7 @@ pub(super) const MAX_UNITS: u64 = 100_000;
 const AMOUNT_BYTES: usize = 32;
 
 /// An amount of dollars, in billionths.
-pub(super) fn nanousd(text: &str) -> Option<u64> {
+pub(crate) fn nanousd(text: &str) -> Option<u64> {
     scaled(text, 9).filter(|cost| *cost <= MAX_COST_NANOUSD)
 }
 

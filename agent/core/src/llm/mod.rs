@@ -31,6 +31,7 @@ mod tests;
 mod usage;
 
 pub use amount::MAX_COST_NANOUSD;
+pub(crate) use amount::nanousd;
 pub use beside::{
     AbortedBy, Credential, Estimate, Estimates, Method, Quality, SubInference, SubKind, Terms,
     Units,

@@ -1,6 +1,7 @@
 //! The order of the stages; nothing else.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use crate::attribution::{self, Attribution};
 use crate::connection::{self, Connections, Segment};
@@ -9,6 +10,7 @@ pub use crate::coverage::{Caller, Callers, CoverageMinute, CoverageOutcome};
 use crate::event::{ConnId, Event, ProcId, Timestamp};
 use crate::http::{self, Http, HttpEvent, Role};
 use crate::llm::{self, Llm, LlmCall, LlmEvent};
+use crate::prices::Prices;
 use crate::session::{self, Sessions, UsageRecord};
 use crate::socket::{self, Finding, Sockets};
 use crate::stats::Stats;
@@ -57,6 +59,8 @@ pub struct Settings {
     pub attribution: attribution::Limits,
     /// Settings of the session stage.
     pub session: session::Settings,
+    /// What calls cost; nothing has a price by default.
+    pub prices: Arc<Prices>,
 }
 
 /// The whole line. After each [`Pipeline::handle`] the caller takes all outputs before it gives
@@ -90,7 +94,7 @@ impl Pipeline {
                 .with_texts(),
             tokens: Tokens::new(),
             attribution: Attribution::new(settings.attribution),
-            sessions: Sessions::new(settings.session),
+            sessions: Sessions::new(settings.session).with_prices(settings.prices),
             coverage: Coverage::default(),
             stats: Stats::default(),
             outputs: VecDeque::new(),

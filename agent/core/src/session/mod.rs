@@ -1,7 +1,7 @@
 //! Stage 5: groups calls into sessions and makes the record that is stored.
 //!
-//! *Takes* attributed calls. *Gives* [`UsageRecord`]s. *Remembers* the sessions that may still
-//! grow. *Nonsense* does not reach this stage.
+//! *Takes* attributed calls. *Gives* [`UsageRecord`]s, each with what it cost at the time when it was
+//! complete. *Remembers* the sessions that may still grow. *Nonsense* does not reach this stage.
 
 mod chain;
 mod clock;
@@ -16,7 +16,7 @@ use std::time::Duration;
 use crate::attribution::{AttributedCall, Client};
 use crate::event::{Event, ProcId, Process, Timestamp};
 use crate::llm::{Former, LlmCall, Provider};
-use crate::prices::Priced;
+use crate::prices::{Priced, Prices};
 use chain::Chain;
 use clock::WallClock;
 pub use hops::Hop;
@@ -113,6 +113,7 @@ pub struct Sessions {
     chain: Chain,
     unnamed: BTreeMap<ProcId, Unnamed>,
     hops: Hops,
+    prices: Arc<Prices>,
 }
 
 /// The session of a process whose calls name none.
@@ -132,7 +133,15 @@ impl Sessions {
             chain: Chain::default(),
             unnamed: BTreeMap::new(),
             hops: Hops::default(),
+            prices: Arc::default(),
         }
+    }
+
+    /// The same with prices; without, no call has any.
+    #[must_use]
+    pub fn with_prices(mut self, prices: Arc<Prices>) -> Self {
+        self.prices = prices;
+        self
     }
 
     /// Learns the wall-clock time from an event; other events pass by.
@@ -168,6 +177,7 @@ impl Sessions {
         if let Some(response) = &call.response_id {
             self.chain.learn(call.provider, response, &session);
         }
+        let (cost, sub_costs) = self.prices.call(&call, self.clock.unix_ms(call.ended));
         UsageRecord {
             session,
             key_source,
@@ -182,8 +192,8 @@ impl Sessions {
             client,
             retry_of,
             hop,
-            cost: Priced::default(),
-            sub_costs: Vec::new(),
+            cost,
+            sub_costs,
         }
     }
 

@@ -27,6 +27,8 @@ pub(super) enum Cell {
     Money(u64),
     /// Money that is at least this.
     MoneyAtLeast(u64),
+    /// A price, in billionths of a US dollar, with all of its digits.
+    Rate(u64),
     /// A number that is no count: an id, a result of a query.
     Number(Value),
     /// A moment, in milliseconds since the Unix epoch.
@@ -49,6 +51,7 @@ impl Cell {
             Self::AtLeast(count) => format!("≥ {}", text::count(*count)),
             Self::Money(nanousd) => text::money(*nanousd),
             Self::MoneyAtLeast(nanousd) => format!("≥ {}", text::money(*nanousd)),
+            Self::Rate(nanousd) => text::exact_money(*nanousd),
             Self::Number(number) => number.to_string(),
             Self::Moment(ms) => moment(*ms, zone, "%Y-%m-%d %H:%M"),
             Self::Millis(ms) => text::duration(*ms),
@@ -69,6 +72,7 @@ impl Cell {
             | Self::AtLeast(count)
             | Self::Money(count)
             | Self::MoneyAtLeast(count)
+            | Self::Rate(count)
             | Self::Millis(count) => Value::from(*count),
             Self::Number(number) => number.clone(),
             Self::Moment(ms) => Value::from(utc(*ms)),
@@ -93,6 +97,7 @@ impl Cell {
             | Self::AtLeast(count)
             | Self::Money(count)
             | Self::MoneyAtLeast(count)
+            | Self::Rate(count)
             | Self::Millis(count) => count.to_string(),
             Self::Number(number) => number.to_string(),
             Self::Moment(ms) => utc(*ms),
