@@ -14,13 +14,15 @@ use test_support::websocket::{Socket, socket, socket_traffic};
 use test_support::{Api, Outcome, Reported, Served};
 
 /// The APIs that are called by POST.
-const APIS: [Api; 9] = [
+const APIS: [Api; 11] = [
     Api::AnthropicMessages,
     Api::OpenAiChat,
     Api::OpenAiResponses,
     Api::GeminiGenerate,
     Api::OpenAiCompletions,
     Api::OpenAiEmbeddings,
+    Api::BedrockConverse,
+    Api::BedrockInvoke,
     Api::CohereChat,
     Api::OllamaChat,
     Api::VercelLanguage,

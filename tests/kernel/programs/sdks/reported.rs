@@ -187,7 +187,10 @@ fn anthropic_messages() -> Vec<Step> {
         "anthropic",
         "claude-sonnet-4-6",
     );
-    both(step, "messages stream").into()
+    vec![
+        step.tier("priority"),
+        step.stream("messages stream").tier("standard"),
+    ]
 }
 
 fn gemini_generate() -> Vec<Step> {
@@ -227,6 +230,11 @@ fn every_column_of_the_python_sdks_is_what_was_served() {
     openai.extend(both(completions, "completions stream"));
     openai.push(openai_embeddings());
 
+    let model = "us.anthropic.claude-sonnet-4-6";
+    let converse = Step::of("converse", Api::BedrockConverse, "bedrock", model);
+    let invoke = Step::of("invoke", Api::BedrockInvoke, "bedrock", model);
+    let mut bedrock: Vec<_> = both(converse.tier("priority"), "converse stream").into();
+    bedrock.extend(both(invoke, "invoke stream"));
     let mistral = Step::of("chat", Api::OpenAiChat, "mistral", "mistral-large-latest");
     let cohere = Step::of("chat", Api::CohereChat, "cohere", "command-a-03-2025");
     let groq = Step::of("chat", Api::OpenAiChat, "groq", "openai/gpt-oss-120b");
@@ -254,13 +262,14 @@ fn every_column_of_the_python_sdks_is_what_was_served() {
         named(generate_stream, "gemini stream"),
         named(chat, "openai").tier("default"),
         named(chat_stream, "openai stream"),
-        named(messages, "anthropic"),
+        named(messages, "anthropic").tier("standard"),
         named(messages_stream, "anthropic stream"),
     ];
     let sdks = [
         python("openai", Some("openai-python"), openai),
         python("anthropic", Some("anthropic-python"), anthropic_messages()),
         python("google-genai", Some("google-genai"), gemini_generate()),
+        python("boto3", None, bedrock),
         python("mistralai", None, both(mistral, "chat stream").into()),
         python("cohere", None, both(cohere, "chat stream").into()),
         python("groq", None, groq.into()),
@@ -300,13 +309,20 @@ fn every_column_of_the_node_sdks_is_what_was_served() {
         tier: None,
         ..step
     };
+    let messages_of_ai = Step {
+        call: "anthropic",
+        ..messages.tier("standard")
+    };
     let ai = vec![
         renamed(chat, "openai chat"),
         renamed(chat_stream, "openai chat stream"),
         renamed(responses, "openai responses"),
         renamed(responses_stream, "openai responses stream"),
-        untiered(messages, "anthropic"),
-        untiered(messages_stream, "anthropic stream"),
+        messages_of_ai,
+        Step {
+            call: "anthropic stream",
+            ..messages_stream
+        },
         untiered(generate, "google"),
         untiered(generate_stream, "google stream"),
     ];

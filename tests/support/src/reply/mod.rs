@@ -180,23 +180,46 @@ pub fn answer(call: &Call, numbers: &Numbers, plan: &Plan) -> Answer {
     answer.reply.headers = headers(&draft);
     if answer.outcome == Outcome::Complete {
         answer.stop_reason = stop_reason(&draft).map(str::to_owned);
-        answer.service_tier = tier;
+        answer.service_tier = draft.tier.map(str::to_owned);
     }
     // A body cut in the middle may have lost either. The messages of `invoke` hold them in base64,
     // from the first on.
     let is_hidden = call.api == Api::BedrockInvoke && call.is_stream();
     let is_sent = |text: &String| is_hidden || holds(&answer.reply.parts, text);
     let id = Some(numbers.id.clone()).filter(is_sent);
+    // Bedrock's head has the id of a reply that says none.
+    let of_head = amazon_id(&draft).map(str::to_owned);
     // The session of a connection names the model, and no response of it does.
     let is_named = call.api == Api::OpenAiRealtime || is_sent(&model);
-    answer.id = id;
+    answer.id = id.or(of_head);
     answer.model_served = is_named.then_some(model);
     answer
 }
 
+/// Bedrock's id of a reply, in the head of it.
+fn amazon_id<'a>(draft: &Draft<'a>) -> Option<&'a str> {
+    let numbers = draft.numbers;
+    match draft.call.api {
+        Api::BedrockConverse => Some(&numbers.id),
+        Api::BedrockInvoke => Some(&numbers.request_id),
+        Api::AnthropicMessages
+        | Api::OpenAiChat
+        | Api::OpenAiResponses
+        | Api::OpenAiRealtime
+        | Api::OpenAiCompletions
+        | Api::OpenAiEmbeddings
+        | Api::GeminiGenerate
+        | Api::CohereChat
+        | Api::OllamaChat
+        | Api::VercelLanguage => None,
+    }
+}
+
 /// Fields of a reply's head.
 fn headers(draft: &Draft<'_>) -> Vec<(&'static str, String)> {
-    let id = draft.numbers.request_id.clone();
+    let id = amazon_id(draft)
+        .unwrap_or(&draft.numbers.request_id)
+        .to_owned();
     let name = match draft.call.api {
         Api::AnthropicMessages => "request-id",
         Api::OpenAiChat
