@@ -49,10 +49,14 @@ impl Content {
             return None;
         }
         match inner {
-            [.., Key::ImageUrl] | [.., Key::ImageUrl | Key::Source, Key::Url] => {
+            [.., Key::ImageUrl] | [.., Key::Data | Key::ImageUrl | Key::Source, Key::Url] => {
                 Some(Self::Picture)
             }
-            [.., Key::Source | Key::InlineData | Key::Item, Key::Data] => Some(Self::Picture),
+            [
+                ..,
+                Key::Data | Key::InlineData | Key::Item | Key::Source,
+                Key::Data,
+            ] => Some(Self::Picture),
             [.., Key::Images, Key::Item] => Some(Self::Picture),
             [Key::Item] if root == Key::Images => Some(Self::Picture),
             [.., Key::Detail] => Some(Self::Detail),
@@ -127,7 +131,7 @@ impl PictureReader {
     pub(super) fn edge(&mut self, path: &[Key]) {
         let is_inside = matches!(
             path.last(),
-            Some(Key::ImageUrl | Key::InlineData | Key::Source)
+            Some(Key::Data | Key::ImageUrl | Key::InlineData | Key::Source)
         );
         if !is_inside {
             self.end();

@@ -9,7 +9,12 @@ const PDF: &str = "JVBERi0xLjcKJeLjz9MK";
 
 fn talk(path: &'static str, request: &str, reply: &str) -> Talk {
     let request = request.replace("PNG", PNG).replace("PDF", PDF);
-    Talk::new(path, &request, "application/json", reply)
+    let kind = if reply.starts_with("data:") {
+        "text/event-stream"
+    } else {
+        "application/json"
+    };
+    Talk::new(path, &request, kind, reply)
 }
 
 /// An exchange, its pictures by detail and number, and how much else there is in it.
@@ -91,6 +96,28 @@ fn talks() -> Vec<Pictured> {
                 "/api/generate",
                 r#"{"model":"m","images":["PNG"],"prompt":"see"}"#,
                 r#"{"model":"m","response":"ok","done":true}"#,
+            ),
+            vec![(Auto, 1)],
+            0,
+        ),
+        (
+            talk(
+                "/v4/ai/language-model",
+                r#"{"prompt":[{"role":"user","content":[
+                {"type":"file","mediaType":"image/png","data":{"type":"data","data":"PNG"}},
+                {"type":"file","mediaType":"image/png","data":"PNG"},
+                {"type":"file","mediaType":"image/png","data":{"type":"url","url":"https://example.com/a.png"}}]}]}"#,
+                r#"{"content":[{"type":"text","text":"ok"}],"finishReason":"stop"}"#,
+            )
+            .field("ai-language-model-id", "anthropic/claude-sonnet-4.5"),
+            vec![(Auto, 2)],
+            1,
+        ),
+        (
+            talk(
+                "/v1beta/interactions",
+                r#"{"model":"gemini-3-pro","input":[{"type":"image","mime_type":"image/png","data":"PNG"}]}"#,
+                "data: {\"event_type\":\"interaction.completed\",\"interaction\":{\"id\":\"int-1\",\"status\":\"completed\"}}\n\n",
             ),
             vec![(Auto, 1)],
             0,
