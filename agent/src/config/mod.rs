@@ -3,6 +3,7 @@
 //! [`file`] is what may be written; [`Config`] is what is meant, complete and checked. All
 //! mistakes of a file are reported at once, each with its key and the remedy.
 
+mod entries;
 mod file;
 mod price;
 mod provider;

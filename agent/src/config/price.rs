@@ -2,8 +2,8 @@
 
 use agent_core::prices::{Override, Own, Rates, day_ms, nanousd_of};
 
+use super::Check;
 use super::file::{self, Section, Written};
-use super::{Check, Origin, with_article};
 
 /// Key of the entries.
 pub(super) const KEY: &str = "price";
@@ -104,35 +104,14 @@ fn dollars(nanousd: u64) -> String {
 impl Check<'_> {
     /// Takes the entries.
     pub(super) fn prices(&mut self, written: Written<Vec<Section<file::Price>>>) {
-        let entries = match written {
-            Written::No => return,
-            Written::Yes(entries) => entries,
-            Written::Mistyped(kind) => {
-                let problem = format!("is {}, must be entries [[price]]", with_article(kind));
-                return self.mistake(KEY, problem);
-            }
+        let Some(entries) = self.entries(KEY, MOST, written) else {
+            return;
         };
-        if entries.len() > MOST {
-            let problem = format!("has {} entries, at most {MOST} are possible", entries.len());
-            return self.mistake(KEY, problem);
-        }
-        for (place, entry) in (1..).zip(entries) {
-            let key = format!("{KEY}[{place}]");
-            match entry {
-                Section::Present(entry) => {
-                    if let Some(price) = self.price(&key, entry) {
-                        self.loaded.config.own_prices.push(price);
-                    }
-                }
-                Section::Mistyped(kind) => {
-                    let problem = format!("is {}, must be [[price]]", with_article(kind));
-                    self.mistake(&key, problem);
-                }
-                Section::Absent => {}
+        for (key, entry) in entries {
+            if let Some(price) = self.price(&key, entry) {
+                self.loaded.config.own_prices.push(price);
             }
         }
-        let origin = Origin::File(self.path.to_owned());
-        self.loaded.origins.insert(KEY, origin);
     }
 
     fn price(&mut self, key: &str, entry: file::Price) -> Option<Override> {

@@ -2,8 +2,8 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+use super::Check;
 use super::file::{self, Section, Written};
-use super::{Check, Origin, with_article};
 
 /// Key of the entries.
 pub(super) const KEY: &str = "provider";
@@ -62,35 +62,14 @@ impl Provider {
 impl Check<'_> {
     /// Takes the entries.
     pub(super) fn providers(&mut self, written: Written<Vec<Section<file::Provider>>>) {
-        let entries = match written {
-            Written::No => return,
-            Written::Yes(entries) => entries,
-            Written::Mistyped(kind) => {
-                let problem = format!("is {}, must be entries [[provider]]", with_article(kind));
-                return self.mistake(KEY, problem);
-            }
+        let Some(entries) = self.entries(KEY, MOST, written) else {
+            return;
         };
-        if entries.len() > MOST {
-            let problem = format!("has {} entries, at most {MOST} are possible", entries.len());
-            return self.mistake(KEY, problem);
-        }
-        for (place, entry) in (1..).zip(entries) {
-            let key = format!("{KEY}[{place}]");
-            match entry {
-                Section::Present(entry) => {
-                    if let Some(provider) = self.provider(&key, entry) {
-                        self.loaded.config.providers.push(provider);
-                    }
-                }
-                Section::Mistyped(kind) => {
-                    let problem = format!("is {}, must be [[provider]]", with_article(kind));
-                    self.mistake(&key, problem);
-                }
-                Section::Absent => {}
+        for (key, entry) in entries {
+            if let Some(provider) = self.provider(&key, entry) {
+                self.loaded.config.providers.push(provider);
             }
         }
-        let origin = Origin::File(self.path.to_owned());
-        self.loaded.origins.insert(KEY, origin);
     }
 
     fn provider(&mut self, key: &str, entry: file::Provider) -> Option<Provider> {
@@ -119,27 +98,6 @@ impl Check<'_> {
             path: path.flatten(),
             format: format.flatten(),
         })
-    }
-
-    /// A value of an entry: `None` if it is not written, and inside if it is a mistake.
-    pub(super) fn member<T, U>(
-        &mut self,
-        key: &str,
-        member: &str,
-        written: Written<T>,
-        wanted: &str,
-        check: impl FnOnce(T) -> Result<U, String>,
-    ) -> Option<Option<U>> {
-        let checked = match written {
-            Written::No => return None,
-            Written::Yes(value) => check(value),
-            Written::Mistyped(kind) => Err(format!("is {}, must be {wanted}", with_article(kind))),
-        };
-        Some(
-            checked
-                .map_err(|problem| self.mistake(&format!("{key}.{member}"), problem))
-                .ok(),
-        )
     }
 }
 
