@@ -10,7 +10,7 @@ use crate::{Usage, agent, clients, debian, host, pins, programs, setup};
 /// `EX_NOPERM` of sysexits.h.
 const EXIT_NO_PERMISSION: u8 = 77;
 
-/// `cargo xtask bench [line|overhead|discovery|scan] [-- ARGUMENTS]`.
+/// `cargo xtask bench [line|formats|overhead|discovery|scan] [-- ARGUMENTS]`.
 pub(crate) fn run(project: &Project, arguments: &[String]) -> Result<ExitCode> {
     let (names, rest) = match arguments.iter().position(|a| a == "--") {
         Some(at) => (
@@ -20,19 +20,19 @@ pub(crate) fn run(project: &Project, arguments: &[String]) -> Result<ExitCode> {
         None => (arguments, &[][..]),
     };
     let names: Vec<&str> = if names.is_empty() {
-        vec!["line", "overhead", "discovery"]
+        vec!["line", "formats", "overhead", "discovery"]
     } else {
         names.iter().map(String::as_str).collect()
     };
     for name in names {
         let code = match name {
-            "line" => line(project, rest)?,
+            "line" | "formats" => of_the_core(project, name, rest)?,
             "overhead" => overhead(project, rest)?,
             "discovery" => discovery(project, rest)?,
             "scan" => scan(project, rest)?,
             other => {
                 return Err(Usage(format!(
-                    "no benchmark `{other}`; there are: line, overhead, discovery, scan"
+                    "no benchmark `{other}`; there are: line, formats, overhead, discovery, scan"
                 ))
                 .into());
             }
@@ -44,10 +44,10 @@ pub(crate) fn run(project: &Project, arguments: &[String]) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn line(project: &Project, arguments: &[String]) -> Result<ExitCode> {
+fn of_the_core(project: &Project, name: &str, arguments: &[String]) -> Result<ExitCode> {
     setup::for_building(project)?;
     project
-        .cargo(&["bench", "--package", "agent-core", "--bench", "line", "--"])
+        .cargo(&["bench", "--package", "agent-core", "--bench", name, "--"])
         .args(arguments)
         .run()?;
     Ok(ExitCode::SUCCESS)

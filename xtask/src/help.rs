@@ -127,9 +127,10 @@ what its own live tests saw.
         name: "bench",
         run: bench::run,
         help: "\
-cargo xtask bench [line|overhead|discovery|scan] [-- ARGUMENTS]
+cargo xtask bench [line|formats|overhead|discovery|scan] [-- ARGUMENTS]
 
 line       throughput of the line on recorded traffic, by stage (no root needed)
+formats    throughput of each wire format, against parsing the same JSON into trees (no root needed)
 overhead   what a hooked program pays: agent off, ignoring, capturing, and sslsniff (root)
 discovery  how long a new library or program is used before it is hooked (root)
 scan       what it takes to find the TLS functions of the files given as arguments (no root needed)
