@@ -1,6 +1,9 @@
 //! What calls cost, and what else belongs to a call: parts, tries, gateways.
 
-use agent_core::llm::{Credential, LlmCall, SubInference, SubKind, Units, Usage, UsageSource};
+use agent_core::llm::{
+    Credential, Estimate, LlmCall, Method, Quality, SubInference, SubKind, Units, Usage,
+    UsageSource,
+};
 use agent_core::pipeline::Output;
 use agent_core::prices::{CostStatus, List, Priced, Prices};
 use agent_core::session::{Hop, KeySource, SessionKey, UsageRecord};
@@ -73,6 +76,31 @@ fn unknown_costs_are_never_zero_and_their_sums_are_at_least() {
         (&sums["cost_nanousd"], &sums["lower_bound"]),
         (&json!(0), &Value::Null)
     );
+}
+
+#[test]
+fn tokens_counted_of_a_part_are_a_lower_bound_and_estimated_as_far_as_they_were_counted() {
+    let of_a_part = Some(Estimate {
+        method: Method::Tiktoken("o200k_base"),
+        quality: Quality::LowerBound,
+    });
+    let cut = || {
+        let mut record = estimated("chat_1", "2026-11-01T15:00:00Z");
+        record.call.estimates.output = of_a_part;
+        usage(record)
+    };
+    let sums = totals(&Home::with(&[cut()]));
+    assert_eq!(
+        (&sums["lower_bound"], &sums["estimated_tokens"]),
+        (&json!(["output_tokens"]), &json!(2_100))
+    );
+    // The provider reported the input, and the reply was cut.
+    let partial = with("msg_1", |record| {
+        record.call.usage_source = UsageSource::ProviderPartial;
+        record.call.estimates.output = of_a_part;
+    });
+    let sums = totals(&Home::with(&[cut(), partial]));
+    assert_eq!(sums["estimated_tokens"], 2_150);
 }
 
 #[test]

@@ -578,32 +578,35 @@ fn query_failed(source: rusqlite::Error) -> Error {
 
 /// The sums of a group, in the order in which [`usage_sum`] reads them.
 ///
-/// A sum is a lower bound where a call that is not fully known has no value, and, for output, where
-/// its value is one of a reply that was not finished. A class that the provider's final usage does
+/// A sum is a lower bound where a call that is not fully known has no value, where its value was
+/// counted of a part, and, for output, where its value is one of a reply that was not finished. A class that the provider's final usage does
 /// not name is no loss: the provider has no such class.
 const SUMS: &str = "
     sum(is_call), count(DISTINCT session_id), sum(is_call AND outcome = 'error'),
     sum(is_call AND usage_source = 'estimated'), sum(is_call AND is_lower_bound),
-    sum(context_tokens), max(is_lower_bound AND context_tokens IS NULL),
-    sum(input_uncached_tokens), max(is_lower_bound AND input_uncached_tokens IS NULL),
+    sum(context_tokens),
+    max(is_lower_bound AND (context_tokens IS NULL OR input_quality IS 'lower_bound')),
+    sum(input_uncached_tokens),
+    max(is_lower_bound AND (input_uncached_tokens IS NULL OR input_quality IS 'lower_bound')),
     sum(cache_read_tokens), max((is_lower_bound OR usage_source = 'estimated') AND cache_read_tokens IS NULL),
     sum(CASE WHEN coalesce(cache_write_5m_tokens, cache_write_1h_tokens, cache_write_other_tokens) IS NOT NULL
         THEN ifnull(cache_write_5m_tokens, 0) + ifnull(cache_write_1h_tokens, 0)
            + ifnull(cache_write_other_tokens, 0) END),
     max((is_lower_bound OR usage_source = 'estimated')
         AND coalesce(cache_write_5m_tokens, cache_write_1h_tokens, cache_write_other_tokens) IS NULL),
-    sum(output_tokens), max(is_lower_bound AND (output_tokens IS NULL OR usage_source = 'provider_partial')),
+    sum(output_tokens),
+    max(is_lower_bound AND (output_tokens IS NULL OR usage_source = 'provider_partial'
+                            OR output_quality IS 'lower_bound')),
     sum(reasoning_tokens),
     max((is_lower_bound OR usage_source = 'estimated')
         AND (reasoning_tokens IS NULL OR usage_source = 'provider_partial')),
-    sum(CASE WHEN usage_source = 'estimated'
-        THEN ifnull(context_tokens, 0) + ifnull(output_tokens, 0) ELSE 0 END),
+    sum(estimated_tokens),
     min(started_ms), max(started_ms) AS last_ms,
     ifnull(sum(context_tokens), 0) + ifnull(sum(output_tokens), 0) AS total_tokens,
     sum(cost_nanousd), max(is_cost_lower_bound), sum(is_cost_lower_bound),
     sum(CASE WHEN cost_nanousd IS NULL
         THEN ifnull(context_tokens, 0) + ifnull(output_tokens, 0) ELSE 0 END),
-    sum(CASE WHEN usage_source = 'estimated' THEN cost_nanousd END),
+    sum(CASE WHEN estimated_tokens > 0 THEN cost_nanousd END),
     sum(CASE WHEN billing_kind = 'subscription' THEN cost_nanousd END),
     sum(provider_cost_nanousd),
     CASE WHEN count(repriced_nanousd) > 0 THEN sum(ifnull(repriced_nanousd, cost_nanousd)) END,

@@ -272,9 +272,15 @@ SELECT
          WHEN 'provider' THEN 0
          WHEN 'provider_partial' THEN 1
          WHEN 'estimated' THEN r.input_uncached_tokens IS NULL OR r.output_tokens IS NULL
+             OR s.input_quality IS 'lower_bound' OR s.output_quality IS 'lower_bound'
          -- A refused call used nothing.
          ELSE NOT (s.http_status IS NOT NULL AND s.http_status >= 400)
     END AS is_lower_bound,
+    CASE WHEN s.usage_source = 'estimated'
+         THEN ifnull(r.input_uncached_tokens, 0) + ifnull(r.output_tokens, 0)
+         WHEN s.output_method IS NOT NULL THEN ifnull(r.output_tokens, 0)
+         ELSE 0
+    END AS estimated_tokens,
     CASE WHEN s.usage_source = 'none' AND s.http_status IS NOT NULL AND s.http_status >= 400 THEN 0
          WHEN r.cost_nanousd IS NULL OR r.cost_status IS NULL THEN 1
          ELSE r.cost_status IN ('unpriced', 'lower_bound')
@@ -353,6 +359,7 @@ SELECT
     r.input_quality,
     r.output_method,
     r.output_quality,
+    r.estimated_tokens,
     r.cost_nanousd,
     r.cost_nanousd / 1e9 AS cost_usd,
     r.cost_status,
@@ -434,12 +441,11 @@ LEFT JOIN (
         sum(is_cost_lower_bound) AS cost_lower_bound_requests,
         sum(CASE WHEN cost_nanousd IS NULL THEN ifnull(context_tokens, 0) + ifnull(output_tokens, 0)
             ELSE 0 END) AS unpriced_tokens,
-        sum(CASE WHEN usage_source = 'estimated' THEN cost_nanousd END) AS estimated_cost_nanousd,
+        sum(CASE WHEN estimated_tokens > 0 THEN cost_nanousd END) AS estimated_cost_nanousd,
         sum(CASE WHEN billing_kind = 'subscription' THEN cost_nanousd END)
             AS subscription_cost_nanousd,
         sum(provider_cost_nanousd) AS provider_cost_nanousd,
-        sum(CASE WHEN usage_source = 'estimated'
-            THEN ifnull(context_tokens, 0) + ifnull(output_tokens, 0) ELSE 0 END) AS estimated_tokens,
+        sum(estimated_tokens) AS estimated_tokens,
         sum(attempt > 1) AS retry_requests,
         sum(is_call AND outcome = 'aborted') AS aborted_requests
     FROM request_derived
@@ -469,12 +475,11 @@ SELECT
     sum(is_cost_lower_bound) AS cost_lower_bound_requests,
     sum(CASE WHEN cost_nanousd IS NULL THEN ifnull(context_tokens, 0) + ifnull(output_tokens, 0)
         ELSE 0 END) AS unpriced_tokens,
-    sum(CASE WHEN usage_source = 'estimated' THEN cost_nanousd END) AS estimated_cost_nanousd,
+    sum(CASE WHEN estimated_tokens > 0 THEN cost_nanousd END) AS estimated_cost_nanousd,
     sum(CASE WHEN billing_kind = 'subscription' THEN cost_nanousd END)
         AS subscription_cost_nanousd,
     sum(provider_cost_nanousd) AS provider_cost_nanousd,
-    sum(CASE WHEN usage_source = 'estimated'
-        THEN ifnull(context_tokens, 0) + ifnull(output_tokens, 0) ELSE 0 END) AS estimated_tokens
+    sum(estimated_tokens) AS estimated_tokens
 FROM request_derived AS r
 JOIN host AS h ON h.host_id = r.host_id
 GROUP BY 1, r.host_id, provider, 4;
@@ -542,12 +547,11 @@ LEFT JOIN (
         sum(is_cost_lower_bound) AS cost_lower_bound_requests,
         sum(CASE WHEN cost_nanousd IS NULL THEN ifnull(context_tokens, 0) + ifnull(output_tokens, 0)
             ELSE 0 END) AS unpriced_tokens,
-        sum(CASE WHEN usage_source = 'estimated' THEN cost_nanousd END) AS estimated_cost_nanousd,
+        sum(CASE WHEN estimated_tokens > 0 THEN cost_nanousd END) AS estimated_cost_nanousd,
         sum(CASE WHEN billing_kind = 'subscription' THEN cost_nanousd END)
             AS subscription_cost_nanousd,
         sum(provider_cost_nanousd) AS provider_cost_nanousd,
-        sum(CASE WHEN usage_source = 'estimated'
-            THEN ifnull(context_tokens, 0) + ifnull(output_tokens, 0) ELSE 0 END) AS estimated_tokens
+        sum(estimated_tokens) AS estimated_tokens
     FROM request_derived
     GROUP BY process_id
 ) AS t ON t.process_id = p.process_id
@@ -632,5 +636,5 @@ JOIN (
     GROUP BY l.host_id, l.provider, l.account_hash, l.limit_name
 ) AS t ON t.latest = q.rowid;
 COMMIT;
-PRAGMA application_id = 1651537003;
-PRAGMA user_version = 3;
+PRAGMA application_id=1651537003;
+PRAGMA user_version=3;

@@ -170,7 +170,8 @@ CREATE INDEX rate_limit_latest
 
 -- Calls that count, with what follows from their columns. context_tokens is the whole input;
 -- is_lower_bound is 1 where tokens were used that no column holds, is_cost_lower_bound where they,
--- or a price, are missing from the cost. Rows of another kind than 'call' are models that ran
+-- or a price, are missing from the cost; estimated_tokens were counted here, of whole calls or of
+-- replies that were cut. Rows of another kind than 'call' are models that ran
 -- inside of a call: their tokens and cost count, they are no calls. For the views below, not for
 -- other programs.
 CREATE VIEW request_derived AS
@@ -246,9 +247,15 @@ SELECT
          WHEN 'provider' THEN 0
          WHEN 'provider_partial' THEN 1
          WHEN 'estimated' THEN r.input_uncached_tokens IS NULL OR r.output_tokens IS NULL
+             OR s.input_quality IS 'lower_bound' OR s.output_quality IS 'lower_bound'
          -- A refused call used nothing.
          ELSE NOT (s.http_status IS NOT NULL AND s.http_status >= 400)
     END AS is_lower_bound,
+    CASE WHEN s.usage_source = 'estimated'
+         THEN ifnull(r.input_uncached_tokens, 0) + ifnull(r.output_tokens, 0)
+         WHEN s.output_method IS NOT NULL THEN ifnull(r.output_tokens, 0)
+         ELSE 0
+    END AS estimated_tokens,
     CASE WHEN s.usage_source = 'none' AND s.http_status IS NOT NULL AND s.http_status >= 400 THEN 0
          WHEN r.cost_nanousd IS NULL OR r.cost_status IS NULL THEN 1
          ELSE r.cost_status IN ('unpriced', 'lower_bound')
@@ -328,6 +335,7 @@ SELECT
     r.input_quality,
     r.output_method,
     r.output_quality,
+    r.estimated_tokens,
     r.cost_nanousd,
     r.cost_nanousd / 1e9 AS cost_usd,
     r.cost_status,
@@ -411,12 +419,11 @@ LEFT JOIN (
         sum(is_cost_lower_bound) AS cost_lower_bound_requests,
         sum(CASE WHEN cost_nanousd IS NULL THEN ifnull(context_tokens, 0) + ifnull(output_tokens, 0)
             ELSE 0 END) AS unpriced_tokens,
-        sum(CASE WHEN usage_source = 'estimated' THEN cost_nanousd END) AS estimated_cost_nanousd,
+        sum(CASE WHEN estimated_tokens > 0 THEN cost_nanousd END) AS estimated_cost_nanousd,
         sum(CASE WHEN billing_kind = 'subscription' THEN cost_nanousd END)
             AS subscription_cost_nanousd,
         sum(provider_cost_nanousd) AS provider_cost_nanousd,
-        sum(CASE WHEN usage_source = 'estimated'
-            THEN ifnull(context_tokens, 0) + ifnull(output_tokens, 0) ELSE 0 END) AS estimated_tokens,
+        sum(estimated_tokens) AS estimated_tokens,
         sum(attempt > 1) AS retry_requests,
         sum(is_call AND outcome = 'aborted') AS aborted_requests
     FROM request_derived
@@ -448,12 +455,11 @@ SELECT
     sum(is_cost_lower_bound) AS cost_lower_bound_requests,
     sum(CASE WHEN cost_nanousd IS NULL THEN ifnull(context_tokens, 0) + ifnull(output_tokens, 0)
         ELSE 0 END) AS unpriced_tokens,
-    sum(CASE WHEN usage_source = 'estimated' THEN cost_nanousd END) AS estimated_cost_nanousd,
+    sum(CASE WHEN estimated_tokens > 0 THEN cost_nanousd END) AS estimated_cost_nanousd,
     sum(CASE WHEN billing_kind = 'subscription' THEN cost_nanousd END)
         AS subscription_cost_nanousd,
     sum(provider_cost_nanousd) AS provider_cost_nanousd,
-    sum(CASE WHEN usage_source = 'estimated'
-        THEN ifnull(context_tokens, 0) + ifnull(output_tokens, 0) ELSE 0 END) AS estimated_tokens
+    sum(estimated_tokens) AS estimated_tokens
 FROM request_derived AS r
 JOIN host AS h ON h.host_id = r.host_id
 GROUP BY 1, r.host_id, provider, 4;
@@ -524,12 +530,11 @@ LEFT JOIN (
         sum(is_cost_lower_bound) AS cost_lower_bound_requests,
         sum(CASE WHEN cost_nanousd IS NULL THEN ifnull(context_tokens, 0) + ifnull(output_tokens, 0)
             ELSE 0 END) AS unpriced_tokens,
-        sum(CASE WHEN usage_source = 'estimated' THEN cost_nanousd END) AS estimated_cost_nanousd,
+        sum(CASE WHEN estimated_tokens > 0 THEN cost_nanousd END) AS estimated_cost_nanousd,
         sum(CASE WHEN billing_kind = 'subscription' THEN cost_nanousd END)
             AS subscription_cost_nanousd,
         sum(provider_cost_nanousd) AS provider_cost_nanousd,
-        sum(CASE WHEN usage_source = 'estimated'
-            THEN ifnull(context_tokens, 0) + ifnull(output_tokens, 0) ELSE 0 END) AS estimated_tokens
+        sum(estimated_tokens) AS estimated_tokens
     FROM request_derived
     GROUP BY process_id
 ) AS t ON t.process_id = p.process_id
