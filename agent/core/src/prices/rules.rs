@@ -2,8 +2,9 @@
 //!
 //! Sources: Anthropic, "Pricing" (fast mode, data residency, batches) and its announcement of fast
 //! mode for each model; OpenAI, "Pricing" and "Data residency"; DeepSeek, "Models & pricing" of
-//! 2026-08 to 2026-10 (hours, working days). The multiples of fast mode and of writes for twelve
-//! hours, and DeepSeek's calendar, agree with model-prices 0.0.5 (MIT, after models.dev, MIT).
+//! 2026-08 to 2026-10 (hours, working days); Groq, "Flex Processing". The multiples of fast mode and of
+//! writes for twelve hours, and DeepSeek's calendar, agree with model-prices 0.0.5 (MIT, after
+//! models.dev, MIT).
 
 use super::list::Variant;
 use super::rates::{Fraction, Rates};
@@ -52,6 +53,8 @@ impl On {
             // Anthropic's priority is capacity that is paid for in advance: its tokens are counted at
             // the standard price.
             Some("priority") if provider == "anthropic" => (None, false),
+            // Groq's costs what its standard tier does.
+            Some("flex") if provider == "groq" => (None, false),
             None
             | Some(
                 "default"

@@ -112,6 +112,22 @@ fn the_terms_that_were_served_decide_the_price() {
             priced(3_850_000_000),
         ),
         (
+            "groq",
+            "openai/gpt-oss-120b",
+            &million,
+            on(Some("flex"), None, None),
+            "2026-11-23",
+            priced(750_000_000),
+        ),
+        (
+            "google",
+            "gemini-2.5-pro",
+            &small,
+            on(Some("flex"), None, None),
+            "2026-11-23",
+            UNKNOWN,
+        ),
+        (
             "anthropic",
             "claude-opus-5-5",
             &million,
