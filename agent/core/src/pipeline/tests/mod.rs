@@ -1,6 +1,7 @@
 //! Tests of the whole line.
 
 mod estimates;
+mod parallel;
 
 use std::io::Write as _;
 use std::sync::Arc;
