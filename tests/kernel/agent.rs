@@ -426,6 +426,14 @@ pub(crate) struct Row {
     pub(crate) key_source: String,
     /// Client as told from the call.
     pub(crate) client_name: Option<String>,
+    /// Cost in billionths of a dollar.
+    pub(crate) cost_nanousd: Option<u64>,
+    /// How far it can be trusted.
+    pub(crate) cost_status: Option<String>,
+    /// What the provider itself says.
+    pub(crate) provider_cost_nanousd: Option<u64>,
+    /// Who pays.
+    pub(crate) billing_kind: String,
 }
 
 impl Row {
@@ -442,14 +450,18 @@ impl Row {
                         input_uncached_tokens, cache_read_tokens, cache_write_5m_tokens,
                         cache_write_1h_tokens, cache_write_other_tokens, output_tokens,
                         reasoning_tokens, pid, exe_path, session_key, key_source, client_name,
-                        stop_reason, service_tier
+                        stop_reason, service_tier, cost_nanousd, cost_status,
+                        provider_cost_nanousd, billing_kind
                  FROM v_request ORDER BY started_ms, request_id",
             )?;
             let rows = statement.query_map([], |row| {
+                let count = |column: usize| -> rusqlite::Result<Option<u64>> {
+                    let count: Option<i64> = row.get(column)?;
+                    Ok(count.map(|count| u64::try_from(count).expect("no negative count")))
+                };
                 let mut tokens = [None; 7];
                 for (column, slot) in (10..).zip(&mut tokens) {
-                    let count: Option<i64> = row.get(column)?;
-                    *slot = count.map(|count| u64::try_from(count).expect("no negative count"));
+                    *slot = count(column)?;
                 }
                 Ok(Self {
                     id: row.get(0)?,
@@ -470,6 +482,10 @@ impl Row {
                     client_name: row.get(21)?,
                     stop_reason: row.get(22)?,
                     service_tier: row.get(23)?,
+                    cost_nanousd: count(24)?,
+                    cost_status: row.get(25)?,
+                    provider_cost_nanousd: count(26)?,
+                    billing_kind: row.get(27)?,
                 })
             })?;
             rows.collect::<rusqlite::Result<Vec<_>>>()

@@ -162,7 +162,7 @@ def with_mistralai():
     from mistralai.client import Mistral
 
     client = Mistral(api_key=KEY)
-    call = {"model": "mistral-large-latest", "messages": MESSAGES}
+    call = {"model": "mistral-large-2512", "messages": MESSAGES}
     yield "chat", total_tokens(client.chat.complete(**call))
     stream = client.chat.stream(**call)
     yield "chat stream", stream_total(stream, lambda event: total_tokens(event.data))

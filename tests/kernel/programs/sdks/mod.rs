@@ -4,9 +4,11 @@
 //! | module | holds |
 //! |---|---|
 //! | `reported` | calls whose usage the provider reports |
+//! | `costs` | what those cost |
 //! | `estimated` | calls whose usage it keeps to itself |
 //! | `note` | what `agent/docs/accuracy.md` is made of |
 
+mod costs;
 mod estimated;
 mod note;
 mod reported;

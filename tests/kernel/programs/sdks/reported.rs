@@ -1,10 +1,11 @@
-//! Every call of every SDK whose usage the provider reports: each column is what was served, and the
-//! columns add up to the provider's own total.
+//! Every call of every SDK whose usage the provider reports: each column is what was served, the
+//! columns add up to the provider's own total, and they cost what its page says.
 
 use serde_json::Value;
 use test_support::endpoint::Options;
 use test_support::{Api, Tokens};
 
+use super::costs::Cost;
 use super::note::{Figures, Note};
 use super::{Runtime, Sdk, Step, plan, run, sides};
 use crate::agent::Row;
@@ -28,6 +29,7 @@ struct Line {
     outcome: String,
     usage_source: String,
     tokens: [u64; 7],
+    cost: Cost,
     /// What the SDK shows as the provider's total.
     total: u64,
     pid: Option<u32>,
@@ -88,6 +90,7 @@ fn expected(sdk: &Sdk, played: &Played) -> Vec<Line> {
                 outcome: "complete".to_owned(),
                 usage_source: "provider".to_owned(),
                 tokens,
+                cost: step.cost(&tokens),
                 total: tokens.iter().take(6).sum(),
                 pid: Some(played.ended.who.pid),
                 exe: text(&played.ended.who.exe),
@@ -123,6 +126,12 @@ fn found(sdk: &Sdk, rows: &[Row], played: &Played) -> Vec<Line> {
             usage_source: row.usage_source,
             // A class that the API does not know is unknown.
             tokens: row.tokens.map(Option::unwrap_or_default),
+            cost: Cost {
+                nanousd: row.cost_nanousd,
+                status: row.cost_status,
+                reported_nanousd: row.provider_cost_nanousd,
+                billing_kind: row.billing_kind,
+            },
             total,
             pid: row.pid,
             exe: row.exe,
@@ -235,7 +244,7 @@ fn every_column_of_the_python_sdks_is_what_was_served() {
     let invoke = Step::of("invoke", Api::BedrockInvoke, "bedrock", model);
     let mut bedrock: Vec<_> = both(converse.tier("priority"), "converse stream").into();
     bedrock.extend(both(invoke, "invoke stream"));
-    let mistral = Step::of("chat", Api::OpenAiChat, "mistral", "mistral-large-latest");
+    let mistral = Step::of("chat", Api::OpenAiChat, "mistral", "mistral-large-2512");
     let cohere = Step::of("chat", Api::CohereChat, "cohere", "command-a-03-2025");
     let groq = Step::of("chat", Api::OpenAiChat, "groq", "openai/gpt-oss-120b");
     let groq = [

@@ -9,6 +9,9 @@ use crate::served::Reported;
 /// When every reply claims to have been made.
 const CREATED: &str = "2026-11-01T12:00:00.000Z";
 
+/// Dollars that every call costs, in text as the gateway has them.
+const COST: &str = "0.0012345";
+
 /// Id of the one block of text.
 const TEXT_ID: &str = "0";
 
@@ -60,7 +63,7 @@ fn finish_reason() -> Value {
 
 fn provider_metadata(draft: &Draft<'_>) -> Value {
     let generation = format!("gen_{}", draft.numbers.request_id);
-    json!({"gateway": {"generationId": generation, "cost": "0"}})
+    json!({"gateway": {"generationId": generation, "cost": COST}})
 }
 
 /// The caches are inside the input, and reasoning is inside the output. `raw` is the usage of the
