@@ -588,7 +588,7 @@ impl OpenCall {
             provider: self.caller.provider,
             endpoint: self.api.endpoint,
             server_name: self.caller.server_name,
-            model_requested: self.request.model.some().or(self.caller.target.model),
+            model_requested: named_once(self.request.model.some(), self.caller.target.model),
             model_served: reply.model.some(),
             is_stream,
             http_status: status,
@@ -717,5 +717,18 @@ fn source(usage: &Usage, is_final: bool) -> UsageSource {
         UsageSource::Provider
     } else {
         UsageSource::ProviderPartial
+    }
+}
+
+/// The model that a body names, else that of its path. A body that repeats the path's has the folder
+/// with it (`models/gemini-embedding-001`), which is no part of the name.
+fn named_once(body: Option<String>, path: Option<String>) -> Option<String> {
+    let repeats = body
+        .as_deref()
+        .and_then(|body| body.strip_prefix("models/"));
+    if repeats.is_some() && repeats == path.as_deref() {
+        path
+    } else {
+        body.or(path)
     }
 }

@@ -32,9 +32,13 @@ pub(super) const GENERATE: Api = Api {
 pub(super) const EMBED: Api = Api {
     endpoint: Endpoint::OllamaEmbed,
     target: |path| {
-        ["/api/embed", "/api/embeddings"]
+        let target = ["/api/embed", "/api/embeddings"]
             .iter()
-            .find_map(|suffix| Target::ends_with(path, suffix))
+            .find_map(|suffix| Target::ends_with(path, suffix))?;
+        Some(Target {
+            stream: Some(false),
+            ..target
+        })
     },
     prompt: &[Key::Input, Key::Prompt],
     value: |reply, path, value| read(&EMBED, reply, path, value),

@@ -36,6 +36,7 @@ fn the_gemini_api_reports_nothing_so_the_texts_are_left_to_be_counted() {
         (Outcome::Complete, UsageSource::None, None, Some(0))
     );
     assert_eq!(one.endpoint, Endpoint::GeminiEmbed);
+    assert_eq!(one.model_requested.as_deref(), Some("gemini-embedding-001"));
     assert_eq!(asked(one), ["Why?", "How?"]);
     let several = talk(
         BATCH,

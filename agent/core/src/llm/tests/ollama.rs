@@ -190,6 +190,7 @@ fn embeddings_have_input_and_no_output() {
         verdict(&call),
         (Outcome::Complete, UsageSource::Provider, Some(8), Some(0))
     );
+    assert!(!call.is_stream, "a body of one line is no stream");
     // The older path reports nothing.
     let request = r#"{"model":"all-minilm","prompt":"Why is the sky blue?"}"#;
     let body = r#"{"embedding":[0.5,0.25]}"#;
