@@ -5,6 +5,8 @@
 //! `BLESS=1 cargo test -p agent-core --test golden` writes what it makes now; review the diff.
 //! What the endpoint itself wrote down of the calls lies beside, so that what is blessed is also
 //! true.
+//!
+//! `tests/corpus/synthetic` holds exchanges of every API as text, from which recordings are made.
 
 #![cfg_attr(
     test,
@@ -15,18 +17,23 @@
 )]
 
 #[cfg(test)]
+mod synthetic;
+
+#[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
     use std::fs;
     use std::path::{Path, PathBuf};
 
-    use agent_core::event::{Direction, Event};
+    use agent_core::event::Event;
     use agent_core::pipeline::{Output, Settings, replay};
     use agent_core::recording::{self, Frame};
     use agent_core::session::UsageRecord;
     use agent_core::stats::Stats;
     use serde_json::{Value, json};
     use test_support::{Outcome, Reported, Served, Tokens};
+
+    use crate::synthetic::halves;
 
     const RECORDING: &str = "recording.bpftok";
     const EXPECTED: &str = "expected.json";
@@ -274,28 +281,10 @@ mod tests {
     fn cut_in_two(frame: &Frame<'_>) -> Vec<Event> {
         match frame.event() {
             Ok(Event::Chunk {
-                at,
-                conn,
-                direction,
-                offset,
-                during_write,
-                rest,
-                bytes,
+                offset, ref bytes, ..
             }) if bytes.len() > 1 => {
                 let middle = 1 + usize::try_from(offset).unwrap() * 7 % (bytes.len() - 1);
-                let piece = |range: std::ops::Range<usize>| Event::Chunk {
-                    at,
-                    conn,
-                    direction,
-                    offset: offset + range.start as u64,
-                    during_write,
-                    rest: match direction {
-                        Direction::Written => rest + (bytes.len() - range.end) as u64,
-                        Direction::Read => 0,
-                    },
-                    bytes: bytes.slice(range),
-                };
-                vec![piece(0..middle), piece(middle..bytes.len())]
+                halves(&frame.event().unwrap(), middle)
             }
             Ok(event) => vec![event],
             Err(_malformed) => Vec::new(),

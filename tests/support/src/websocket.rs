@@ -53,7 +53,7 @@ pub fn socket(numbers: impl IntoIterator<Item = u64>, plan: &Plan) -> io::Result
         ""
     };
     let deflate = || is_deflated.then(|| Deflate::accept("permessage-deflate"));
-    let mut client = Side::new(Some([0x1a, 0x2b, 0x3c, 0x4d]), deflate(), plan.split);
+    let mut client = Side::new(Some(MASK), deflate(), plan.split);
     let mut server = Side::new(None, deflate(), plan.split);
     let mut turns = Vec::new();
     for number in numbers {
@@ -134,6 +134,18 @@ pub fn socket_traffic(line: &mut Line, socket: &Socket, chunking: &Chunking) -> 
     line.close(&mut traffic);
     traffic
 }
+
+/// A text that was sent in one frame, as the client or the server sends it.
+///
+/// # Errors
+/// If it can't be framed, which any text can.
+pub fn message(direction: Direction, text: &str) -> io::Result<Vec<u8>> {
+    let mask = (direction == Direction::Written).then_some(MASK);
+    Side::new(mask, None, Split::Whole).message(text.as_bytes())
+}
+
+/// What hides the bytes of a client from proxies (RFC 6455, section 5.3).
+const MASK: [u8; 4] = [0x1a, 0x2b, 0x3c, 0x4d];
 
 /// What one side sends.
 struct Side {

@@ -130,6 +130,12 @@ impl Endpoint {
         endpoints.find(|endpoint| endpoint.as_str() == name)
     }
 
+    /// Every API that a call may be of, by requests or over a WebSocket.
+    pub fn all() -> std::collections::BTreeSet<Self> {
+        let apis = provider::APIS.iter().chain(&provider::SOCKETS);
+        apis.map(|api| api.endpoint).collect()
+    }
+
     /// Name in the ledger.
     pub const fn as_str(self) -> &'static str {
         match self {

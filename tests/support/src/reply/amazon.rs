@@ -19,7 +19,7 @@ const STRING: u8 = 7;
 
 /// What a message tells of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub enum Kind {
     /// Something of the reply.
     Event,
     /// The failure that ends it.
@@ -27,7 +27,7 @@ pub(super) enum Kind {
 }
 
 /// One message of that type with a payload of JSON.
-pub(super) fn message(kind: Kind, name: &str, payload: &[u8]) -> Vec<u8> {
+pub fn message(kind: Kind, name: &str, payload: &[u8]) -> Vec<u8> {
     let (message_type, type_header) = match kind {
         Kind::Event => ("event", ":event-type"),
         Kind::Exception => ("exception", ":exception-type"),

@@ -2,7 +2,7 @@
 //!
 //! Pure: a call, figures and a plan go in, a [`Reply`] comes out.
 
-mod amazon;
+pub mod amazon;
 mod anthropic;
 mod bedrock;
 mod chat;
