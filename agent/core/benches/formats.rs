@@ -17,7 +17,9 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use agent_core::event::{ConnId, Plaintext, Timestamp};
-use agent_core::http::{BodyEnd, ExchangeId, Headers, HttpEvent, RequestHead, ResponseHead, Role};
+use agent_core::http::{
+    BodyEnd, ExchangeId, Headers, HttpEvent, RequestHead, ResponseHead, Role, Scheme,
+};
 use agent_core::llm::{self, Llm, LlmEvent, UsageSource};
 use agent_core::stats::Stats;
 
@@ -301,6 +303,7 @@ impl Format {
                 path: self.path.to_owned(),
                 model: None,
                 headers: headers("host", "llm.example"),
+                scheme: Scheme::None,
             },
         }];
         let request = pieces(&self.request).into_iter();
