@@ -506,6 +506,8 @@ impl OpenCall {
             malformed,
             ..
         } = reader;
+        // A whole reply that is read as a single line has no first token before its end.
+        let first_token = first_token.filter(|_| is_stream || !self.api.has_lines());
         stats.json_malformed += malformed;
         stats.usage_refused += reply.refused;
         stats.usage_unrecorded += reply.unrecorded;

@@ -70,6 +70,7 @@ fn a_reply_that_is_no_stream_is_one_line_whatever_its_type_and_its_blanks() {
         let talk = Talk::new("/api/chat", &request, kind, body);
         let whole = LlmCall {
             is_stream: false,
+            first_token: None,
             ..expected(&talk)
         };
         assert_eq!(talk.call(), whole, "{kind}");
