@@ -14,9 +14,9 @@ use crate::kernel::fetch::Kernel;
 use crate::project::Project;
 use crate::tally::Tally;
 
-/// LIMIT: 300 s for one boot and its tests, fifty times an idle boot; beyond, the guest is stopped
-/// and the run has failed.
-pub(crate) const TIME_LIMIT: Duration = Duration::from_secs(300);
+/// LIMIT: 600 s for one boot and its tests, four times what they take on an idle host; beyond, the
+/// guest is stopped and the run has failed.
+pub(crate) const TIME_LIMIT: Duration = Duration::from_secs(600);
 /// How long a crashed kernel may go on printing why.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
