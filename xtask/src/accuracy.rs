@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 
 use crate::command::Invocation;
-use crate::notes::Notes;
+use crate::notes::{self, Notes};
 use crate::project::Project;
 use crate::tally::Tally;
 use crate::{setup, suite};
@@ -93,14 +93,7 @@ pub(crate) fn run(project: &Project, _: &[String]) -> Result<ExitCode> {
 pub(crate) fn check(project: &Project) -> Result<()> {
     let seen = rendered(&NOTES.read(project)?)?;
     let kept = project.text(PAGE)?;
-    let difference = seen.lines().zip(kept.lines()).find(|(new, old)| new != old);
-    match difference {
-        None if seen == kept => Ok(()),
-        None => bail!("{PAGE} has other lines than were seen; run `cargo xtask accuracy`"),
-        Some((new, old)) => {
-            bail!("{PAGE} says\n{old}\nwhere the tests saw\n{new}\nrun `cargo xtask accuracy`")
-        }
-    }
+    notes::compare(PAGE, &seen, &kept, "accuracy")
 }
 
 /// Tells a child where to note what it sees, in a folder that is empty.

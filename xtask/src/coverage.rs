@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 
 use crate::command::Invocation;
-use crate::notes::Notes;
+use crate::notes::{self, Notes};
 use crate::project::Project;
 use crate::tally::Tally;
 use crate::{setup, suite};
@@ -125,14 +125,7 @@ pub(crate) fn check(project: &Project) -> Result<()> {
     let notes = NOTES.read(project)?;
     let seen = masked(&rendered(&notes)?, &notes);
     let kept = masked(&project.text(PAGE)?, &notes);
-    let difference = seen.lines().zip(kept.lines()).find(|(new, old)| new != old);
-    match difference {
-        None if seen == kept => Ok(()),
-        None => bail!("{PAGE} has other lines than were seen; run `cargo xtask coverage`"),
-        Some((new, old)) => {
-            bail!("{PAGE} says\n{old}\nwhere the tests saw\n{new}\nrun `cargo xtask coverage`")
-        }
-    }
+    notes::compare(PAGE, &seen, &kept, "coverage")
 }
 
 /// Tells a child where to note what it sees, in a folder that is empty.

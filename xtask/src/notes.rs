@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 
 use crate::command::Invocation;
@@ -47,5 +47,17 @@ impl Notes {
 
     fn path(&self, project: &Project) -> PathBuf {
         project.target.join("bpftok").join(self.folder)
+    }
+}
+
+/// Fails where what was `seen` is not what is `kept` on a page, which a command makes anew.
+pub(crate) fn compare(page: &str, seen: &str, kept: &str, command: &str) -> Result<()> {
+    let difference = seen.lines().zip(kept.lines()).find(|(new, old)| new != old);
+    match difference {
+        None if seen == kept => Ok(()),
+        None => bail!("{page} has other lines than were seen; run `cargo xtask {command}`"),
+        Some((new, old)) => {
+            bail!("{page} says\n{old}\nwhere the tests saw\n{new}\nrun `cargo xtask {command}`")
+        }
     }
 }

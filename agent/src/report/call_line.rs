@@ -61,10 +61,7 @@ impl<'a> From<&'a UsageRecord> for CallLine<'a> {
             pid: process.map(|process| i64::from(process.id.pid)),
             user_name: process.and_then(|process| process.user_name.as_deref()),
             provider: call.provider.0,
-            model: call
-                .model_served
-                .as_deref()
-                .or(call.model_requested.as_deref()),
+            model: call.model(),
             http_status: call.http_status.map(i64::from),
             outcome: call.outcome.as_str(),
             usage_source: call.usage_source.as_str(),

@@ -479,6 +479,15 @@ pub struct LlmCall {
     pub countable: Option<Countable>,
 }
 
+impl LlmCall {
+    /// The model that answered, or else the one that was asked for.
+    pub fn model(&self) -> Option<&str> {
+        self.model_served
+            .as_deref()
+            .or(self.model_requested.as_deref())
+    }
+}
+
 #[cfg(test)]
 impl LlmCall {
     /// A call of which nothing is known, for tests to say what matters to them.

@@ -142,10 +142,7 @@ impl Prices {
             }
             UsageSource::ProviderPartial | UsageSource::None => false,
         };
-        let model = call
-            .model_served
-            .as_deref()
-            .or(call.model_requested.as_deref());
+        let model = call.model();
         let billable = Billable {
             provider: call.provider.0,
             model,

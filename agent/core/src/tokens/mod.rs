@@ -102,6 +102,7 @@ impl Tokens {
     }
 
     fn fill(&mut self, call: &mut LlmCall, countable: &Countable) {
+        // Fields, not `LlmCall::model`: the usage beside them is written while it is borrowed.
         let model = call
             .model_served
             .as_deref()
@@ -146,11 +147,7 @@ impl Tokens {
     /// Compares what the provider reported with what would have been counted, if it is wanted and
     /// nothing but text was in it.
     fn learn(&mut self, call: &LlmCall, countable: &Countable) {
-        let model = call
-            .model_served
-            .as_deref()
-            .or(call.model_requested.as_deref())
-            .unwrap_or_default();
+        let model = call.model().unwrap_or_default();
         let family = Family::of(model);
         let usage = &call.usage;
         let is_none = |number: Option<u64>| number.unwrap_or(0) == 0;
