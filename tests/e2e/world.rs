@@ -16,11 +16,13 @@ use agent_core::attribution::Client;
 use agent_core::event::{Ancestor, ConnId, FactSource, ProcId, Process, Timestamp};
 use agent_core::http::ExchangeId;
 use agent_core::llm::{
-    Endpoint, Estimates, LlmCall, Outcome, Provider, SessionHints, Terms, Units, Usage, UsageSource,
+    Endpoint, Estimates, LlmCall, Outcome, Provider, SessionHints, Signals, Terms, Units, Usage,
+    UsageSource,
 };
 use agent_core::pipeline::{CoverageMinute, CoverageOutcome, Output};
 use agent_core::prices::{CostStatus, Priced};
-use agent_core::session::{KeySource, SessionKey, UsageRecord};
+use agent_core::session::{KeySource, SessionKey, TaskType, Thread, UsageRecord};
+use agent_core::workflow::Workflow;
 
 /// The program under test.
 pub(crate) const BPFTOK: &str = env!("CARGO_BIN_EXE_bpftok");
@@ -178,6 +180,7 @@ pub(crate) fn process(pid: u32, comm: &str, exe: &str, user: &str) -> Arc<Proces
                 start_ticks: 1,
             },
             comm: "systemd".to_owned(),
+            ..Ancestor::default()
         }],
         exe: Some(exe.to_owned()),
         comm: comm.to_owned(),
@@ -188,6 +191,7 @@ pub(crate) fn process(pid: u32, comm: &str, exe: &str, user: &str) -> Arc<Proces
         cgroup: Some("/user.slice".to_owned()),
         started_ns: 5_000_000_000,
         source: FactSource::Proc,
+        ..Process::default()
     })
 }
 
@@ -243,6 +247,7 @@ pub(crate) fn record(identity: &str, started: &str) -> UsageRecord {
             user_agent: Some("claude-cli/2.1.0".to_owned()),
             originator: None,
             hints: SessionHints::default(),
+            signals: Signals::default(),
             observed_bytes: 0,
             countable: None,
         },
@@ -261,6 +266,11 @@ pub(crate) fn record(identity: &str, started: &str) -> UsageRecord {
         hop: None,
         cost: priced(4_625_000),
         sub_costs: Vec::new(),
+        workflow: Arc::new(Workflow::unattributed()),
+        thread: Thread::main(),
+        task: TaskType::Chat,
+        is_human_turn: false,
+        compacted: None,
     }
 }
 

@@ -184,16 +184,12 @@ fn recorded(text: &str) -> Vec<u8> {
             pid: PID,
             start_ticks: 1,
         },
-        ancestors: Vec::new(),
         exe: Some("/usr/bin/client".to_owned()),
         comm: "client".to_owned(),
         argv0: Some("client".to_owned()),
         uid: 1_000,
-        user_name: None,
-        cwd: None,
-        cgroup: None,
-        started_ns: 0,
         source: FactSource::Proc,
+        ..Process::default()
     };
     recording::push_process(&mut bytes, &process);
     let mut line = Line::new(PID, 0x7F00, begin);

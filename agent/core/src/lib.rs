@@ -12,13 +12,15 @@
 //! | [`llm`] | HTTP events | [`llm::LlmCall`]: one finished LLM API call |
 //! | [`tokens`] | finished calls | the same, counted where nothing was reported |
 //! | [`attribution`] | calls | [`attribution::AttributedCall`]: whose call it was |
+//! | [`workflow`] | attributed calls | [`workflow::Workflow`]: what pays for it |
 //! | [`prices`] | what a call used, and when | [`prices::Priced`]: what it cost |
 //! | [`session`] | attributed calls and their cost | [`session::UsageRecord`]: what is stored |
 //! | [`coverage`] | records and losses | [`coverage::CoverageMinute`]: how much was understood |
 //!
 //! Words: a *chunk* is what a probe saw, a *segment* ordered bytes of one direction, a *gap* bytes
 //! known to be missing, an *exchange* one HTTP request and response, a *call* one LLM API call, a
-//! *session* calls that belong together, a *record* what is stored.
+//! *thread* a line of calls inside a session, a *session* calls that belong together, a *workflow* the
+//! named unit of work that pays, a *record* what is stored.
 #![forbid(unsafe_code)]
 
 pub mod attribution;
@@ -34,3 +36,4 @@ pub mod session;
 pub mod socket;
 pub mod stats;
 pub mod tokens;
+pub mod workflow;

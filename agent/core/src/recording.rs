@@ -281,16 +281,14 @@ mod tests {
                 pid: 7,
                 start_ticks: 99,
             },
-            ancestors: Vec::new(),
             exe: Some("/usr/bin/curl".to_owned()),
             comm: "curl".to_owned(),
             argv0: Some("curl".to_owned()),
             uid: 1000,
             user_name: Some("dana".to_owned()),
-            cwd: None,
-            cgroup: None,
             started_ns: 1,
             source: FactSource::Proc,
+            ..Process::default()
         }
     }
 

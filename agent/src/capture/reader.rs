@@ -552,16 +552,10 @@ mod tests {
                 pid: 1,
                 start_ticks: 1,
             },
-            ancestors: Vec::new(),
             exe: Some("/opt/backup/borg".to_owned()),
             comm: "borg-main".to_owned(),
-            argv0: None,
-            uid: 0,
-            user_name: None,
-            cwd: None,
-            cgroup: None,
-            started_ns: 0,
             source: FactSource::Proc,
+            ..Process::default()
         };
         let list = |pattern: &str| IgnoreList::new(&[pattern.to_owned()]);
         assert!(list("/opt/backup/*").matches(&process));

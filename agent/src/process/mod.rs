@@ -112,6 +112,7 @@ impl Reader {
             cgroup: read_text(&dir.join("cgroup")).and_then(|text| unified_cgroup(&text)),
             started_ns: ticks_to_ns(stat.start_ticks, self.ticks_per_second),
             source: FactSource::Proc,
+            ..Process::default()
         };
         // The pid may have been reused between two of these files.
         (read_stat(&dir)?.start_ticks == stat.start_ticks).then_some(process)
@@ -129,16 +130,11 @@ impl Reader {
             glimpse.map_or((0, None), |glimpse| (glimpse.start_ticks, glimpse.exe));
         Process {
             id: ProcId { pid, start_ticks },
-            ancestors: Vec::new(),
             exe,
             comm: comm.to_owned(),
-            argv0: None,
             uid,
             user_name: self.users.name(uid),
-            cwd: None,
-            cgroup: None,
-            started_ns: 0,
-            source: FactSource::Kernel,
+            ..Process::default()
         }
     }
 }
@@ -180,6 +176,7 @@ fn ancestors(parent_pid: u32) -> Vec<Ancestor> {
                 start_ticks: stat.start_ticks,
             },
             comm: printable(&stat.comm),
+            ..Ancestor::default()
         });
         pid = stat.parent_pid;
     }

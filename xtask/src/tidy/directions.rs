@@ -31,10 +31,11 @@ const PACKAGES: &[Package] = &[
             ("llm", Only(&["event", "http", "stats"])),
             ("tokens", Only(&["event", "llm", "stats"])),
             ("attribution", Only(&["event", "llm", "stats"])),
+            ("workflow", Only(&["attribution", "event", "llm"])),
             ("prices", Only(&["llm", "stats"])),
             (
                 "session",
-                Only(&["attribution", "event", "llm", "prices", "stats"]),
+                Only(&["attribution", "event", "llm", "prices", "stats", "workflow"]),
             ),
             ("coverage", Only(&["event", "llm", "session", "stats"])),
             ("pipeline", Everything),

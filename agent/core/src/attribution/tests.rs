@@ -37,6 +37,7 @@ fn process(pid: u32, started: u64, exe: &str) -> Arc<Process> {
             start_ticks: 0,
         },
         comm: "init".to_owned(),
+        ..Ancestor::default()
     };
     Arc::new(Process {
         id: ProcId {
@@ -46,13 +47,11 @@ fn process(pid: u32, started: u64, exe: &str) -> Arc<Process> {
         ancestors: vec![parent],
         exe: Some(exe.to_owned()),
         comm: "main".to_owned(),
-        argv0: None,
         uid: 1000,
         user_name: Some("ana".to_owned()),
-        cwd: None,
-        cgroup: None,
         started_ns: started * 1_000_000_000,
         source: FactSource::Proc,
+        ..Process::default()
     })
 }
 

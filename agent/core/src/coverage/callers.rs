@@ -140,16 +140,9 @@ mod tests {
                 pid,
                 start_ticks: 1,
             },
-            ancestors: Vec::new(),
-            exe: None,
             comm: "codex".to_owned(),
-            argv0: None,
-            uid: 0,
-            user_name: None,
-            cwd: None,
-            cgroup: None,
-            started_ns: 0,
             source: FactSource::Proc,
+            ..Process::default()
         })
     }
 

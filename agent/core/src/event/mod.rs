@@ -1,6 +1,7 @@
 //! What enters the core.
 
 mod decode;
+mod process;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -12,6 +13,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 pub use decode::{Malformed, decode};
+pub use process::{Ancestor, Checkout, Container, FactSource, Marker, Pod, Process};
 
 /// A moment on the kernel's boot clock, in nanoseconds. It does not jump and goes on in suspend.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -79,59 +81,15 @@ pub struct ConnId {
 pub struct SocketId(pub u64);
 
 /// A process, safe against the reuse of its pid.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub struct ProcId {
     /// Process id in the initial namespace.
     pub pid: u32,
     /// Start time in clock ticks since boot, field 22 of `/proc/PID/stat`; 0 where the process was
     /// gone before it could be read.
     pub start_ticks: u64,
-}
-
-/// The facts about a process, read once at first sight and again after an exec.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Process {
-    /// Identity.
-    pub id: ProcId,
-    /// The parent chain, nearest first, at most 8 long.
-    pub ancestors: Vec<Ancestor>,
-    /// Path of the executable, as the kernel prints it.
-    pub exe: Option<String>,
-    /// Name of the process's main thread.
-    pub comm: String,
-    /// First argument. No other argument is ever read: they may hold secrets.
-    pub argv0: Option<String>,
-    /// Real user id.
-    pub uid: u32,
-    /// Name of that user on the host.
-    pub user_name: Option<String>,
-    /// Working directory.
-    pub cwd: Option<String>,
-    /// Path in the unified cgroup hierarchy.
-    pub cgroup: Option<String>,
-    /// Start of the process on the boot clock, in nanoseconds.
-    pub started_ns: u64,
-    /// Where the facts come from.
-    pub source: FactSource,
-}
-
-/// One process in the parent chain.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Ancestor {
-    /// Identity.
-    pub id: ProcId,
-    /// Name of its main thread.
-    pub comm: String,
-}
-
-/// How facts about a process were learnt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum FactSource {
-    /// Read from `/proc` while the process lived.
-    Proc,
-    /// It was gone already; only what the kernel programs saw is known.
-    Kernel,
 }
 
 /// Observed plaintext. Its `Debug` output is its length, never its content.

@@ -9,8 +9,8 @@ use super::payer::Payer;
 use super::provider::{Api, Reply, Request, Terminal, printable};
 use super::response::{Lines, Reader, Response, ResponseForm, Texts};
 use super::{
-    AbortedBy, Countable, Endpoint, Estimates, LlmCall, Outcome, SessionHints, Terms, Usage,
-    UsageSource,
+    AbortedBy, Countable, Endpoint, Estimates, LlmCall, Outcome, SessionHints, Signals, Terms,
+    Usage, UsageSource,
 };
 use crate::event::Timestamp;
 use crate::http::eventstream;
@@ -427,6 +427,7 @@ impl OpenCall {
             user_agent: self.caller.user_agent.clone(),
             originator: self.caller.originator.clone(),
             hints: SessionHints::default(),
+            signals: Signals::default(),
             observed_bytes: 0,
             countable: None,
         })
@@ -612,8 +613,9 @@ impl OpenCall {
                 client_header: self.caller.session_header,
                 body_id: self.request.session_id(),
                 previous_response_id: self.request.previous.some(),
-                former: None,
+                ..SessionHints::default()
             },
+            signals: Signals::default(),
             observed_bytes: self.observed_bytes,
             countable: (is_countable || is_example).then_some(Countable {
                 input: self.request.input,

@@ -25,6 +25,7 @@ mod provider;
 mod quota;
 mod recognize;
 mod response;
+mod signals;
 mod stage;
 #[cfg(test)]
 mod tests;
@@ -39,6 +40,7 @@ pub use beside::{
 pub use hosts::{Hosts, Rule};
 pub use picture::{Detail, Picture, Pictures};
 pub use quota::{Account, Limit, Observed, Reset, Share};
+pub use signals::{Class, LastItem, Prefix, Signals, ToolFamilies};
 pub use stage::{Limits, Llm};
 
 use crate::event::{ConnId, Timestamp};
@@ -296,6 +298,12 @@ pub struct SessionHints {
     pub previous_response_id: Option<String>,
     /// The failed try that this call repeats.
     pub former: Option<Former>,
+    /// Line of calls inside the session: an agent's or a thread's id; none for the main one.
+    pub thread: Option<String>,
+    /// The line that began that one; none if the main one did.
+    pub parent_thread: Option<String>,
+    /// What the client calls that kind of agent; at most 64 bytes.
+    pub agent_type: Option<String>,
 }
 
 /// The text of a call, kept only until it is counted. Its `Debug` output is its length.
@@ -472,6 +480,8 @@ pub struct LlmCall {
     pub originator: Option<String>,
     /// What it says about its session.
     pub hints: SessionHints,
+    /// What its structure says about the kind of its work.
+    pub signals: Signals,
     /// Bytes of its bodies that were seen, framing and compression removed, up to where it ended.
     pub observed_bytes: u64,
     /// Text to count, where the provider did not report everything; and that of calls which it did
@@ -527,6 +537,7 @@ impl LlmCall {
             user_agent: None,
             originator: None,
             hints: SessionHints::default(),
+            signals: Signals::default(),
             observed_bytes: 0,
             countable: None,
         }

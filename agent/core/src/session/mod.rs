@@ -1,4 +1,4 @@
-//! Stage 5: groups calls into sessions and makes the record that is stored.
+//! Stage 6: groups calls into sessions and makes the record that is stored.
 //!
 //! *Takes* attributed calls. *Gives* [`UsageRecord`]s, each with what it cost at the time when it was
 //! complete. *Remembers* the sessions that may still grow. *Nonsense* does not reach this stage.
@@ -6,8 +6,10 @@
 mod chain;
 mod clock;
 mod hops;
+mod task;
 #[cfg(test)]
 mod tests;
+mod thread;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,10 +19,13 @@ use crate::attribution::{AttributedCall, Client};
 use crate::event::{Event, ProcId, Process, Timestamp};
 use crate::llm::{Former, LlmCall, Provider};
 use crate::prices::{Priced, Prices};
+use crate::workflow::{Workflow, Workflows};
 use chain::Chain;
 use clock::WallClock;
 pub use hops::Hop;
 use hops::Hops;
+pub use task::TaskType;
+pub use thread::{Thread, ThreadKind};
 
 /// LIMIT: bytes of a session's key; the rest of a longer id is cut off.
 const KEY_BYTES: usize = 128;
@@ -88,6 +93,16 @@ pub struct UsageRecord {
     pub cost: Priced,
     /// What each of the call's `sub_inferences` cost, in their order.
     pub sub_costs: Vec<Priced>,
+    /// Workflow that pays, as far as the call tells; its session has that of the first call.
+    pub workflow: Arc<Workflow>,
+    /// Line of calls inside the session.
+    pub thread: Thread,
+    /// Kind of work.
+    pub task: TaskType,
+    /// Whether it brings words of the user to the main thread.
+    pub is_human_turn: bool,
+    /// Identity of the earlier call that this one shows to have been a compaction.
+    pub compacted: Option<String>,
 }
 
 /// Settings of the stage.
@@ -114,6 +129,7 @@ pub struct Sessions {
     unnamed: BTreeMap<ProcId, Unnamed>,
     hops: Hops,
     prices: Arc<Prices>,
+    workflows: Arc<Workflows>,
 }
 
 /// The session of a process whose calls name none.
@@ -134,6 +150,7 @@ impl Sessions {
             unnamed: BTreeMap::new(),
             hops: Hops::default(),
             prices: Arc::default(),
+            workflows: Arc::default(),
         }
     }
 
@@ -141,6 +158,13 @@ impl Sessions {
     #[must_use]
     pub fn with_prices(mut self, prices: Arc<Prices>) -> Self {
         self.prices = prices;
+        self
+    }
+
+    /// The same with rules for workflows; without, they have automatic names.
+    #[must_use]
+    pub fn with_workflows(mut self, workflows: Arc<Workflows>) -> Self {
+        self.workflows = workflows;
         self
     }
 
@@ -165,6 +189,7 @@ impl Sessions {
         {
             identity.insert_str(0, "hop:");
         }
+        let workflow = self.workflows.of(&attributed);
         let AttributedCall {
             mut call,
             process,
@@ -194,6 +219,11 @@ impl Sessions {
             hop,
             cost,
             sub_costs,
+            workflow,
+            thread: Thread::main(),
+            task: TaskType::Chat,
+            is_human_turn: false,
+            compacted: None,
         }
     }
 

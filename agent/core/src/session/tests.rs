@@ -37,16 +37,9 @@ fn process(pid: u32) -> Arc<Process> {
             pid,
             start_ticks: 42,
         },
-        ancestors: Vec::new(),
-        exe: None,
         comm: "main".to_owned(),
-        argv0: None,
-        uid: 0,
-        user_name: None,
-        cwd: None,
-        cgroup: None,
-        started_ns: 0,
         source: FactSource::Proc,
+        ..Process::default()
     })
 }
 
@@ -108,6 +101,11 @@ fn a_record_says_all_of_a_call_but_its_text() {
         hop: None,
         cost: Priced::default(),
         sub_costs: Vec::new(),
+        workflow: Arc::new(Workflow::unattributed()),
+        thread: Thread::main(),
+        task: TaskType::Chat,
+        is_human_turn: false,
+        compacted: None,
     };
     assert_eq!(record, expected);
 }
@@ -157,7 +155,7 @@ fn the_best_hint_wins() {
         client_header: Some("header-1".to_owned()),
         body_id: Some("body-1".to_owned()),
         previous_response_id: Some("resp_0".to_owned()),
-        former: None,
+        ..SessionHints::default()
     };
     let mut sessions = sessions();
     let origin = LlmCall {

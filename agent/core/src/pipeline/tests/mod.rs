@@ -93,16 +93,10 @@ impl Run {
 fn process(pid: u32, start_ticks: u64) -> Arc<Process> {
     Arc::new(Process {
         id: ProcId { pid, start_ticks },
-        ancestors: Vec::new(),
-        exe: None,
         comm: "peer".to_owned(),
-        argv0: None,
-        uid: 0,
-        user_name: None,
-        cwd: None,
-        cgroup: None,
         started_ns: start_ticks * 10_000_000,
         source: FactSource::Proc,
+        ..Process::default()
     })
 }
 

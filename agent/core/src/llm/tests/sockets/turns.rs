@@ -49,8 +49,7 @@ fn a_turn_is_read_whole() {
             hints: SessionHints {
                 client_header: Some("thread-0001".to_owned()),
                 body_id: Some("session-0001".to_owned()),
-                previous_response_id: None,
-                former: None,
+                ..SessionHints::default()
             },
             observed_bytes: bytes.iter().sum::<usize>() as u64,
             ..LlmCall::plain()
@@ -117,10 +116,9 @@ fn a_response_that_is_steered_goes_on_in_another_one_without_a_request() {
     assert_eq!(
         calls[1].hints,
         SessionHints {
-            client_header: None,
             body_id: Some("thread-0001".to_owned()),
             previous_response_id: Some("resp_1".to_owned()),
-            former: None,
+            ..SessionHints::default()
         }
     );
     // Counted, the input of the second is not known from what was sent.
