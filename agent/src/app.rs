@@ -69,11 +69,7 @@ const STOP_LIMIT: Duration = Duration::from_secs(10);
 pub fn run(config: &Config, _: &cli::Run) -> anyhow::Result<()> {
     privilege::check()?;
     privilege::protect();
-    let keep = Keep {
-        cwd: config.privacy.store_cwd,
-        argv0: config.privacy.store_argv == Argv::Argv0,
-    };
-    let writer = Writer::open(&config.daemon.db, HostFacts::of_this_host(VERSION), keep)?;
+    let writer = ledger(config)?;
     tracing::info!(ledger = %writer.path().display(), "writing");
 
     let (outputs, outputs_in) = mpsc::sync_channel(OUTPUT_BATCHES);
@@ -169,11 +165,7 @@ pub fn replay(config: &Config, arguments: &cli::Replay) -> anyhow::Result<()> {
     let frames =
         recording::read(&bytes).with_context(|| format!("can't replay {}", path.display()))?;
     let (outputs, _) = pipeline::replay(settings(config), &frames);
-    let keep = Keep {
-        cwd: config.privacy.store_cwd,
-        argv0: config.privacy.store_argv == Argv::Argv0,
-    };
-    let mut writer = Writer::open(&config.daemon.db, HostFacts::of_this_host(VERSION), keep)?;
+    let mut writer = ledger(config)?;
     let applied = writer.apply(&outputs)?;
     writer.close()?;
     let zone = config.daemon.timezone.rules();
@@ -299,6 +291,17 @@ fn write_callers(
         report::callers(out, report::terminal_width(), calling, calls)?;
     }
     Ok(())
+}
+
+/// The ledger, to be written.
+fn ledger(config: &Config) -> anyhow::Result<Writer> {
+    let keep = Keep {
+        cwd: config.privacy.store_cwd,
+        argv0: config.privacy.store_argv == Argv::Argv0,
+    };
+    let mut writer = Writer::open(&config.daemon.db, HostFacts::of_this_host(VERSION), keep)?;
+    writer.set_session_idle(config.session.idle)?;
+    Ok(writer)
 }
 
 fn settings(config: &Config) -> pipeline::Settings {

@@ -20,4 +20,5 @@ mod quota;
 mod refusals;
 mod replay;
 mod reports;
+mod sums;
 mod world;

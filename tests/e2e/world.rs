@@ -271,6 +271,7 @@ pub(crate) fn record(identity: &str, started: &str) -> UsageRecord {
         task: TaskType::Chat,
         is_human_turn: false,
         compacted: None,
+        continues: None,
     }
 }
 

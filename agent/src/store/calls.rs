@@ -61,15 +61,38 @@ struct Stored {
     session_id: i64,
     shape_id: i64,
     process_id: Option<i64>,
+    thread_id: Option<i64>,
+    checkout_id: Option<i64>,
+    started_ms: i64,
+    is_human_turn: bool,
     quality: Quality,
 }
 
 /// Where a new row belongs.
-struct Place {
-    process_id: Option<i64>,
-    session_id: i64,
+#[derive(Clone, Copy)]
+pub(super) struct Place {
+    pub(super) process_id: Option<i64>,
+    pub(super) session_id: i64,
+    thread_id: Option<i64>,
+    pub(super) checkout_id: Option<i64>,
     via_process_id: Option<i64>,
     hop_of: Option<i64>,
+    is_human_turn: bool,
+}
+
+impl Place {
+    /// In a session, of a process.
+    pub(super) const fn of(session_id: i64, process_id: Option<i64>) -> Self {
+        Self {
+            process_id,
+            session_id,
+            thread_id: None,
+            checkout_id: None,
+            via_process_id: None,
+            hop_of: None,
+            is_human_turn: false,
+        }
+    }
 }
 
 impl<'a> Batch<'a> {
@@ -96,8 +119,10 @@ impl<'a> Batch<'a> {
         self.transaction
             .prepare_cached(
                 "SELECT r.request_id, r.session_id, r.shape_id, r.process_id, s.usage_source,
-                        s.outcome, r.output_tokens
+                        s.outcome, r.output_tokens, r.thread_id, k.checkout_id, r.started_ms,
+                        r.is_human_turn
                  FROM request AS r JOIN shape AS s ON s.shape_id = r.shape_id
+                 LEFT JOIN usage_key AS k ON k.usage_key_id = r.usage_key_id
                  WHERE r.host_id = ?1 AND r.identity = ?2",
             )?
             .query_row(params![self.host_id, identity], |row| {
@@ -107,6 +132,10 @@ impl<'a> Batch<'a> {
                     session_id: row.get(1)?,
                     shape_id: row.get(2)?,
                     process_id,
+                    thread_id: row.get(7)?,
+                    checkout_id: row.get(8)?,
+                    started_ms: row.get(9)?,
+                    is_human_turn: row.get(10)?,
                     quality: Quality::new(
                         row.get_ref(4)?.as_str()?,
                         row.get_ref(5)?.as_str()?,
@@ -138,35 +167,72 @@ impl<'a> Batch<'a> {
             }
             // The other call is not stored: this one is all there is.
             (_, None) | (None, Some(_)) => {
-                let session_id = self.session(record, process_id, 1)?;
-                let place = Place {
-                    process_id,
-                    session_id,
-                    via_process_id: None,
-                    hop_of: None,
-                };
+                let place = self.place(record, process_id, 1)?;
                 self.insert_rows(record, &Shape::of(record), &place)?;
             }
+        }
+        if let Some(identity) = &record.compacted {
+            self.note_compaction(identity)?;
         }
         self.applied.inserted += 1;
         Ok(())
     }
 
+    /// Where a call belongs by itself.
+    fn place(
+        &self,
+        record: &UsageRecord,
+        process_id: Option<i64>,
+        calls: i64,
+    ) -> rusqlite::Result<Place> {
+        let session_id = self.session(record, process_id, calls)?;
+        Ok(Place {
+            thread_id: Some(self.thread(session_id, &record.thread)?),
+            checkout_id: self.checkout(record.process.as_deref())?,
+            is_human_turn: record.is_human_turn,
+            ..Place::of(session_id, process_id)
+        })
+    }
+
+    /// A stored call turned out to have been a compaction.
+    fn note_compaction(&mut self, identity: &str) -> rusqlite::Result<()> {
+        let Some(stored) = self.stored(identity)? else {
+            return Ok(());
+        };
+        let shape = Shape::load(self.transaction, stored.shape_id)?;
+        let Some(shape) = shape.of_compaction() else {
+            return Ok(());
+        };
+        self.transaction
+            .prepare_cached("UPDATE request SET shape_id = ?2 WHERE request_id = ?1")?
+            .execute([stored.request_id, shape.row(self.transaction)?])?;
+        self.transaction
+            .prepare_cached(
+                "UPDATE session SET compaction_count = compaction_count + 1 WHERE session_id = ?1",
+            )?
+            .execute([stored.session_id])?;
+        self.sort_anew(stored.request_id, stored.checkout_id)?;
+        self.changed.spoil(stored.started_ms, stored.session_id);
+        Ok(())
+    }
+
     /// Stores what a gateway called, after the call that it did so for: it takes its place.
     fn insert_for_origin(
-        &self,
+        &mut self,
         record: &UsageRecord,
         process_id: Option<i64>,
         origin: &Stored,
     ) -> rusqlite::Result<()> {
         let shape = Shape::of(record).of_client(&Shape::load(self.transaction, origin.shape_id)?);
         let place = Place {
-            process_id: origin.process_id,
-            session_id: origin.session_id,
+            thread_id: origin.thread_id,
+            checkout_id: origin.checkout_id,
             via_process_id: process_id,
-            hop_of: None,
+            is_human_turn: origin.is_human_turn,
+            ..Place::of(origin.session_id, origin.process_id)
         };
         let request_id = self.insert_rows(record, &shape, &place)?;
+        self.changed.spoil(origin.started_ms, origin.session_id);
         self.transaction
             .prepare_cached("UPDATE request SET hop_of = ?2 WHERE request_id = ?1 OR hop_of = ?1")?
             .execute([origin.request_id, request_id])?;
@@ -176,18 +242,16 @@ impl<'a> Batch<'a> {
     /// Stores the call to a gateway, after the one that the gateway made for it: that one is now
     /// of this process and session.
     fn insert_origin(
-        &self,
+        &mut self,
         record: &UsageRecord,
         process_id: Option<i64>,
         counted: &Stored,
     ) -> rusqlite::Result<()> {
-        let session_id = self.session(record, process_id, 0)?;
         let place = Place {
-            process_id,
-            session_id,
-            via_process_id: None,
             hop_of: Some(counted.request_id),
+            ..self.place(record, process_id, 0)?
         };
+        let session_id = place.session_id;
         let client = Shape::of(record);
         self.insert_rows(record, &client, &place)?;
         let rows = self
@@ -207,11 +271,23 @@ impl<'a> Batch<'a> {
                          shape_id = ?2,
                          via_process_id = ifnull(via_process_id, process_id),
                          process_id = ?3,
-                         session_id = ?4
+                         session_id = ?4,
+                         thread_id = ?5,
+                         is_human_turn = ?6 AND part_of IS NULL
                      WHERE request_id = ?1",
                 )?
-                .execute(params![request_id, shape_id, process_id, session_id])?;
+                .execute(params![
+                    request_id,
+                    shape_id,
+                    process_id,
+                    session_id,
+                    place.thread_id,
+                    place.is_human_turn
+                ])?;
+            self.sort_anew(request_id, place.checkout_id)?;
         }
+        self.changed.spoil(counted.started_ms, session_id);
+        self.changed.spoil(counted.started_ms, counted.session_id);
         let context: Option<i64> = self
             .transaction
             .prepare_cached("SELECT context_tokens FROM request_derived WHERE request_id = ?1")?
@@ -236,6 +312,8 @@ impl<'a> Batch<'a> {
             .prepare_cached(
                 "UPDATE session SET
                      request_count = request_count - 1,
+                     human_turn_count = (SELECT ifnull(sum(is_human_turn), 0) FROM request_derived
+                                         WHERE session_id = ?1),
                      peak_context_tokens = (SELECT max(context_tokens) FROM request_derived
                                             WHERE session_id = ?1),
                      started_ms = ifnull((SELECT min(started_ms) FROM request
@@ -267,7 +345,7 @@ impl<'a> Batch<'a> {
 
     /// The row of a call and those of the models that ran inside of it.
     fn insert_rows(
-        &self,
+        &mut self,
         record: &UsageRecord,
         shape: &Shape,
         place: &Place,
@@ -305,7 +383,7 @@ impl<'a> Batch<'a> {
     }
 
     fn insert_parts(
-        &self,
+        &mut self,
         record: &UsageRecord,
         shape: &Shape,
         place: &Place,
@@ -331,7 +409,7 @@ impl<'a> Batch<'a> {
     }
 
     fn insert_row(
-        &self,
+        &mut self,
         record: &UsageRecord,
         shape: &Shape,
         place: &Place,
@@ -340,6 +418,13 @@ impl<'a> Batch<'a> {
         let shape_id = shape.row(self.transaction)?;
         let price_id = price_row(self.transaction, row.cost)?;
         let usage = Columns::of(row.usage);
+        let signals = &record.call.signals;
+        let is_call = row.part_of.is_none();
+        let tool_calls = if is_call { signals.tool_calls } else { 0 };
+        let usage_key_id = self.usage_key(shape_id, place, tool_calls > 0)?;
+        if place.hop_of.is_none() {
+            self.changed.grow(record.started_unix_ms, place.session_id);
+        }
         self.transaction
             .prepare_cached(
                 "INSERT INTO request (
@@ -349,9 +434,11 @@ impl<'a> Batch<'a> {
                      output_tokens, reasoning_tokens, audio_input_tokens, audio_output_tokens,
                      image_input_tokens, image_output_tokens, web_searches, unpriced_units,
                      cost_nanousd, cost_status, price_id, provider_cost_nanousd, attempt, retry_of,
-                     part_of, hop_of, via_process_id, response_id)
+                     part_of, hop_of, via_process_id, response_id, usage_key_id, thread_id,
+                     is_human_turn, tool_call_count, continues, request_hash, tool_signature_hash)
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17,
-                         ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32)",
+                         ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32,
+                         ?33, ?34, ?35, ?36, ?37, ?38, ?39)",
             )?
             .execute(params![
                 self.host_id,
@@ -386,6 +473,13 @@ impl<'a> Batch<'a> {
                 place.hop_of,
                 place.via_process_id,
                 row.response_id,
+                usage_key_id,
+                place.thread_id,
+                is_call && place.is_human_turn,
+                tool_calls,
+                record.continues.filter(|_| is_call),
+                signals.request_hash.filter(|_| is_call).map(hash_to_db),
+                signals.tool_signature.filter(|_| is_call).map(hash_to_db),
             ])?;
         Ok(self.transaction.last_insert_rowid())
     }
@@ -401,6 +495,7 @@ impl<'a> Batch<'a> {
         let call = &record.call;
         let usage = Columns::of(&call.usage);
         let shape = Shape::load(self.transaction, stored.shape_id)?.improved(Shape::of(record));
+        let tool_calls = call.signals.tool_calls;
         let (hop_of, via_process_id) = self
             .transaction
             .prepare_cached(
@@ -428,7 +523,9 @@ impl<'a> Batch<'a> {
                      price_id = ?22,
                      provider_cost_nanousd = ifnull(?23, provider_cost_nanousd),
                      repriced_nanousd = NULL,
-                     attempt = ifnull(attempt, ?24)
+                     attempt = ifnull(attempt, ?24),
+                     tool_call_count = max(tool_call_count, ?25),
+                     tool_signature_hash = ifnull(?26, tool_signature_hash)
                  WHERE request_id = ?1
                  RETURNING hop_of, via_process_id",
             )?
@@ -458,18 +555,23 @@ impl<'a> Batch<'a> {
                     price_row(self.transaction, &record.cost)?,
                     provider_cost(call),
                     call.attempt,
+                    tool_calls,
+                    call.signals.tool_signature.map(hash_to_db),
                 ],
                 |row| Ok((row.get(0)?, row.get(1)?)),
             )?;
+        self.sort_anew(stored.request_id, stored.checkout_id)?;
+        self.changed.spoil(stored.started_ms, stored.session_id);
         // What ran inside of it comes from the same record as its tokens.
         self.transaction
             .prepare_cached("DELETE FROM request WHERE part_of = ?1")?
             .execute([stored.request_id])?;
         let place = Place {
-            process_id,
-            session_id: stored.session_id,
+            thread_id: stored.thread_id,
+            checkout_id: stored.checkout_id,
             via_process_id,
             hop_of,
+            ..Place::of(stored.session_id, process_id)
         };
         self.insert_parts(record, &shape, &place, stored.request_id)?;
         self.transaction
@@ -492,51 +594,6 @@ impl<'a> Batch<'a> {
         self.applied.improved += 1;
         Ok(())
     }
-
-    /// The row of a call's session, made or moved on by `calls` calls.
-    fn session(
-        &self,
-        record: &UsageRecord,
-        process_id: Option<i64>,
-        calls: i64,
-    ) -> rusqlite::Result<i64> {
-        self.transaction
-            .prepare_cached(
-                "INSERT INTO session (
-                     host_id, session_key, uid, key_source, client_name, client_version, process_id,
-                     started_ms, last_request_ms, request_count, peak_context_tokens)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?8, ?10, ?9)
-                 ON CONFLICT (host_id, session_key, ifnull(uid, -1)) DO UPDATE SET
-                     process_id = ifnull(process_id, excluded.process_id),
-                     client_name = ifnull(client_name, excluded.client_name),
-                     client_version = CASE
-                         WHEN ifnull(client_name, excluded.client_name) IS excluded.client_name
-                         THEN ifnull(client_version, excluded.client_version)
-                         ELSE client_version END,
-                     started_ms = min(started_ms, excluded.started_ms),
-                     last_request_ms = max(last_request_ms, excluded.last_request_ms),
-                     request_count = request_count + excluded.request_count,
-                     peak_context_tokens = CASE
-                         WHEN excluded.peak_context_tokens IS NULL THEN peak_context_tokens
-                         ELSE max(ifnull(peak_context_tokens, 0), excluded.peak_context_tokens) END
-                 RETURNING session_id",
-            )?
-            .query_row(
-                params![
-                    self.host_id,
-                    record.session.0,
-                    record.process.as_ref().map(|process| process.uid),
-                    record.key_source.as_str(),
-                    record.client.name,
-                    record.client.version,
-                    process_id,
-                    record.started_unix_ms,
-                    record.call.usage.input().map(to_db),
-                    calls,
-                ],
-                |row| row.get(0),
-            )
-    }
 }
 
 /// What the provider itself says that a call cost; the sum of what it says may be absurd where no
@@ -545,6 +602,11 @@ fn provider_cost(call: &LlmCall) -> Option<i64> {
     call.reported_cost_nanousd
         .filter(|cost| *cost <= MAX_COST_NANOUSD)
         .map(to_db)
+}
+
+/// A hash as SQLite stores it: the same bits.
+const fn hash_to_db(hash: u64) -> i64 {
+    hash.cast_signed()
 }
 
 /// What a row of a call and one of a part of it do not share.

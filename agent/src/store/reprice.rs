@@ -11,6 +11,7 @@ use rusqlite::{Connection, OpenFlags, Row, TransactionBehavior, params};
 
 use super::migrate::{self, Found};
 use super::place;
+use super::rollup::{Changed, Rollup};
 use super::{Error, SCHEMA_VERSION, Window, to_db};
 
 /// LIMIT: rows of one transaction. The agent waits for no longer than they take.
@@ -55,6 +56,8 @@ struct Stored {
     reported_nanousd: Option<u64>,
     completed_ms: i64,
     cost_nanousd: Option<u64>,
+    started_ms: i64,
+    session_id: i64,
 }
 
 /// Prices the calls that began in a window anew, each at the moment when it was complete.
@@ -89,6 +92,7 @@ pub fn reprice(
     }
     conn.file_control(Some("main"), rusqlite::FileControl::PersistWal(&mut 1))
         .map_err(failed)?;
+    let rollup = Rollup::default();
     let mut sum = Repriced::default();
     let mut after = i64::MIN;
     loop {
@@ -103,6 +107,7 @@ pub fn reprice(
             return Ok(sum);
         };
         after = last.request_id;
+        let mut changed = Changed::default();
         for row in &rows {
             let cost = prices.cost(&row.billable()).cost_nanousd;
             sum.rows += 1;
@@ -112,6 +117,7 @@ pub fn reprice(
             sum.cost_nanousd = sum.cost_nanousd.saturating_add(known);
             sum.repriced_nanousd = sum.repriced_nanousd.saturating_add(cost.unwrap_or(0));
             if keeping == Keeping::Kept {
+                changed.spoil(row.started_ms, row.session_id);
                 transaction
                     .prepare_cached(
                         "UPDATE request SET repriced_nanousd = ?2 WHERE request_id = ?1",
@@ -122,6 +128,9 @@ pub fn reprice(
                     .map_err(failed)?;
             }
         }
+        changed
+            .apply(&transaction, &rollup, after)
+            .map_err(failed)?;
         transaction.commit().map_err(failed)?;
     }
 }
@@ -142,7 +151,8 @@ fn stored(conn: &Connection, window: Window, after: i64) -> rusqlite::Result<Vec
                         AND r.output_tokens IS NOT NULL
                         AND ifnull(s.input_quality, '') <> 'lower_bound'
                         AND ifnull(s.output_quality, '') <> 'lower_bound'),
-                r.provider_cost_nanousd, r.started_ms + r.duration_ms, r.cost_nanousd
+                r.provider_cost_nanousd, r.started_ms + r.duration_ms, r.cost_nanousd,
+                r.started_ms, r.session_id
          FROM request AS r
          JOIN shape AS s ON s.shape_id = r.shape_id
          LEFT JOIN request AS c ON c.request_id = r.part_of
@@ -197,6 +207,8 @@ impl Stored {
             reported_nanousd: count(22)?,
             completed_ms: row.get(23)?,
             cost_nanousd: count(24)?,
+            started_ms: row.get(25)?,
+            session_id: row.get(26)?,
         })
     }
 

@@ -1,7 +1,7 @@
 //! What many calls have in common: a row of its own, found again by its content.
 
 use agent_core::llm::{AbortedBy, Estimate, SubInference};
-use agent_core::session::UsageRecord;
+use agent_core::session::{TaskType, UsageRecord};
 use rusqlite::{OptionalExtension as _, Transaction, params};
 
 /// The content of a row of `shape`.
@@ -30,6 +30,7 @@ pub(super) struct Shape {
     input_quality: Option<String>,
     output_method: Option<String>,
     output_quality: Option<String>,
+    task_type: String,
 }
 
 impl Shape {
@@ -64,6 +65,7 @@ impl Shape {
             input_quality: quality(call.estimates.input),
             output_method: method(call.estimates.output),
             output_quality: quality(call.estimates.output),
+            task_type: record.task.as_str().to_owned(),
         }
     }
 
@@ -89,6 +91,15 @@ impl Shape {
             client_version: client.client_version.clone(),
             ..self
         }
+    }
+
+    /// The same of a compaction; `None` if it is one.
+    pub(super) fn of_compaction(self) -> Option<Self> {
+        let task_type = TaskType::Compaction.as_str();
+        (self.task_type != task_type).then(|| Self {
+            task_type: task_type.to_owned(),
+            ..self
+        })
     }
 
     /// What is known of a call after a second, better sight of it. Who called whom stays.
@@ -118,6 +129,7 @@ impl Shape {
             endpoint: self.endpoint,
             is_stream: self.is_stream,
             billing_kind: self.billing_kind,
+            task_type: self.task_type,
             ..better
         }
     }
@@ -129,7 +141,8 @@ impl Shape {
                 "SELECT kind, client_name, client_version, provider, endpoint, server_name,
                         model_requested, model_served, is_stream, is_batch, service_tier, speed,
                         region, billing_kind, http_status, outcome, stop_reason, aborted_by,
-                        usage_source, input_method, input_quality, output_method, output_quality
+                        usage_source, input_method, input_quality, output_method, output_quality,
+                        task_type
                  FROM shape WHERE shape_id = ?1",
             )?
             .query_row([shape_id], |row| {
@@ -157,6 +170,7 @@ impl Shape {
                     input_quality: row.get(20)?,
                     output_method: row.get(21)?,
                     output_quality: row.get(22)?,
+                    task_type: row.get(23)?,
                 })
             })
     }
@@ -187,6 +201,7 @@ impl Shape {
             self.input_quality,
             self.output_method,
             self.output_quality,
+            self.task_type,
         ];
         let found = transaction
             .prepare_cached(
@@ -198,7 +213,7 @@ impl Shape {
                    AND billing_kind = ?14 AND http_status IS ?15 AND outcome = ?16
                    AND stop_reason IS ?17 AND aborted_by IS ?18 AND usage_source = ?19
                    AND input_method IS ?20 AND input_quality IS ?21 AND output_method IS ?22
-                   AND output_quality IS ?23",
+                   AND output_quality IS ?23 AND task_type = ?24",
             )?
             .query_row(values, |row| row.get(0))
             .optional()?;
@@ -211,9 +226,9 @@ impl Shape {
                      kind, client_name, client_version, provider, endpoint, server_name,
                      model_requested, model_served, is_stream, is_batch, service_tier, speed, region,
                      billing_kind, http_status, outcome, stop_reason, aborted_by, usage_source,
-                     input_method, input_quality, output_method, output_quality)
+                     input_method, input_quality, output_method, output_quality, task_type)
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17,
-                         ?18, ?19, ?20, ?21, ?22, ?23)",
+                         ?18, ?19, ?20, ?21, ?22, ?23, ?24)",
             )?
             .execute(values)?;
         Ok(transaction.last_insert_rowid())

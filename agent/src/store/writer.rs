@@ -2,8 +2,9 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use agent_core::event::{ProcId, Process};
+use agent_core::event::{Ancestor, ProcId, Process};
 use agent_core::pipeline::{CoverageMinute, Output};
 use jiff::{Timestamp, tz::TimeZone};
 use rusqlite::{
@@ -14,6 +15,7 @@ use rusqlite::{
 use super::migrate::migrate;
 use super::place::{self, WriteLock};
 use super::quota::{SWEEP_MS, last_quota_ms};
+use super::rollup::{Changed, Rollup};
 use super::{AgentStatus, Error, HostFacts, to_db};
 
 /// LIMIT: five seconds for another connection that holds the file; then the batch fails as
@@ -65,6 +67,9 @@ pub struct Writer {
     lock: WriteLock,
     /// When the limits of accounts were last looked through for old ones.
     swept_ms: Option<i64>,
+    rollup: Rollup,
+    /// Pause after which a session has ended, if it is not the usual one.
+    idle: Option<Duration>,
 }
 
 impl Writer {
@@ -93,6 +98,8 @@ impl Writer {
             keep,
             lock,
             swept_ms: None,
+            rollup: Rollup::default(),
+            idle: None,
         })
     }
 
@@ -121,8 +128,16 @@ impl Writer {
             host_id: self.host_id,
             keep: self.keep,
             processes: HashMap::new(),
+            changed: Changed::default(),
             applied: Applied::default(),
         };
+        let stored: i64 = transaction
+            .query_row(
+                "SELECT ifnull(max(request_id), 0) FROM request",
+                [],
+                |row| row.get(0),
+            )
+            .map_err(failed)?;
         for output in outputs {
             match output {
                 Output::Usage(record) => batch.usage(record),
@@ -133,6 +148,10 @@ impl Writer {
             }
             .map_err(failed)?;
         }
+        let changed = std::mem::take(&mut batch.changed);
+        changed
+            .apply(&transaction, &self.rollup, stored)
+            .map_err(failed)?;
         let applied = batch.applied;
         if let Some(told_ms) = last_quota_ms(outputs)
             && self
@@ -162,6 +181,16 @@ impl Writer {
             )
             .map_err(|source| Error::sql("write to", &self.path, source))?;
         Ok(())
+    }
+
+    /// Notes after which pause a session has ended, for the views and for counting those that went
+    /// on; 30 minutes otherwise.
+    ///
+    /// # Errors
+    /// Those of SQLite.
+    pub fn set_session_idle(&mut self, idle: Duration) -> Result<(), Error> {
+        self.idle = Some(idle);
+        note_idle(&self.conn, &self.path, self.idle)
     }
 
     /// Moves what is in the write-ahead log into the ledger, as far as readers allow.
@@ -203,12 +232,15 @@ impl Writer {
             host,
             keep,
             lock,
+            rollup,
+            idle,
             ..
         } = self;
         drop(conn);
         set_aside(&path)?;
         place::prepare(&path)?;
         let (conn, host_id) = connect(&path, &host)?;
+        note_idle(&conn, &path, idle)?;
         Ok(Self {
             conn,
             path,
@@ -217,6 +249,8 @@ impl Writer {
             keep,
             lock,
             swept_ms: None,
+            rollup,
+            idle,
         })
     }
 
@@ -230,6 +264,7 @@ impl Writer {
             tracing::warn!(path = %self.path.display(), "the ledger was removed or replaced; going on with the file at its path");
             place::prepare(&self.path)?;
             (self.conn, self.host_id) = connect(&self.path, &self.host)?;
+            note_idle(&self.conn, &self.path, self.idle)?;
         }
         Ok(())
     }
@@ -278,6 +313,19 @@ fn connect(path: &Path, host: &HostFacts) -> Result<(Connection, i64), Error> {
     Ok((conn, host_id))
 }
 
+/// Keeps the pause after which a session has ended where the views find it.
+fn note_idle(conn: &Connection, path: &Path, idle: Option<Duration>) -> Result<(), Error> {
+    let Some(idle) = idle else {
+        return Ok(());
+    };
+    conn.execute(
+        "INSERT OR REPLACE INTO meta (name, value) VALUES ('session_idle_minutes', ?1)",
+        [to_db(idle.as_secs() / 60)],
+    )
+    .map_err(|source| Error::sql("write to", path, source))?;
+    Ok(())
+}
+
 /// Renames a damaged ledger, loudly: its records are out of every report from now on.
 fn set_aside(path: &Path) -> Result<(), Error> {
     let time = Timestamp::now()
@@ -298,9 +346,11 @@ pub(super) struct Batch<'a> {
     pub(super) transaction: &'a Transaction<'a>,
     pub(super) host: &'a HostFacts,
     pub(super) host_id: i64,
-    keep: Keep,
+    pub(super) keep: Keep,
     /// Rows of the processes of this batch; its size bounds it.
     processes: HashMap<(ProcId, Option<&'a str>), i64>,
+    /// What it changed, as far as sums depend on it.
+    pub(super) changed: Changed,
     pub(super) applied: Applied,
 }
 
@@ -379,13 +429,18 @@ impl<'a> Batch<'a> {
 
     fn insert_process(&self, process: &Process, seen_ms: i64) -> rusqlite::Result<i64> {
         let parent = process.ancestors.first();
+        let container = process.container.as_ref();
+        let pod = container.and_then(|container| container.pod.as_ref());
         self.transaction
             .prepare_cached(
                 "INSERT INTO process (
                      host_id, boot_id, pid, start_time_ticks, exe_path, comm, argv0, uid, user_name,
                      cwd, cgroup_path, parent_pid, parent_start_time_ticks, parent_comm,
-                     first_seen_ms)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)
+                     first_seen_ms, exe_build_id, systemd_unit, container_runtime, container_id,
+                     container_name, container_image, pod_uid, pod_namespace, pod_name,
+                     ancestors_json)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17,
+                         ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25)
                  RETURNING process_id",
             )?
             .query_row(
@@ -405,8 +460,33 @@ impl<'a> Batch<'a> {
                     parent.map(|parent| to_db(parent.id.start_ticks)),
                     parent.map(|parent| &parent.comm),
                     seen_ms,
+                    process.exe_build_id,
+                    process.unit,
+                    container.map(|container| &container.runtime),
+                    container.map(|container| &container.id),
+                    container.and_then(|container| container.name.as_ref()),
+                    container.and_then(|container| container.image.as_ref()),
+                    pod.map(|pod| &pod.uid),
+                    pod.and_then(|pod| pod.namespace.as_ref()),
+                    pod.and_then(|pod| pod.name.as_ref()),
+                    ancestors_json(&process.ancestors),
                 ],
                 |row| row.get(0),
             )
     }
+}
+
+/// The parent chain: a JSON array; `None` if nothing is known of it.
+fn ancestors_json(ancestors: &[Ancestor]) -> Option<String> {
+    let rows: Vec<serde_json::Value> = ancestors
+        .iter()
+        .map(|ancestor| {
+            serde_json::json!({
+                "pid": ancestor.id.pid,
+                "comm": ancestor.comm,
+                "exe": ancestor.exe,
+            })
+        })
+        .collect();
+    (!rows.is_empty()).then(|| serde_json::Value::from(rows).to_string())
 }

@@ -103,6 +103,9 @@ pub struct UsageRecord {
     pub is_human_turn: bool,
     /// Identity of the earlier call that this one shows to have been a compaction.
     pub compacted: Option<String>,
+    /// Whether it goes on from the call before it in its thread, with nothing changed before the
+    /// end; unknown for the first of a thread.
+    pub continues: Option<bool>,
 }
 
 /// Settings of the stage.
@@ -224,6 +227,7 @@ impl Sessions {
             task: TaskType::Chat,
             is_human_turn: false,
             compacted: None,
+            continues: None,
         }
     }
 

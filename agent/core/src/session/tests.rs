@@ -106,6 +106,7 @@ fn a_record_says_all_of_a_call_but_its_text() {
         task: TaskType::Chat,
         is_human_turn: false,
         compacted: None,
+        continues: None,
     };
     assert_eq!(record, expected);
 }

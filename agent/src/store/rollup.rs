@@ -1,0 +1,188 @@
+//! The sums that outlast calls: by quarter of an hour, and by session.
+//!
+//! New calls are added to them. Where a stored call changes, the sums that it is in are made anew
+//! from their calls, so that they never drift.
+
+use std::collections::BTreeSet;
+
+use rusqlite::{Transaction, params};
+
+/// Length of the periods whose sums are kept: every time zone's days begin at one's beginning.
+pub(super) const BUCKET_MS: i64 = 15 * 60 * 1_000;
+
+/// Columns of sums: those that add up.
+const SUMS: [&str; 25] = [
+    "requests",
+    "estimated_requests",
+    "lower_bound_requests",
+    "cost_lower_bound_requests",
+    "retry_requests",
+    "human_turns",
+    "tool_calls",
+    "input_uncached_tokens",
+    "cache_read_tokens",
+    "cache_write_5m_tokens",
+    "cache_write_1h_tokens",
+    "cache_write_other_tokens",
+    "context_tokens",
+    "output_tokens",
+    "reasoning_tokens",
+    "estimated_tokens",
+    "unpriced_tokens",
+    "cost_nanousd",
+    "estimated_cost_nanousd",
+    "provider_cost_nanousd",
+    "repriced_nanousd",
+    "repriced_from_nanousd",
+    "duration_ms",
+    "stream_output_tokens",
+    "stream_ms",
+];
+
+/// Columns of sums: those that are 1 where one of the parts has 1.
+const FLAGS: [&str; 6] = [
+    "context_is_partial",
+    "uncached_is_partial",
+    "read_is_partial",
+    "write_is_partial",
+    "output_is_partial",
+    "reasoning_is_partial",
+];
+
+/// The names of all columns of sums, in the order of the tables.
+pub(super) fn columns() -> String {
+    [SUMS.as_slice(), &FLAGS].concat().join(", ")
+}
+
+/// What adds up rows that have the columns of sums.
+pub(super) fn added_up() -> String {
+    let sums = SUMS.iter().map(|column| format!("sum({column})"));
+    let flags = FLAGS.iter().map(|column| format!("max({column})"));
+    sums.chain(flags).collect::<Vec<_>>().join(", ")
+}
+
+/// What an upsert does with a row that is there.
+fn merged() -> String {
+    let sums = SUMS.iter().map(|column| {
+        format!(
+            "{column} = CASE WHEN excluded.{column} IS NULL THEN {column}
+             ELSE ifnull({column}, 0) + excluded.{column} END"
+        )
+    });
+    let flags = FLAGS
+        .iter()
+        .map(|column| format!("{column} = max({column}, excluded.{column})"));
+    sums.chain(flags).collect::<Vec<_>>().join(", ")
+}
+
+/// The statements that keep the sums.
+#[derive(Debug)]
+pub(super) struct Rollup {
+    forget_bucket: &'static str,
+    add_bucket: String,
+    forget_sessions_of_bucket: &'static str,
+    add_sessions_of_bucket: &'static str,
+    forget_session: &'static str,
+    add_session: String,
+}
+
+impl Default for Rollup {
+    fn default() -> Self {
+        let (columns, sums, merged) = (columns(), added_up(), merged());
+        Self {
+            forget_bucket: "DELETE FROM usage_15m WHERE bucket_start_ms = ?1",
+            add_bucket: format!(
+                "INSERT INTO usage_15m (bucket_start_ms, usage_key_id, {columns})
+                 SELECT ?1, usage_key_id, {sums} FROM request_sums
+                 WHERE started_ms >= ?1 AND started_ms < ?1 + {BUCKET_MS} AND request_id > ?2
+                 GROUP BY usage_key_id
+                 ON CONFLICT (bucket_start_ms, usage_key_id) DO UPDATE SET {merged}"
+            ),
+            forget_sessions_of_bucket: "DELETE FROM session_15m WHERE bucket_start_ms = ?1",
+            add_sessions_of_bucket:
+                "INSERT OR IGNORE INTO session_15m (bucket_start_ms, usage_key_id, session_id)
+                 SELECT ?1, usage_key_id, session_id FROM request_sums
+                 WHERE started_ms >= ?1 AND started_ms < ?1 + 900000 AND request_id > ?2",
+            forget_session: "DELETE FROM session_usage WHERE session_id = ?1",
+            add_session: format!(
+                "INSERT INTO session_usage (session_id, usage_key_id, first_ms, last_ms, {columns})
+                 SELECT ?1, usage_key_id, min(started_ms), max(started_ms), {sums}
+                 FROM request_sums WHERE session_id = ?1 AND request_id > ?2
+                 GROUP BY usage_key_id
+                 ON CONFLICT (session_id, usage_key_id) DO UPDATE SET
+                     first_ms = min(first_ms, excluded.first_ms),
+                     last_ms = max(last_ms, excluded.last_ms), {merged}"
+            ),
+        }
+    }
+}
+
+/// What a transaction changed, as far as sums depend on it.
+#[derive(Debug, Default)]
+pub(super) struct Changed {
+    /// Quarters of an hour with new calls, by their beginning.
+    grown_buckets: BTreeSet<i64>,
+    /// Sessions with new calls.
+    grown_sessions: BTreeSet<i64>,
+    /// Quarters of an hour in which a stored call changed.
+    stale_buckets: BTreeSet<i64>,
+    /// Sessions in which a stored call changed.
+    stale_sessions: BTreeSet<i64>,
+}
+
+impl Changed {
+    /// A call was stored.
+    pub(super) fn grow(&mut self, started_ms: i64, session_id: i64) {
+        self.grown_buckets.insert(bucket(started_ms));
+        self.grown_sessions.insert(session_id);
+    }
+
+    /// A stored call is another one now, or was taken out.
+    pub(super) fn spoil(&mut self, started_ms: i64, session_id: i64) {
+        self.stale_buckets.insert(bucket(started_ms));
+        self.stale_sessions.insert(session_id);
+    }
+
+    /// Brings the sums up to date; calls with an id up to `stored` were in them before.
+    pub(super) fn apply(
+        self,
+        transaction: &Transaction<'_>,
+        rollup: &Rollup,
+        stored: i64,
+    ) -> rusqlite::Result<()> {
+        for bucket in self.grown_buckets.union(&self.stale_buckets) {
+            let after = if self.stale_buckets.contains(bucket) {
+                for forget in [rollup.forget_bucket, rollup.forget_sessions_of_bucket] {
+                    transaction.prepare_cached(forget)?.execute([bucket])?;
+                }
+                0
+            } else {
+                stored
+            };
+            for add in [&rollup.add_bucket, rollup.add_sessions_of_bucket] {
+                transaction
+                    .prepare_cached(add)?
+                    .execute(params![bucket, after])?;
+            }
+        }
+        for session in self.grown_sessions.union(&self.stale_sessions) {
+            let after = if self.stale_sessions.contains(session) {
+                transaction
+                    .prepare_cached(rollup.forget_session)?
+                    .execute([session])?;
+                0
+            } else {
+                stored
+            };
+            transaction
+                .prepare_cached(&rollup.add_session)?
+                .execute(params![session, after])?;
+        }
+        Ok(())
+    }
+}
+
+/// Beginning of the quarter of an hour that a moment lies in.
+pub(super) const fn bucket(ms: i64) -> i64 {
+    ms - ms.rem_euclid(BUCKET_MS)
+}
