@@ -53,6 +53,7 @@ fn a_model_is_shown_with_all_of_its_prices_to_the_last_digit() {
             vec![
                 "anthropic",
                 "claude-haiku-5-5",
+                "anthropic",
                 "—",
                 "—",
                 "—",
@@ -66,6 +67,7 @@ fn a_model_is_shown_with_all_of_its_prices_to_the_last_digit() {
             vec![
                 "anthropic",
                 "claude-haiku-5-5",
+                "anthropic",
                 "—",
                 "100,000",
                 "—",
@@ -79,6 +81,7 @@ fn a_model_is_shown_with_all_of_its_prices_to_the_last_digit() {
             vec![
                 "anthropic",
                 "claude-haiku-5-5",
+                "anthropic",
                 "batch",
                 "—",
                 "2026-10-14",
@@ -92,6 +95,7 @@ fn a_model_is_shown_with_all_of_its_prices_to_the_last_digit() {
             vec![
                 "anthropic",
                 "claude-haiku-5-5",
+                "anthropic",
                 "batch",
                 "100,000",
                 "2026-10-14",
@@ -134,6 +138,46 @@ fn a_model_is_shown_with_all_of_its_prices_to_the_last_digit() {
         .unwrap();
     assert_eq!(sonnet["input_uncached_nanousd_per_mtok"], 3_000_000_000_u64);
     assert_eq!(sonnet["valid_from"], "2026-03-13");
+}
+
+#[test]
+fn a_model_is_found_as_any_provider_names_it_and_nothing_else_is() {
+    let home = Home::new();
+    let sellers = |name: &str| {
+        let shown = document(&home, &["prices", "show", name, "-o", "json"]);
+        let rows = shown["rows"].as_array().unwrap();
+        let mut sellers: Vec<String> = rows
+            .iter()
+            .map(|row| ["provider", "model", "calls_to"].map(|key| row[key].as_str().unwrap()))
+            .map(|words| words.join(" | "))
+            .collect();
+        sellers.dedup();
+        sellers
+    };
+    assert_eq!(
+        sellers("us.anthropic.claude-sonnet-4-5-20250929-v1:0"),
+        ["aws | regional.anthropic.claude-sonnet-4-5-20250929-v1:0 | bedrock"]
+    );
+    assert_eq!(
+        sellers("gpt-5.5-2026-04-23"),
+        [
+            "github-copilot | gpt-5.5 | copilot",
+            "openai | gpt-5.5 | azure, openai"
+        ]
+    );
+    assert_eq!(
+        sellers("anthropic/claude-opus-4.7"),
+        [
+            "anthropic | claude-opus-4-7 | anthropic, azure, vercel",
+            "openrouter | anthropic/claude-opus-4.7 | openrouter"
+        ]
+    );
+    for name in ["us.acme.claude-sonnet-4-5-20250929-v1:0", "claude-opus-5-5x"] {
+        let unknown = home.run(["prices", "show", name]);
+        let told = format!("No price in the list is for {name:?}");
+        assert_eq!(unknown.code, Some(5), "{unknown:?}");
+        assert!(unknown.out.starts_with(&told), "{unknown:?}");
+    }
 }
 
 #[test]

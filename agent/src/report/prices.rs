@@ -51,7 +51,8 @@ pub fn list(page: &mut Page<'_>, prices: &Prices, provider: Option<&str>) -> Res
             _ => current.push(line),
         }
     }
-    lines(page, prices, &current)
+    let rows = current.iter().map(line_cells).collect();
+    lines(page, prices, line_columns(), rows)
 }
 
 /// Writes all prices of a model.
@@ -64,12 +65,12 @@ pub fn show(
     provider: Option<&str>,
     name: &str,
 ) -> Result<Found, Error> {
-    let mut found = prices.list().lines_of(provider, name);
+    let mut found = prices.list().sold(provider, name);
     if found.is_empty()
         && provider.is_none()
         && let Some((provider, model)) = name.split_once('/')
     {
-        found = prices.list().lines_of(Some(provider), model);
+        found = prices.list().sold(Some(provider), model);
     }
     if found.is_empty() && page.format == Format::Table {
         writeln!(
@@ -79,7 +80,18 @@ pub fn show(
         )?;
         return Ok(Found::Nothing);
     }
-    lines(page, prices, &found)
+    let mut columns = line_columns();
+    columns.insert(2, Column::text("calls_to", "CALLS TO", 2, Cut::End));
+    let rows = found.iter().flat_map(|sold| {
+        let calls_to = sold.calls_to.join(", ");
+        sold.lines.iter().map(move |line| {
+            let mut cells = line_cells(line);
+            cells.insert(2, Cell::Text(calls_to.clone()));
+            cells
+        })
+    });
+    let rows = rows.collect();
+    lines(page, prices, columns, rows)
 }
 
 /// Which list is in force.
@@ -128,7 +140,7 @@ fn rate_cells(rates: &Rates) -> impl Iterator<Item = Cell> {
         .map(|rate| rate.map_or(Cell::Unknown, Cell::Rate))
 }
 
-fn lines(page: &mut Page<'_>, prices: &Prices, lines: &[Line]) -> Result<Found, Error> {
+fn line_columns() -> Vec<Column> {
     let mut columns = vec![
         Column::text("provider", "PROVIDER", 0, Cut::End),
         Column::text("model", "MODEL", 0, Cut::End),
@@ -138,35 +150,46 @@ fn lines(page: &mut Page<'_>, prices: &Prices, lines: &[Line]) -> Result<Found, 
         Column::text("daily_utc", "HOURS", 8, Cut::End),
     ];
     columns.extend(rate_columns());
-    let row = |line: &Line| {
-        let utc = jiff::tz::TimeZone::UTC;
-        let from = line.valid_from_ms.map(|ms| moment(ms, &utc, "%Y-%m-%d"));
-        let time = |ms| moment(ms, &utc, "%H:%M");
-        let daily = line
-            .daily_ms
-            .map(|(from, to)| format!("{}-{}", time(from), time(to)));
-        let mut cells = vec![
-            Cell::Text(line.provider.clone()),
-            Cell::Text(line.model.clone()),
-            Cell::text(line.variant.map(agent_core::prices::Variant::as_str)),
-            line.context_over.map_or(Cell::Unknown, Cell::Count),
-            Cell::text(from),
-            Cell::text(daily),
-        ];
-        cells.extend(rate_cells(&line.rates));
-        cells
-    };
-    let table = Table {
-        columns,
-        rows: lines.iter().map(row).collect(),
-        ..Table::default()
-    };
-    write(page, prices, &table)?;
-    Ok(if lines.is_empty() {
+    columns
+}
+
+fn line_cells(line: &Line) -> Vec<Cell> {
+    let utc = jiff::tz::TimeZone::UTC;
+    let from = line.valid_from_ms.map(|ms| moment(ms, &utc, "%Y-%m-%d"));
+    let time = |ms| moment(ms, &utc, "%H:%M");
+    let daily = line
+        .daily_ms
+        .map(|(from, to)| format!("{}-{}", time(from), time(to)));
+    let mut cells = vec![
+        Cell::Text(line.provider.clone()),
+        Cell::Text(line.model.clone()),
+        Cell::text(line.variant.map(agent_core::prices::Variant::as_str)),
+        line.context_over.map_or(Cell::Unknown, Cell::Count),
+        Cell::text(from),
+        Cell::text(daily),
+    ];
+    cells.extend(rate_cells(&line.rates));
+    cells
+}
+
+fn lines(
+    page: &mut Page<'_>,
+    prices: &Prices,
+    columns: Vec<Column>,
+    rows: Vec<Vec<Cell>>,
+) -> Result<Found, Error> {
+    let found = if rows.is_empty() {
         Found::Nothing
     } else {
         Found::Something
-    })
+    };
+    let table = Table {
+        columns,
+        rows,
+        ..Table::default()
+    };
+    write(page, prices, &table)?;
+    Ok(found)
 }
 
 fn write(page: &mut Page<'_>, prices: &Prices, table: &Table) -> Result<(), Error> {
@@ -275,10 +298,7 @@ pub fn check(
     ];
     let row = |model: &crate::store::Unpriced| {
         let name = model.model.as_deref().unwrap_or_default();
-        let is_listed = !prices
-            .list()
-            .lines_of(Some(&model.provider), name)
-            .is_empty();
+        let is_listed = !prices.list().sold(Some(&model.provider), name).is_empty();
         let state = if is_listed {
             "has a price now"
         } else {

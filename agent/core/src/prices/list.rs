@@ -166,23 +166,44 @@ impl List {
             .flat_map(|(provider, models)| models.iter().flat_map(|model| model.lines(provider)))
     }
 
-    /// The lines of a model: by its name in the list, or by one that calls to a provider have. A name
-    /// without a provider is looked for at all of them.
-    pub fn lines_of(&self, provider: Option<&str>, name: &str) -> Vec<Line> {
-        if let Some(provider) = provider {
-            let found = self.find(provider, name);
-            return found.map_or_else(Vec::new, |(whose, model)| model.lines(whose));
-        }
-        let mut lines = Vec::new();
-        for provider in self.providers.keys() {
-            match self.find(provider, name) {
-                // What one sells for another is told where it is the other's.
-                Some((whose, model)) if whose == provider => lines.extend(model.lines(whose)),
-                Some(_) | None => {}
+    /// The models that a name is at a provider, as calls to it are priced. Without a provider it is
+    /// looked for at each one that sells what is on the list, by the rules of that one.
+    pub fn sold(&self, provider: Option<&str>, name: &str) -> Vec<Sold> {
+        let every = provider.is_none().then(|| self.sellers());
+        let sellers = every.into_iter().flatten().chain(provider);
+        let mut found: Vec<Sold> = Vec::new();
+        for seller in sellers {
+            let Some((whose, model)) = self.find(seller, name) else {
+                continue;
+            };
+            let is_it = |sold: &&mut Sold| sold.provider == whose && sold.model == model.id;
+            match found.iter_mut().find(is_it) {
+                // Several may sell one model at one price: Azure and its maker.
+                Some(sold) => sold.calls_to.push(seller.to_owned()),
+                None => found.push(Sold {
+                    provider: whose.to_owned(),
+                    model: model.id.clone(),
+                    calls_to: vec![seller.to_owned()],
+                    lines: model.lines(whose),
+                }),
             }
         }
-        lines
+        found.sort_by(|one, other| one.provider.cmp(&other.provider));
+        found
     }
+}
+
+/// A model of a list, and who sells it at its price there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sold {
+    /// Whose price it is, in the list's words.
+    pub provider: String,
+    /// Of which model, in the list's words.
+    pub model: String,
+    /// The providers whose calls have that price, as reports name them.
+    pub calls_to: Vec<String>,
+    /// Its prices.
+    pub lines: Vec<Line>,
 }
 
 /// The price of a model at a time, for a prompt.

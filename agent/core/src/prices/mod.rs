@@ -22,7 +22,7 @@ mod tests;
 use std::sync::Arc;
 
 pub use genai::{Error, MAX_LIST_BYTES};
-pub use list::{About, Line, List, Variant, day_ms};
+pub use list::{About, Line, List, Sold, Variant, day_ms};
 pub use overrides::{Override, Own};
 pub use rates::{Applied, MAX_RATE, Rates};
 
