@@ -148,6 +148,7 @@ fn line_columns() -> Vec<Column> {
         Column::number("context_over_tokens", "PROMPT OVER", 6),
         Column::text("valid_from", "FROM", 7, Cut::End),
         Column::text("daily_utc", "HOURS", 8, Cut::End),
+        Column::text("days", "DAYS", 9, Cut::End),
     ];
     columns.extend(rate_columns());
     columns
@@ -167,6 +168,7 @@ fn line_cells(line: &Line) -> Vec<Cell> {
         line.context_over.map_or(Cell::Unknown, Cell::Count),
         Cell::text(from),
         Cell::text(daily),
+        Cell::text(line.is_of_working_days.then_some("working days in China")),
     ];
     cells.extend(rate_cells(&line.rates));
     cells

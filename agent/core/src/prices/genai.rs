@@ -14,6 +14,7 @@ use serde::{Deserialize, Deserializer};
 use super::list::{About, Entry, List, Model, Models, Variant, When, day_ms, time_ms};
 use super::nanousd_of;
 use super::rates::Rates;
+use super::rules;
 
 /// The list that this build carries: the data file of the package genai-prices, as it was published.
 const BUNDLED: &str = include_str!("data/genai-prices-0.2.1.json");
@@ -94,9 +95,12 @@ impl Provider {
         let mut models = Models::default();
         let mut aliases = Vec::new();
         for listed in &self.models {
-            let Some(model) = listed.model() else {
+            let Some(mut model) = listed.model() else {
                 continue;
             };
+            for entry in model.entries_mut() {
+                entry.when = rules::on_days(&self.id, entry.when);
+            }
             aliases.push(listed.names.names());
             models.add(model);
         }

@@ -10,6 +10,7 @@
 //! and all tokens of the call have them. What is missing is never derived from another price: a call
 //! that used it costs *at least* so much.
 
+mod calendar;
 mod genai;
 mod list;
 mod names;
