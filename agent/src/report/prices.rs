@@ -1,14 +1,12 @@
 //! `bpftok prices` and `bpftok reprice`: what things cost, and what has no price.
 
-use std::time::Duration;
-
 use agent_core::prices::{About, Line, List, Own, Prices, Rates};
 use serde_json::{Map, Value, json};
 
 use super::table::{Cell, Column, Table, moment, write_json};
 use super::text::{Cut, count, money};
 use super::{Asked, Error, Format, Found, JSON_SCHEMA_VERSION, Page};
-use crate::prices::Candidate;
+use crate::prices::{Candidate, InForce};
 use crate::store::{Reader, Repriced, Window};
 
 /// The names of rates in JSON and CSV, as table `price` has them, and their headings, if a person sees
@@ -113,6 +111,40 @@ fn about_text(about: &About) -> String {
         about.version,
         day.as_deref().unwrap_or("an unknown day")
     )
+}
+
+/// What the heading of a report says of the prices in force.
+pub(super) fn in_force_text(in_force: &InForce) -> String {
+    let about = &in_force.about;
+    let day = about
+        .as_of_ms
+        .map(|ms| moment(ms, &jiff::tz::TimeZone::UTC, "%Y-%m-%d"));
+    let age = match in_force.age_days.filter(|_| in_force.is_old) {
+        Some(days) => format!(", {} days old", count(days)),
+        None => String::new(),
+    };
+    let own = match in_force.own {
+        0 => String::new(),
+        some => format!(" · {some} own"),
+    };
+    format!(
+        "prices {} {} ({}{age}){own}",
+        about.source,
+        about.version,
+        day.as_deref().unwrap_or("of an unknown day")
+    )
+}
+
+/// The same in documents.
+pub(super) fn in_force_json(in_force: &InForce) -> Value {
+    let about = &in_force.about;
+    json!({
+        "source": &*about.source,
+        "version": &*about.version,
+        "as_of": about.as_of_ms.map(super::table::utc),
+        "own": in_force.own,
+        "is_old": in_force.is_old,
+    })
 }
 
 fn document(page: &Page<'_>, prices: &Prices) -> Map<String, Value> {
@@ -278,18 +310,11 @@ pub fn check(
     reader: &Reader,
     asked: &Asked,
     prices: &Prices,
-    max_age: Duration,
 ) -> Result<Found, Error> {
     let window = page.window(asked)?;
     let unpriced = reader.unpriced(window)?;
     let about = &prices.list().about;
-    let age = about
-        .as_of_ms
-        .map(|ms| page.now.as_millisecond().saturating_sub(ms));
-    let age = age
-        .and_then(|age| u64::try_from(age).ok())
-        .map(Duration::from_millis);
-    let is_old = age.is_none_or(|age| age > max_age);
+    let is_old = (page.prices)().is_old;
     let columns = vec![
         Column::text("provider", "PROVIDER", 0, Cut::End),
         Column::text("model", "MODEL", 0, Cut::End),

@@ -50,13 +50,8 @@ pub enum Error {
 impl List {
     /// The list that this build carries.
     pub fn bundled() -> Self {
-        let about = About {
-            source: Arc::from(SOURCE),
-            version: Arc::from(BUNDLED_VERSION),
-            as_of_ms: day_ms(BUNDLED_DAY),
-        };
         // It is read by a test; without it no model has a price, and that is said.
-        Self::from_json(BUNDLED, about).unwrap_or_default()
+        Self::from_json(BUNDLED, About::bundled()).unwrap_or_default()
     }
 
     /// Reads a list.
@@ -81,6 +76,17 @@ impl List {
             return Err(Error::Empty);
         }
         Ok(list)
+    }
+}
+
+impl About {
+    /// What is said of the list that this build carries.
+    pub fn bundled() -> Self {
+        Self {
+            source: Arc::from(SOURCE),
+            version: Arc::from(BUNDLED_VERSION),
+            as_of_ms: day_ms(BUNDLED_DAY),
+        }
     }
 }
 
