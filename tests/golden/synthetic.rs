@@ -435,16 +435,22 @@ fn exchanges_give_exactly_these_calls() {
     }
 }
 
+/// The calls of a text that is an exchange.
+pub(crate) fn calls_of(text: &str) -> Vec<UsageRecord> {
+    let bytes = recorded(text);
+    let (outputs, _) = replay(Settings::default(), &recording::read(&bytes).unwrap());
+    records(outputs)
+}
+
 /// The calls of every exchange, with its name.
 fn all_calls() -> Vec<(String, String, Vec<UsageRecord>)> {
     corpus()
         .iter()
         .map(|file| {
             let text = fs::read_to_string(file).unwrap();
-            let bytes = recorded(&text);
-            let (outputs, _) = replay(Settings::default(), &recording::read(&bytes).unwrap());
             let name = file.file_stem().unwrap().to_string_lossy().into_owned();
-            (name, text, records(outputs))
+            let records = calls_of(&text);
+            (name, text, records)
         })
         .collect()
 }
