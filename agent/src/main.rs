@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use agent::causes;
 use agent::cli::{Cli, Command, ConfigCommand, Global, PricesCommand, Span};
 use agent::config::{self, Config, Loaded};
+use agent::prices::InForce;
 use agent::report::{self, Asked, Follow, Format, Found, Page};
 use agent::store::{self, Keeping, Reader};
 use agent::telemetry::{self, Verbosity};
@@ -180,9 +181,8 @@ fn of_prices(global: Global, command: PricesCommand) -> anyhow::Result<Found> {
         }),
         PricesCommand::Check { span, written } => {
             let reader = Reader::open(&config.daemon.db, &config.daemon.timezone.rules())?;
-            let max_age = config.price_max_age;
             write(&config, written.output, |page| {
-                report::prices::check(page, &reader, &asked(span), &prices, max_age)
+                report::prices::check(page, &reader, &asked(span), &prices)
             })
         }
         PricesCommand::Update {
@@ -218,12 +218,14 @@ fn write(
     report: impl FnOnce(&mut Page<'_>) -> Result<Found, report::Error>,
 ) -> anyhow::Result<Found> {
     let mut out = BufWriter::new(io::stdout().lock());
+    let now = jiff::Timestamp::now();
     let mut page = Page {
         out: &mut out,
         format,
         width: report::terminal_width(),
         zone: config.daemon.timezone.rules(),
-        now: jiff::Timestamp::now(),
+        now,
+        prices: &|| InForce::of(config, now.as_millisecond()),
     };
     let found = report(&mut page)?;
     out.flush().map_err(report::Error::Write)?;

@@ -9,6 +9,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use agent_core::prices::{About, List, MAX_LIST_BYTES, Prices};
 use rustix::fs::OFlags;
@@ -24,6 +25,8 @@ const MAGIC: &str = "bpftok-prices-1";
 
 /// LIMIT: bytes of the first line.
 const HEADER_BYTES: usize = 256;
+
+const DAY_SECONDS: u64 = 24 * 60 * 60;
 
 /// Name of the source of the lists.
 const SOURCE: &str = "genai-prices";
@@ -86,20 +89,66 @@ pub fn installed_at(ledger: &Path) -> PathBuf {
 
 /// The list in force, and what is wrong with an installed one.
 pub fn in_force(ledger: &Path) -> (List, Option<Error>) {
-    let bundled = List::bundled();
-    match installed(ledger) {
-        // An update of the program may bring a later list than the one that was installed.
-        Ok(Some(list)) if list.about.as_of_ms >= bundled.about.as_of_ms => (list, None),
-        Ok(_) => (bundled, None),
-        Err(error) => (bundled, Some(error)),
+    match installed_and_later(ledger) {
+        Ok(Some(list)) => (list, None),
+        Ok(None) => (List::bundled(), None),
+        Err(error) => (List::bundled(), Some(error)),
     }
+}
+
+/// The installed list, if it stands before that of the program.
+fn installed_and_later(ledger: &Path) -> Result<Option<List>, Error> {
+    // An update of the program may bring a later list than the one that was installed.
+    let is_later = |list: &List| list.about.as_of_ms >= About::bundled().as_of_ms;
+    Ok(installed(ledger)?.filter(is_later))
+}
+
+/// What reports say of the prices in force.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InForce {
+    /// The list.
+    pub about: About,
+    /// How many prices are one's own.
+    pub own: usize,
+    /// How long ago its day was, in whole days; `None` if that is not known.
+    pub age_days: Option<u64>,
+    /// True if it is older than the configuration wants it to be.
+    pub is_old: bool,
+}
+
+impl InForce {
+    /// The prices that a configuration has in force at a moment. The program's list is named without
+    /// being read; what is wrong with an installed one is logged.
+    pub fn of(config: &Config, now_ms: i64) -> Self {
+        let about = match installed_and_later(&config.daemon.db) {
+            Ok(list) => list.map_or_else(About::bundled, |list| list.about),
+            Err(error) => {
+                warn_of(&error);
+                About::bundled()
+            }
+        };
+        let age = about
+            .as_of_ms
+            .and_then(|as_of_ms| u64::try_from(now_ms.saturating_sub(as_of_ms)).ok())
+            .map(Duration::from_millis);
+        Self {
+            about,
+            own: config.own_prices.len(),
+            age_days: age.map(|age| age.as_secs() / DAY_SECONDS),
+            is_old: age.is_none_or(|age| age > config.price_max_age),
+        }
+    }
+}
+
+fn warn_of(error: &Error) {
+    tracing::warn!(%error, "the installed list of prices is not used; that of the program is");
 }
 
 /// All prices in force: one's own, and the list. What is wrong with an installed list is logged.
 pub fn prices(config: &Config) -> Prices {
     let (list, error) = in_force(&config.daemon.db);
     if let Some(error) = error {
-        tracing::warn!(%error, "the installed list of prices is not used; that of the program is");
+        warn_of(&error);
     }
     Prices::new(list, config.own_prices.clone())
 }

@@ -1,7 +1,6 @@
 //! `bpftok prices` and `bpftok reprice` on the built program.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
 
 use agent_core::prices::{List, Priced, Prices};
 use serde_json::{Value, json};
@@ -53,6 +52,8 @@ fn a_model_is_shown_with_all_of_its_prices_to_the_last_digit() {
             vec![
                 "anthropic",
                 "claude-haiku-5-5",
+                "anthropic",
+                "—",
                 "—",
                 "—",
                 "—",
@@ -66,8 +67,10 @@ fn a_model_is_shown_with_all_of_its_prices_to_the_last_digit() {
             vec![
                 "anthropic",
                 "claude-haiku-5-5",
+                "anthropic",
                 "—",
                 "100,000",
+                "—",
                 "—",
                 "—",
                 "$0.50",
@@ -79,9 +82,11 @@ fn a_model_is_shown_with_all_of_its_prices_to_the_last_digit() {
             vec![
                 "anthropic",
                 "claude-haiku-5-5",
+                "anthropic",
                 "batch",
                 "—",
                 "2026-10-14",
+                "—",
                 "—",
                 "$0.05",
                 "$0.005",
@@ -92,9 +97,11 @@ fn a_model_is_shown_with_all_of_its_prices_to_the_last_digit() {
             vec![
                 "anthropic",
                 "claude-haiku-5-5",
+                "anthropic",
                 "batch",
                 "100,000",
                 "2026-10-14",
+                "—",
                 "—",
                 "$0.25",
                 "$0.025",
@@ -134,6 +141,94 @@ fn a_model_is_shown_with_all_of_its_prices_to_the_last_digit() {
         .unwrap();
     assert_eq!(sonnet["input_uncached_nanousd_per_mtok"], 3_000_000_000_u64);
     assert_eq!(sonnet["valid_from"], "2026-03-13");
+}
+
+#[test]
+fn a_model_is_found_as_any_provider_names_it_and_nothing_else_is() {
+    let home = Home::new();
+    let sellers = |name: &str| {
+        let shown = document(&home, &["prices", "show", name, "-o", "json"]);
+        let rows = shown["rows"].as_array().unwrap();
+        let mut sellers: Vec<String> = rows
+            .iter()
+            .map(|row| ["provider", "model", "calls_to"].map(|key| row[key].as_str().unwrap()))
+            .map(|words| words.join(" | "))
+            .collect();
+        sellers.dedup();
+        sellers
+    };
+    assert_eq!(
+        sellers("us.anthropic.claude-sonnet-4-5-20250929-v1:0"),
+        ["aws | regional.anthropic.claude-sonnet-4-5-20250929-v1:0 | bedrock"]
+    );
+    assert_eq!(
+        sellers("gpt-5.5-2026-04-23"),
+        [
+            "github-copilot | gpt-5.5 | copilot",
+            "openai | gpt-5.5 | azure, openai"
+        ]
+    );
+    assert_eq!(
+        sellers("anthropic/claude-opus-4.7"),
+        [
+            "anthropic | claude-opus-4-7 | anthropic, azure, vercel",
+            "openrouter | anthropic/claude-opus-4.7 | openrouter"
+        ]
+    );
+    for name in [
+        "us.acme.claude-sonnet-4-5-20250929-v1:0",
+        "claude-opus-5-5x",
+    ] {
+        let unknown = home.run(["prices", "show", name]);
+        let told = format!("No price in the list is for {name:?}");
+        assert_eq!(unknown.code, Some(5), "{unknown:?}");
+        assert!(unknown.out.starts_with(&told), "{unknown:?}");
+    }
+}
+
+#[test]
+fn every_report_of_a_time_names_the_prices_in_force_and_says_if_they_are_old() {
+    let home = home();
+    let config = |name, days: u32, own: &str| {
+        let toml = format!("{own}[prices]\nmax_age_days = {days}\n");
+        let path = home.configure(name, &toml);
+        path.into_os_string().into_string().unwrap()
+    };
+    let own = "[[price]]\nmodel = \"a\"\ninput = 1\n[[price]]\nmodel = \"b\"\ninput = 1\n";
+    let (fresh, old) = (config("fresh.toml", 3_650, ""), config("old.toml", 1, own));
+    let commands: [&[&str]; 4] = [
+        &["report"],
+        &["sessions"],
+        &["prices", "check"],
+        &["reprice", "--dry-run"],
+    ];
+    for command in commands {
+        let ran = |config: &str, format| {
+            let global = ["--config", config];
+            let arguments = global.iter().chain(command);
+            home.run(arguments.chain(&NOVEMBER).chain(&["-o", format]))
+                .text()
+        };
+        let heading = |config| ran(config, "table").lines().next().unwrap().to_owned();
+        assert_eq!(
+            heading(&fresh),
+            "2026-11-01 00:00 – 2026-11-03 00:00 +00:00 (UTC) · prices genai-prices 0.2.1 (2026-10-30)"
+        );
+        let told = heading(&old);
+        let (_, told) = told.split_once("(2026-10-30, ").unwrap();
+        let (days, told) = told.split_once(' ').unwrap();
+        assert!(days.replace(',', "").parse::<u64>().unwrap() >= 2, "{days}");
+        assert_eq!(told, "days old) · 2 own");
+        let document = |config| serde_json::from_str::<Value>(&ran(config, "json")).unwrap();
+        let prices = |own, is_old| {
+            json!({
+                "source": "genai-prices", "version": "0.2.1", "as_of": "2026-10-30T00:00:00Z",
+                "own": own, "is_old": is_old,
+            })
+        };
+        assert_eq!(document(&fresh)["prices"], prices(0, false));
+        assert_eq!(document(&old)["prices"], prices(2, true));
+    }
 }
 
 #[test]
@@ -217,13 +312,10 @@ fn what_has_no_price_is_told_and_what_has_one_since_can_be_priced_anew() {
 #[test]
 fn ones_own_prices_go_before_the_list_and_are_shown() {
     let home = home();
-    let config = home.path("config.toml");
-    fs::write(
-        &config,
+    let config = home.configure(
+        "config.toml",
         "[[price]]\nmodel = \"acme-*\"\ninput = 1\ncache_read = 0.1\ncache_write_5m = 1\noutput = 2\n",
-    )
-    .unwrap();
-    fs::set_permissions(&config, fs::Permissions::from_mode(0o644)).unwrap();
+    );
     let config = config.to_str().unwrap();
     let own = document(
         &home,

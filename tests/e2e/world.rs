@@ -62,6 +62,14 @@ impl Home {
         home
     }
 
+    /// Writes a configuration; gives its path.
+    pub(crate) fn configure(&self, name: &str, toml: &str) -> PathBuf {
+        let path = self.path(name);
+        fs::write(&path, toml).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+        path
+    }
+
     /// Runs the program on the ledger, in UTC and without a terminal.
     pub(crate) fn run<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Ran {
         self.run_in("UTC", None, arguments)
@@ -81,6 +89,14 @@ impl Home {
             .env_remove("JOURNAL_STREAM");
         if let Some(columns) = columns {
             command.env("COLUMNS", columns.to_string());
+        }
+        let arguments: Vec<_> = arguments.into_iter().collect();
+        let is_configured = arguments
+            .iter()
+            .any(|argument| argument.as_ref() == "--config");
+        let config = self.path(TIMELESS);
+        if config.exists() && !is_configured {
+            command.arg("--config").arg(config);
         }
         command.arg("--db").arg(self.db()).args(arguments);
         ran(&mut command)
@@ -110,6 +126,10 @@ pub(crate) fn sqlite3(db: &Path, sql: &str) -> Command {
 
 /// Longest wait for a program that was copied a moment ago.
 const BUSY_LIMIT: Duration = Duration::from_secs(10);
+
+/// File of a [`Home`] with a configuration for which the list of prices is not old, whenever the test
+/// runs.
+const TIMELESS: &str = "timeless.toml";
 
 /// What a program did.
 #[derive(Debug, PartialEq, Eq)]
@@ -368,7 +388,7 @@ pub(crate) fn mixed() -> Home {
     late.cost = Priced::default();
     let mut big = record("msg_2", "2026-11-02T09:00:00Z");
     big.call.usage.cache_read = Some(123_456_789);
-    Home::with(&[
+    let home = Home::with(&[
         usage(record("msg_1", "2026-11-01T15:04:10Z")),
         usage(estimated("chat_1", "2026-11-01T18:20:00Z")),
         usage(big),
@@ -376,5 +396,7 @@ pub(crate) fn mixed() -> Home {
         usage(unknown("chat_2", "2026-11-02T10:00:00Z")),
         coverage("2026-11-01T15:04:00Z", CoverageOutcome::Decoded, 994),
         coverage("2026-11-02T09:00:00Z", CoverageOutcome::Truncated, 6),
-    ])
+    ]);
+    home.configure(TIMELESS, "[prices]\nmax_age_days = 3650\n");
+    home
 }

@@ -18,6 +18,7 @@
 
 #[cfg(test)]
 mod synthetic;
+mod vocabularies;
 
 #[cfg(test)]
 mod tests {

@@ -1,9 +1,10 @@
 //! Synthetic recordings: made-up exchanges of every API, streamed and not, written down as text.
 //!
-//! An exchange is one file. Lines of `#` at its beginning say what it shows; the request follows,
-//! and from the line that begins with `HTTP/1.1` the response. What makes bytes of them is done here:
-//! ends of lines, lengths, chunks, compression, Amazon's event stream (a line is the type of an event
-//! and its payload) and WebSockets (a line is a message, `>` by the client, `<` by the server).
+//! A file is one exchange, or some that follow each other on one connection, with a line of `=====`
+//! between them. Lines of `#` at its beginning say what it shows; the request follows, and from the line
+//! that begins with `HTTP/` the response. What makes bytes of them is done here: ends of lines, lengths,
+//! chunks, compression, the frames of HTTP/2, Amazon's event stream (a line is the type of an event and
+//! its payload) and WebSockets (a line is a message, `>` by the client, `<` by the server).
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -19,6 +20,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use test_support::reply::amazon;
+use test_support::streams::frame;
 use test_support::traffic::{Chunking, Line, Traffic};
 use test_support::websocket;
 
@@ -33,6 +35,9 @@ const PID: u32 = 100;
 /// Exchanges whose total leaves out what the provider bills apart: Perplexity's citations and
 /// reasoning.
 const TOTAL_IS_LESS: [&str; 1] = ["perplexity-chat"];
+
+/// What Google's servers say they are: their events have ends of lines of two bytes.
+const GOOGLES: &str = "server: scaffolding on HTTPServer2";
 
 /// What is sent, in order.
 type Script = Vec<(Direction, Vec<u8>)>;
@@ -74,9 +79,14 @@ impl<'a> Message<'a> {
     fn pieces(&self) -> Vec<Vec<u8>> {
         if self.has("content-type: text/event-stream") {
             let events = self.body.split("\n\n");
-            return events
-                .map(|event| format!("{event}\n\n").into_bytes())
-                .collect();
+            let events = events.map(|event| format!("{event}\n\n"));
+            return if self.has(GOOGLES) {
+                events
+                    .map(|event| event.replace('\n', "\r\n").into_bytes())
+                    .collect()
+            } else {
+                events.map(String::into_bytes).collect()
+            };
         }
         if self.has("content-type: application/vnd.amazon.eventstream") {
             return self.body.lines().map(amazon_message).collect();
@@ -103,6 +113,44 @@ impl<'a> Message<'a> {
         }
         let compressed = gzip.finish().unwrap();
         compressed.chunks(100).map(<[u8]>::to_vec).collect()
+    }
+
+    /// The whole message as frames of a stream of HTTP/2.
+    fn frames(&self, stream: u32) -> Vec<u8> {
+        const DATA: u8 = 0;
+        const HEADERS: u8 = 1;
+        const END_STREAM: u8 = 1;
+        const END_HEADERS: u8 = 4;
+        let mut lines = self.head.lines();
+        let words: Vec<_> = lines.next().unwrap().split(' ').collect();
+        let mut fields = match words.as_slice() {
+            ["HTTP/2", status] => vec![(":status", *status)],
+            [method, path, "HTTP/2"] => vec![(":method", *method), (":path", *path)],
+            other => panic!("{other:?} is no line of HTTP/2"),
+        };
+        fields.extend(lines.map(|line| match line.split_once(": ").unwrap() {
+            ("host", value) => (":authority", value),
+            field => field,
+        }));
+        let mut block = Vec::new();
+        for (name, value) in fields {
+            // A name and a value that no table keeps (RFC 7541, section 6.2.2).
+            block.push(0);
+            for text in [name, value] {
+                assert!(
+                    text.len() < 127,
+                    "{text} has a length of more than one byte"
+                );
+                block.push(u8::try_from(text.len()).unwrap());
+                block.extend(text.as_bytes());
+            }
+        }
+        let mut bytes = frame(HEADERS, END_HEADERS, stream, &block);
+        for piece in self.sent() {
+            bytes.extend(frame(DATA, 0, stream, &piece));
+        }
+        bytes.extend(frame(DATA, END_STREAM, stream, &[]));
+        bytes
     }
 
     /// The whole message on the wire.
@@ -137,7 +185,7 @@ fn amazon_message(line: &str) -> Vec<u8> {
 }
 
 /// The text without its remarks.
-fn exchange(text: &str) -> &str {
+fn without_remarks(text: &str) -> &str {
     let mut rest = text;
     while rest.starts_with('#') {
         rest = rest.split_once('\n').unwrap().1;
@@ -145,9 +193,16 @@ fn exchange(text: &str) -> &str {
     rest
 }
 
-fn sides(text: &str) -> (Message<'_>, Message<'_>) {
-    let exchange = exchange(text);
-    let middle = exchange.find("\n\nHTTP/1.1 ").unwrap();
+/// The exchanges of a file: what is asked, and what is answered.
+fn exchanges(text: &str) -> Vec<(Message<'_>, Message<'_>)> {
+    without_remarks(text)
+        .split("\n=====\n")
+        .map(sides)
+        .collect()
+}
+
+fn sides(exchange: &str) -> (Message<'_>, Message<'_>) {
+    let middle = exchange.find("\n\nHTTP/").unwrap();
     let (request, response) = exchange.split_at(middle);
     (
         Message::parse(request),
@@ -156,21 +211,32 @@ fn sides(text: &str) -> (Message<'_>, Message<'_>) {
 }
 
 fn script(text: &str) -> Script {
-    let (request, response) = sides(text);
-    let mut script = vec![
-        (Direction::Written, request.bytes()),
-        (Direction::Read, response.bytes()),
-    ];
-    if response.has("upgrade:") {
-        script.extend(response.body.lines().map(|line| {
-            let (side, text) = line.split_once(' ').unwrap();
-            let direction = match side {
-                ">" => Direction::Written,
-                "<" => Direction::Read,
-                other => panic!("nobody sends {other}"),
-            };
-            (direction, websocket::message(direction, text).unwrap())
-        }));
+    let mut script = Script::new();
+    for ((request, response), stream) in exchanges(text).into_iter().zip((1..).step_by(2)) {
+        if response.has("HTTP/2 ") {
+            if stream == 1 {
+                let settings = frame(4, 0, 0, &[]);
+                let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+                script.push((Direction::Written, [&preface[..], &settings].concat()));
+                script.push((Direction::Read, settings));
+            }
+            script.push((Direction::Written, request.frames(stream)));
+            script.push((Direction::Read, response.frames(stream)));
+            continue;
+        }
+        script.push((Direction::Written, request.bytes()));
+        script.push((Direction::Read, response.bytes()));
+        if response.has("upgrade:") {
+            script.extend(response.body.lines().map(|line| {
+                let (side, text) = line.split_once(' ').unwrap();
+                let direction = match side {
+                    ">" => Direction::Written,
+                    "<" => Direction::Read,
+                    other => panic!("nobody sends {other}"),
+                };
+                (direction, websocket::message(direction, text).unwrap())
+            }));
+        }
     }
     script
 }
@@ -365,16 +431,22 @@ fn exchanges_give_exactly_these_calls() {
     }
 }
 
+/// The calls of a text that is an exchange.
+pub(crate) fn calls_of(text: &str) -> Vec<UsageRecord> {
+    let bytes = recorded(text);
+    let (outputs, _) = replay(Settings::default(), &recording::read(&bytes).unwrap());
+    records(outputs)
+}
+
 /// The calls of every exchange, with its name.
 fn all_calls() -> Vec<(String, String, Vec<UsageRecord>)> {
     corpus()
         .iter()
         .map(|file| {
             let text = fs::read_to_string(file).unwrap();
-            let bytes = recorded(&text);
-            let (outputs, _) = replay(Settings::default(), &recording::read(&bytes).unwrap());
             let name = file.file_stem().unwrap().to_string_lossy().into_owned();
-            (name, text, records(outputs))
+            let records = calls_of(&text);
+            (name, text, records)
         })
         .collect()
 }
@@ -450,8 +522,12 @@ fn what_is_stored_adds_up_to_the_totals_that_are_stated() {
         if TOTAL_IS_LESS.contains(&name.as_str()) {
             continue;
         }
-        let (_, response) = sides(&text);
-        let totals = totals(response.body);
+        let exchanges = exchanges(&text);
+        let bodies: Vec<_> = exchanges
+            .iter()
+            .map(|(_, response)| response.body)
+            .collect();
+        let totals = totals(&bodies.concat());
         stated += usize::from(!totals.is_empty());
         let mut rest = totals.as_slice();
         for record in &records {

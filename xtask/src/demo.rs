@@ -23,6 +23,23 @@ const STOP_LIMIT: Duration = Duration::from_secs(20);
 /// What the agent prints once its probes are in place.
 const AGENT_READY: &str = " ready ";
 
+/// The endpoint is no provider's host, and nobody but its owner knows what it charges: the demo says that
+/// it is what the providers charge for such models.
+const CONFIGURATION: &str = r#"[[provider]]
+name = "demo"
+hosts = ["localhost"]
+
+[[price]]
+provider = "demo"
+model = "claude-*"
+like = "anthropic/claude-sonnet-4-6"
+
+[[price]]
+provider = "demo"
+model = "gpt-*"
+like = "openai"
+"#;
+
 /// `cargo xtask demo`.
 pub(crate) fn run(project: &Project, _: &[String]) -> Result<ExitCode> {
     if !host::is_root() {
@@ -48,6 +65,9 @@ pub(crate) fn run(project: &Project, _: &[String]) -> Result<ExitCode> {
     }
     make_folder(&folder)?;
     let database = folder.join("usage.db");
+    let configuration = folder.join("config.toml");
+    fs::write(&configuration, CONFIGURATION)
+        .with_context(|| format!("cannot write {}", configuration.display()))?;
 
     println!("\n== the agent and an endpoint of our own");
     let endpoint = Endpoint::start(project, &folder)?;
@@ -56,7 +76,9 @@ pub(crate) fn run(project: &Project, _: &[String]) -> Result<ExitCode> {
             .cleaned(Invocation::new(project.agent_binary()))
             .arg("run")
             .arg("--db")
-            .arg(&database),
+            .arg(&database)
+            .arg("--config")
+            .arg(&configuration),
     )?;
     agent.wait_for(|line| line.contains(AGENT_READY).then_some(()))?;
 
@@ -68,8 +90,11 @@ pub(crate) fn run(project: &Project, _: &[String]) -> Result<ExitCode> {
     agent.stop()?;
     drop(endpoint);
     println!("\n== what the agent saw");
-    report(project, &database)?;
-    print!("{}", how_to_go_on(&project.agent_binary(), &database));
+    report(project, &database, &configuration)?;
+    print!(
+        "{}",
+        how_to_go_on(&project.agent_binary(), &database, &configuration)
+    );
     Ok(ExitCode::SUCCESS)
 }
 
@@ -108,7 +133,7 @@ fn call_with_node(project: &Project, endpoint: &Endpoint) -> Result<()> {
         .run()
 }
 
-fn report(project: &Project, database: &Path) -> Result<()> {
+fn report(project: &Project, database: &Path, configuration: &Path) -> Result<()> {
     let bpftok = || project.cleaned(Invocation::new(project.agent_binary()));
     let reports: [&[&str]; 4] = [
         &["tail", "-n", "5"],
@@ -118,17 +143,25 @@ fn report(project: &Project, database: &Path) -> Result<()> {
     ];
     for arguments in reports {
         println!();
-        bpftok().args(arguments).arg("--db").arg(database).run()?;
+        bpftok()
+            .args(arguments)
+            .arg("--db")
+            .arg(database)
+            .arg("--config")
+            .arg(configuration)
+            .run()?;
     }
     Ok(())
 }
 
-fn how_to_go_on(binary: &Path, database: &Path) -> String {
+fn how_to_go_on(binary: &Path, database: &Path, configuration: &Path) -> String {
     let (binary, database) = (binary.display(), database.display());
+    let configuration = configuration.display();
     format!(
         "\nThe ledger stays in {database} until the next demo. To ask it more:\n\
          \x20 {binary} report --by process --db {database}\n\
          \x20 {binary} query 'SELECT * FROM v_session' --db {database}\n\
+         \x20 {binary} prices override --config {configuration}\n\
          To watch what this machine really does: cargo xtask run\n"
     )
 }

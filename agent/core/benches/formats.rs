@@ -2,7 +2,7 @@
 //!
 //! `cargo bench -p agent-core --bench formats` prints MB/s of bodies per core through the stage that
 //! reads calls, the median of several rounds, and the ratio of its time to that of parsing the same
-//! JSON into trees in the same run, which has neither text to keep nor events to tell apart.
+//! JSON into trees in the same run, which has neither text to keep nor events or frames to tell apart.
 #![expect(
     clippy::disallowed_methods,
     reason = "the ban keeps clocks out of the core, not out of what times it"
@@ -22,6 +22,9 @@ use agent_core::http::{
 };
 use agent_core::llm::{self, Llm, LlmEvent, UsageSource};
 use agent_core::stats::Stats;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use test_support::reply::amazon;
 
 const ROUNDS: usize = 9;
 
@@ -41,6 +44,10 @@ enum Framing {
     Lines,
     Array,
     Whole,
+    /// Amazon's frames, of the events of `converse-stream`.
+    Converse,
+    /// The same around events of another format, in base64.
+    Chunks,
 }
 
 /// One exchange in a format.
@@ -81,6 +88,16 @@ fn formats() -> Vec<Format> {
             r#"{"candidates":[{"content":{"parts":[{"text":"."}],"role":"model"},"finishReason":"STOP","index":0}],"usageMetadata":{"promptTokenCount":9,"candidatesTokenCount":8,"totalTokenCount":17},"modelVersion":"gemini-3-pro","responseId":"r"}"#,
         ],
     );
+    let anthropic = stream(
+        r#"{"type":"message_start","message":{"id":"msg_1","type":"message","role":"assistant","model":"claude-opus-5-5","content":[],"usage":{"input_tokens":9,"output_tokens":1}}}"#,
+        &format!(
+            r#"{{"type":"content_block_delta","index":0,"delta":{{"type":"text_delta","text":"{TEXT}"}}}}"#
+        ),
+        &[
+            r#"{"type":"message_delta","delta":{"stop_reason":"end_turn"},"usage":{"output_tokens":8}}"#,
+            r#"{"type":"message_stop"}"#,
+        ],
+    );
     let long = TEXT.repeat(EVENTS);
     vec![
         Format {
@@ -88,14 +105,7 @@ fn formats() -> Vec<Format> {
             path: "/v1/messages",
             request: ask("claude-opus-5-5"),
             framing: Framing::Events,
-            texts: stream(
-                r#"{"type":"message_start","message":{"id":"msg_1","type":"message","role":"assistant","model":"claude-opus-5-5","content":[],"usage":{"input_tokens":9,"output_tokens":1}}}"#,
-                &format!(r#"{{"type":"content_block_delta","index":0,"delta":{{"type":"text_delta","text":"{TEXT}"}}}}"#),
-                &[
-                    r#"{"type":"message_delta","delta":{"stop_reason":"end_turn"},"usage":{"output_tokens":8}}"#,
-                    r#"{"type":"message_stop"}"#,
-                ],
-            ),
+            texts: anthropic.clone(),
         },
         Format {
             name: "Anthropic, body",
@@ -183,6 +193,100 @@ fn formats() -> Vec<Format> {
             ),
         },
         Format {
+            name: "Bedrock converse, frames",
+            path: "/model/anthropic.claude-opus-5-5-v1:0/converse-stream",
+            request: r#"{"messages":[{"role":"user","content":[{"text":"Hi"}]}]}"#.to_owned(),
+            framing: Framing::Converse,
+            texts: stream(
+                r#"{"role":"assistant"}"#,
+                &format!(r#"{{"contentBlockIndex":0,"delta":{{"text":"{TEXT}"}},"p":"abcdefghijk"}}"#),
+                &[
+                    r#"{"stopReason":"end_turn"}"#,
+                    r#"{"metrics":{"latencyMs":412},"usage":{"inputTokens":9,"outputTokens":8,"totalTokens":17}}"#,
+                ],
+            ),
+        },
+        Format {
+            name: "Bedrock invoke, frames",
+            path: "/model/anthropic.claude-opus-5-5-v1:0/invoke-with-response-stream",
+            request: r#"{"anthropic_version":"bedrock-2023-05-31","max_tokens":9,"messages":[{"role":"user","content":"Hi"}]}"#.to_owned(),
+            framing: Framing::Chunks,
+            texts: anthropic,
+        },
+        Format {
+            name: "OpenAI completions, events",
+            path: "/v1/completions",
+            request: r#"{"model":"gpt-3.5-turbo-instruct","stream":true,"prompt":"Hi"}"#.to_owned(),
+            framing: Framing::Events,
+            texts: stream(
+                "",
+                &format!(r#"{{"id":"cmpl-1","object":"text_completion","created":1795460243,"model":"gpt-3.5-turbo-instruct","choices":[{{"text":"{TEXT}","index":0,"logprobs":null,"finish_reason":null}}],"usage":null}}"#),
+                &[&format!(r#"{{"id":"cmpl-1","object":"text_completion","created":1795460243,"model":"gpt-3.5-turbo-instruct","choices":[],{usage}}}"#)],
+            ),
+        },
+        Format {
+            name: "Interactions, events",
+            path: "/v1beta/interactions",
+            request: r#"{"model":"gemini-3-pro","stream":true,"input":"Hi"}"#.to_owned(),
+            framing: Framing::Events,
+            texts: stream(
+                r#"{"event_type":"interaction.created","interaction":{"id":"i-1","model":"gemini-3-pro","status":"in_progress","object":"interaction"}}"#,
+                &format!(r#"{{"event_type":"step.delta","index":0,"delta":{{"type":"text","text":"{TEXT}"}}}}"#),
+                &[
+                    r#"{"event_type":"interaction.completed","interaction":{"id":"i-1","model":"gemini-3-pro","status":"completed","steps":[],"usage":{"total_input_tokens":9,"total_output_tokens":8,"total_tokens":17}}}"#,
+                ],
+            ),
+        },
+        Format {
+            name: "Vercel gateway, events",
+            path: "/v4/ai/language-model",
+            request: r#"{"prompt":[{"role":"user","content":[{"type":"text","text":"Hi"}]}]}"#.to_owned(),
+            framing: Framing::Events,
+            texts: stream(
+                r#"{"type":"response-metadata","id":"msg_1","modelId":"claude-opus-5-5"}"#,
+                &format!(r#"{{"type":"text-delta","id":"0","delta":"{TEXT}"}}"#),
+                &[
+                    r#"{"type":"finish","finishReason":{"unified":"stop","raw":"end_turn"},"usage":{"inputTokens":{"total":9,"noCache":9},"outputTokens":{"total":8,"text":8},"raw":{"input_tokens":9,"output_tokens":8}}}"#,
+                ],
+            ),
+        },
+        Format {
+            name: "OpenAI images, body",
+            path: "/v1/images/generations",
+            request: r#"{"model":"gpt-image-2","prompt":"A cat"}"#.to_owned(),
+            framing: Framing::Whole,
+            texts: vec![format!(
+                r#"{{"created":1795460243,"data":[{{"b64_json":"{}"}}],"usage":{{"input_tokens":9,"input_tokens_details":{{"image_tokens":0,"text_tokens":9}},"output_tokens":1056,"total_tokens":1065}}}}"#,
+                "Zm9v".repeat(400_000)
+            )],
+        },
+        Format {
+            name: "OpenAI speech, events",
+            path: "/v1/audio/speech",
+            request: r#"{"model":"gpt-4o-mini-tts","input":"Hi","voice":"alloy","stream_format":"sse"}"#.to_owned(),
+            framing: Framing::Events,
+            texts: stream(
+                "",
+                &format!(r#"{{"type":"speech.audio.delta","audio":"{}"}}"#, "Zm9v".repeat(50)),
+                &[
+                    r#"{"type":"speech.audio.done","usage":{"input_tokens":9,"output_tokens":101,"total_tokens":110}}"#,
+                ],
+            ),
+        },
+        Format {
+            name: "OpenAI transcription, events",
+            path: "/v1/audio/transcriptions",
+            request: r#"{"model":"gpt-4o-transcribe","stream":true}"#.to_owned(),
+            framing: Framing::Events,
+            texts: stream(
+                "",
+                &format!(r#"{{"type":"transcript.text.delta","delta":"{TEXT}"}}"#),
+                &[
+                    r#"{"type":"transcript.text.done","text":"Hello","usage":{"type":"tokens","input_tokens":14,"input_token_details":{"text_tokens":0,"audio_tokens":14},"output_tokens":45,"total_tokens":59}}"#,
+                ],
+            ),
+        },
+        Format {
             name: "OpenAI embeddings, body",
             path: "/v1/embeddings",
             request: r#"{"model":"text-embedding-3-small","input":"Hi"}"#.to_owned(),
@@ -238,29 +342,56 @@ fn stream(first: &str, often: &str, last: &[&str]) -> Vec<String> {
 }
 
 impl Format {
-    fn body(&self) -> String {
+    fn body(&self) -> Vec<u8> {
         match self.framing {
-            Framing::Events => {
-                let events = self.texts.iter().map(|text| {
-                    // Some name their events, in the words of the `type` that goes first.
-                    let kind = text
-                        .strip_prefix(r#"{"type":""#)
-                        .and_then(|rest| rest.split('"').next());
-                    match kind {
-                        Some(kind) => format!("event: {kind}\ndata: {text}\n\n"),
-                        None => format!("data: {text}\n\n"),
-                    }
-                });
-                let body: String = events.collect();
-                if self.path.ends_with("/chat/completions") {
-                    body + "data: [DONE]\n\n"
-                } else {
-                    body
-                }
+            Framing::Events => self.events_body().into_bytes(),
+            Framing::Lines => {
+                let lines: String = self.texts.iter().map(|text| format!("{text}\n")).collect();
+                lines.into_bytes()
             }
-            Framing::Lines => self.texts.iter().map(|text| format!("{text}\n")).collect(),
-            Framing::Array => format!("[{}]", self.texts.join(",\r\n")),
-            Framing::Whole => self.texts.concat(),
+            Framing::Array => format!("[{}]", self.texts.join(",\r\n")).into_bytes(),
+            Framing::Whole => self.texts.concat().into_bytes(),
+            Framing::Converse => {
+                let behind = |place| self.texts.len() - 1 - place;
+                let frames = self.texts.iter().enumerate().map(|(place, text)| {
+                    let name = match (place, behind(place)) {
+                        (0, _) => "messageStart",
+                        (_, 1) => "messageStop",
+                        (_, 0) => "metadata",
+                        _ => "contentBlockDelta",
+                    };
+                    amazon::message(amazon::Kind::Event, name, text.as_bytes())
+                });
+                frames.collect::<Vec<_>>().concat()
+            }
+            Framing::Chunks => {
+                let frames = self.texts.iter().map(|text| {
+                    let payload =
+                        format!(r#"{{"bytes":"{}","p":"abcdefghijk"}}"#, BASE64.encode(text));
+                    amazon::message(amazon::Kind::Event, "chunk", payload.as_bytes())
+                });
+                frames.collect::<Vec<_>>().concat()
+            }
+        }
+    }
+
+    fn events_body(&self) -> String {
+        let events = self.texts.iter().map(|text| {
+            // Some name their events, in the words of the `type` that goes first.
+            let kind = [r#"{"type":""#, r#"{"event_type":""#]
+                .iter()
+                .find_map(|before| text.strip_prefix(before))
+                .and_then(|rest| rest.split('"').next());
+            match kind {
+                Some(kind) => format!("event: {kind}\ndata: {text}\n\n"),
+                None => format!("data: {text}\n\n"),
+            }
+        });
+        let body: String = events.collect();
+        if self.path.ends_with("/completions") {
+            body + "data: [DONE]\n\n"
+        } else {
+            body
         }
     }
 
@@ -269,6 +400,7 @@ impl Format {
             Framing::Events => "text/event-stream",
             Framing::Lines => "application/x-ndjson",
             Framing::Array | Framing::Whole => "application/json",
+            Framing::Converse | Framing::Chunks => "application/vnd.amazon.eventstream",
         }
     }
 
@@ -288,9 +420,8 @@ impl Format {
             headers.push(name, value.to_owned());
             headers
         };
-        let pieces = |body: &str| -> Vec<Plaintext> {
-            body.as_bytes()
-                .chunks(PIECE_BYTES)
+        let pieces = |body: &[u8]| -> Vec<Plaintext> {
+            body.chunks(PIECE_BYTES)
                 .map(|piece| Plaintext::from(piece.to_vec()))
                 .collect()
         };
@@ -306,7 +437,7 @@ impl Format {
                 scheme: Scheme::None,
             },
         }];
-        let request = pieces(&self.request).into_iter();
+        let request = pieces(self.request.as_bytes()).into_iter();
         events.extend(request.map(|bytes| HttpEvent::RequestBody { id, bytes }));
         events.push(HttpEvent::RequestEnd {
             at,

@@ -24,6 +24,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde_json::{Map, Value, json};
 
+use crate::prices::InForce;
 use crate::store::{self, CoverageSum, Reader, UNPROBED_NAMES, UsageSum, Window};
 use table::{Table, utc};
 
@@ -91,6 +92,8 @@ pub struct Page<'a> {
     pub zone: TimeZone,
     /// Now.
     pub now: Timestamp,
+    /// Tells which prices are in force.
+    pub prices: &'a dyn Fn() -> InForce,
 }
 
 /// A window as the user gave it.
@@ -139,16 +142,23 @@ impl Page<'_> {
         self.format == Format::Table
     }
 
-    /// The window on a line, with its zone.
+    /// The window with its zone, and the prices in force: on a line, if they fit.
     fn heading(&self, window: Window) -> String {
         let at = |ms| table::moment(ms, &self.zone, "%Y-%m-%d %H:%M");
         let offset = table::moment(window.until_ms, &self.zone, "%:z");
         let zone = self.zone.iana_name().unwrap_or("local time");
-        format!(
+        let times = format!(
             "{} – {} {offset} ({zone})",
             at(window.from_ms),
             at(window.until_ms)
-        )
+        );
+        let prices = prices::in_force_text(&(self.prices)());
+        let line = format!("{times} · {prices}");
+        if self.width.is_some_and(|width| text::width(&line) > width) {
+            format!("{times}\n{prices}")
+        } else {
+            line
+        }
     }
 
     /// The fields that every document of a window begins with.
@@ -164,6 +174,7 @@ impl Page<'_> {
                 "window".to_owned(),
                 json!({ "since": utc(window.from_ms), "until": utc(window.until_ms) }),
             ),
+            ("prices".to_owned(), prices::in_force_json(&(self.prices)())),
         ])
     }
 

@@ -1,14 +1,12 @@
 //! `bpftok prices` and `bpftok reprice`: what things cost, and what has no price.
 
-use std::time::Duration;
-
 use agent_core::prices::{About, Line, List, Own, Prices, Rates};
 use serde_json::{Map, Value, json};
 
 use super::table::{Cell, Column, Table, moment, write_json};
 use super::text::{Cut, count, money};
 use super::{Asked, Error, Format, Found, JSON_SCHEMA_VERSION, Page};
-use crate::prices::Candidate;
+use crate::prices::{Candidate, InForce};
 use crate::store::{Reader, Repriced, Window};
 
 /// The names of rates in JSON and CSV, as table `price` has them, and their headings, if a person sees
@@ -51,7 +49,8 @@ pub fn list(page: &mut Page<'_>, prices: &Prices, provider: Option<&str>) -> Res
             _ => current.push(line),
         }
     }
-    lines(page, prices, &current)
+    let rows = current.iter().map(line_cells).collect();
+    lines(page, prices, line_columns(), rows)
 }
 
 /// Writes all prices of a model.
@@ -64,12 +63,12 @@ pub fn show(
     provider: Option<&str>,
     name: &str,
 ) -> Result<Found, Error> {
-    let mut found = prices.list().lines_of(provider, name);
+    let mut found = prices.list().sold(provider, name);
     if found.is_empty()
         && provider.is_none()
         && let Some((provider, model)) = name.split_once('/')
     {
-        found = prices.list().lines_of(Some(provider), model);
+        found = prices.list().sold(Some(provider), model);
     }
     if found.is_empty() && page.format == Format::Table {
         writeln!(
@@ -79,7 +78,18 @@ pub fn show(
         )?;
         return Ok(Found::Nothing);
     }
-    lines(page, prices, &found)
+    let mut columns = line_columns();
+    columns.insert(2, Column::text("calls_to", "CALLS TO", 2, Cut::End));
+    let rows = found.iter().flat_map(|sold| {
+        let calls_to = sold.calls_to.join(", ");
+        sold.lines.iter().map(move |line| {
+            let mut cells = line_cells(line);
+            cells.insert(2, Cell::Text(calls_to.clone()));
+            cells
+        })
+    });
+    let rows = rows.collect();
+    lines(page, prices, columns, rows)
 }
 
 /// Which list is in force.
@@ -101,6 +111,40 @@ fn about_text(about: &About) -> String {
         about.version,
         day.as_deref().unwrap_or("an unknown day")
     )
+}
+
+/// What the heading of a report says of the prices in force.
+pub(super) fn in_force_text(in_force: &InForce) -> String {
+    let about = &in_force.about;
+    let day = about
+        .as_of_ms
+        .map(|ms| moment(ms, &jiff::tz::TimeZone::UTC, "%Y-%m-%d"));
+    let age = match in_force.age_days.filter(|_| in_force.is_old) {
+        Some(days) => format!(", {} days old", count(days)),
+        None => String::new(),
+    };
+    let own = match in_force.own {
+        0 => String::new(),
+        some => format!(" · {some} own"),
+    };
+    format!(
+        "prices {} {} ({}{age}){own}",
+        about.source,
+        about.version,
+        day.as_deref().unwrap_or("of an unknown day")
+    )
+}
+
+/// The same in documents.
+pub(super) fn in_force_json(in_force: &InForce) -> Value {
+    let about = &in_force.about;
+    json!({
+        "source": &*about.source,
+        "version": &*about.version,
+        "as_of": about.as_of_ms.map(super::table::utc),
+        "own": in_force.own,
+        "is_old": in_force.is_old,
+    })
 }
 
 fn document(page: &Page<'_>, prices: &Prices) -> Map<String, Value> {
@@ -128,7 +172,7 @@ fn rate_cells(rates: &Rates) -> impl Iterator<Item = Cell> {
         .map(|rate| rate.map_or(Cell::Unknown, Cell::Rate))
 }
 
-fn lines(page: &mut Page<'_>, prices: &Prices, lines: &[Line]) -> Result<Found, Error> {
+fn line_columns() -> Vec<Column> {
     let mut columns = vec![
         Column::text("provider", "PROVIDER", 0, Cut::End),
         Column::text("model", "MODEL", 0, Cut::End),
@@ -136,37 +180,50 @@ fn lines(page: &mut Page<'_>, prices: &Prices, lines: &[Line]) -> Result<Found, 
         Column::number("context_over_tokens", "PROMPT OVER", 6),
         Column::text("valid_from", "FROM", 7, Cut::End),
         Column::text("daily_utc", "HOURS", 8, Cut::End),
+        Column::text("days", "DAYS", 9, Cut::End),
     ];
     columns.extend(rate_columns());
-    let row = |line: &Line| {
-        let utc = jiff::tz::TimeZone::UTC;
-        let from = line.valid_from_ms.map(|ms| moment(ms, &utc, "%Y-%m-%d"));
-        let time = |ms| moment(ms, &utc, "%H:%M");
-        let daily = line
-            .daily_ms
-            .map(|(from, to)| format!("{}-{}", time(from), time(to)));
-        let mut cells = vec![
-            Cell::Text(line.provider.clone()),
-            Cell::Text(line.model.clone()),
-            Cell::text(line.variant.map(agent_core::prices::Variant::as_str)),
-            line.context_over.map_or(Cell::Unknown, Cell::Count),
-            Cell::text(from),
-            Cell::text(daily),
-        ];
-        cells.extend(rate_cells(&line.rates));
-        cells
-    };
-    let table = Table {
-        columns,
-        rows: lines.iter().map(row).collect(),
-        ..Table::default()
-    };
-    write(page, prices, &table)?;
-    Ok(if lines.is_empty() {
+    columns
+}
+
+fn line_cells(line: &Line) -> Vec<Cell> {
+    let utc = jiff::tz::TimeZone::UTC;
+    let from = line.valid_from_ms.map(|ms| moment(ms, &utc, "%Y-%m-%d"));
+    let time = |ms| moment(ms, &utc, "%H:%M");
+    let daily = line
+        .daily_ms
+        .map(|(from, to)| format!("{}-{}", time(from), time(to)));
+    let mut cells = vec![
+        Cell::Text(line.provider.clone()),
+        Cell::Text(line.model.clone()),
+        Cell::text(line.variant.map(agent_core::prices::Variant::as_str)),
+        line.context_over.map_or(Cell::Unknown, Cell::Count),
+        Cell::text(from),
+        Cell::text(daily),
+        Cell::text(line.is_of_working_days.then_some("working days in China")),
+    ];
+    cells.extend(rate_cells(&line.rates));
+    cells
+}
+
+fn lines(
+    page: &mut Page<'_>,
+    prices: &Prices,
+    columns: Vec<Column>,
+    rows: Vec<Vec<Cell>>,
+) -> Result<Found, Error> {
+    let found = if rows.is_empty() {
         Found::Nothing
     } else {
         Found::Something
-    })
+    };
+    let table = Table {
+        columns,
+        rows,
+        ..Table::default()
+    };
+    write(page, prices, &table)?;
+    Ok(found)
 }
 
 fn write(page: &mut Page<'_>, prices: &Prices, table: &Table) -> Result<(), Error> {
@@ -253,18 +310,11 @@ pub fn check(
     reader: &Reader,
     asked: &Asked,
     prices: &Prices,
-    max_age: Duration,
 ) -> Result<Found, Error> {
     let window = page.window(asked)?;
     let unpriced = reader.unpriced(window)?;
     let about = &prices.list().about;
-    let age = about
-        .as_of_ms
-        .map(|ms| page.now.as_millisecond().saturating_sub(ms));
-    let age = age
-        .and_then(|age| u64::try_from(age).ok())
-        .map(Duration::from_millis);
-    let is_old = age.is_none_or(|age| age > max_age);
+    let is_old = (page.prices)().is_old;
     let columns = vec![
         Column::text("provider", "PROVIDER", 0, Cut::End),
         Column::text("model", "MODEL", 0, Cut::End),
@@ -275,10 +325,7 @@ pub fn check(
     ];
     let row = |model: &crate::store::Unpriced| {
         let name = model.model.as_deref().unwrap_or_default();
-        let is_listed = !prices
-            .list()
-            .lines_of(Some(&model.provider), name)
-            .is_empty();
+        let is_listed = !prices.list().sold(Some(&model.provider), name).is_empty();
         let state = if is_listed {
             "has a price now"
         } else {

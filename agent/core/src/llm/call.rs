@@ -9,8 +9,8 @@ use super::payer::Payer;
 use super::provider::{Api, Reply, Request, Terminal, printable};
 use super::response::{Lines, Reader, Response, ResponseForm, Texts};
 use super::{
-    AbortedBy, Countable, Endpoint, Estimates, LlmCall, Outcome, SessionHints, Signals, Terms,
-    Usage, UsageSource,
+    AbortedBy, Countable, Endpoint, Estimates, Limit, LlmCall, Outcome, SessionHints, Signals,
+    Terms, Usage, UsageSource,
 };
 use crate::event::Timestamp;
 use crate::http::eventstream;
@@ -357,6 +357,12 @@ impl OpenCall {
         };
         self.observed_bytes = self.observed_bytes.saturating_add(taken as u64);
         terminal
+    }
+
+    /// Takes the limits that an event of the response told since they were taken last.
+    pub(super) fn take_limits(&mut self) -> Vec<Limit> {
+        let reply = self.response.as_mut().map(|it| &mut it.reader.reply);
+        reply.map_or_else(Vec::new, |reply| std::mem::take(&mut reply.limits))
     }
 
     pub(super) fn response_gap(&mut self) {

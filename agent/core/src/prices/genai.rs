@@ -14,6 +14,7 @@ use serde::{Deserialize, Deserializer};
 use super::list::{About, Entry, List, Model, Models, Variant, When, day_ms, time_ms};
 use super::nanousd_of;
 use super::rates::Rates;
+use super::rules;
 
 /// The list that this build carries: the data file of the package genai-prices, as it was published.
 const BUNDLED: &str = include_str!("data/genai-prices-0.2.1.json");
@@ -49,13 +50,8 @@ pub enum Error {
 impl List {
     /// The list that this build carries.
     pub fn bundled() -> Self {
-        let about = About {
-            source: Arc::from(SOURCE),
-            version: Arc::from(BUNDLED_VERSION),
-            as_of_ms: day_ms(BUNDLED_DAY),
-        };
         // It is read by a test; without it no model has a price, and that is said.
-        Self::from_json(BUNDLED, about).unwrap_or_default()
+        Self::from_json(BUNDLED, About::bundled()).unwrap_or_default()
     }
 
     /// Reads a list.
@@ -83,6 +79,17 @@ impl List {
     }
 }
 
+impl About {
+    /// What is said of the list that this build carries.
+    pub fn bundled() -> Self {
+        Self {
+            source: Arc::from(SOURCE),
+            version: Arc::from(BUNDLED_VERSION),
+            as_of_ms: day_ms(BUNDLED_DAY),
+        }
+    }
+}
+
 #[derive(Deserialize)]
 struct Provider {
     id: String,
@@ -94,9 +101,12 @@ impl Provider {
         let mut models = Models::default();
         let mut aliases = Vec::new();
         for listed in &self.models {
-            let Some(model) = listed.model() else {
+            let Some(mut model) = listed.model() else {
                 continue;
             };
+            for entry in model.entries_mut() {
+                entry.when = rules::on_days(&self.id, entry.when);
+            }
             aliases.push(listed.names.names());
             models.add(model);
         }

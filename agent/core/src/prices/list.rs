@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::calendar::is_working_day;
 use super::rates::{Fraction, Rates};
 
 const DAY_MS: i64 = 86_400_000;
@@ -120,6 +121,8 @@ pub(super) enum When {
     Since(i64),
     /// Every day from one time of the day in UTC to another, in milliseconds.
     Daily { from_ms: i64, to_ms: i64 },
+    /// The same, on days on which China works.
+    Working { from_ms: i64, to_ms: i64 },
 }
 
 impl When {
@@ -127,15 +130,39 @@ impl When {
         match self {
             Self::Always => true,
             Self::Since(from_ms) => at_ms >= from_ms,
-            Self::Daily { from_ms, to_ms } => {
-                let time = at_ms.rem_euclid(DAY_MS);
-                if to_ms < from_ms {
-                    time >= from_ms || time < to_ms
-                } else {
-                    time >= from_ms && time < to_ms
-                }
+            Self::Daily { from_ms, to_ms } => is_between(at_ms, from_ms, to_ms),
+            Self::Working { from_ms, to_ms } => {
+                is_between(at_ms, from_ms, to_ms) && is_working_day(at_ms)
             }
         }
+    }
+
+    /// Its times of the day.
+    const fn hours_ms(self) -> Option<(i64, i64)> {
+        match self {
+            Self::Daily { from_ms, to_ms } | Self::Working { from_ms, to_ms } => {
+                Some((from_ms, to_ms))
+            }
+            Self::Always | Self::Since(_) => None,
+        }
+    }
+
+    /// Its first moment.
+    const fn since_ms(self) -> Option<i64> {
+        match self {
+            Self::Since(from_ms) => Some(from_ms),
+            Self::Always | Self::Daily { .. } | Self::Working { .. } => None,
+        }
+    }
+}
+
+/// Whether a moment is between two times of the day, which may be those of a night.
+const fn is_between(at_ms: i64, from_ms: i64, to_ms: i64) -> bool {
+    let time = at_ms.rem_euclid(DAY_MS);
+    if to_ms < from_ms {
+        time >= from_ms || time < to_ms
+    } else {
+        time >= from_ms && time < to_ms
     }
 }
 
@@ -152,6 +179,8 @@ pub struct Line {
     pub valid_from_ms: Option<i64>,
     /// Times of the day in UTC, in milliseconds, where a price has them.
     pub daily_ms: Option<(i64, i64)>,
+    /// True if these are the times of days on which China works.
+    pub is_of_working_days: bool,
     /// It is that of prompts with more tokens than this.
     pub context_over: Option<u64>,
     /// Prices.
@@ -166,23 +195,44 @@ impl List {
             .flat_map(|(provider, models)| models.iter().flat_map(|model| model.lines(provider)))
     }
 
-    /// The lines of a model: by its name in the list, or by one that calls to a provider have. A name
-    /// without a provider is looked for at all of them.
-    pub fn lines_of(&self, provider: Option<&str>, name: &str) -> Vec<Line> {
-        if let Some(provider) = provider {
-            let found = self.find(provider, name);
-            return found.map_or_else(Vec::new, |(whose, model)| model.lines(whose));
-        }
-        let mut lines = Vec::new();
-        for provider in self.providers.keys() {
-            match self.find(provider, name) {
-                // What one sells for another is told where it is the other's.
-                Some((whose, model)) if whose == provider => lines.extend(model.lines(whose)),
-                Some(_) | None => {}
+    /// The models that a name is at a provider, as calls to it are priced. Without a provider it is
+    /// looked for at each one that sells what is on the list, by the rules of that one.
+    pub fn sold(&self, provider: Option<&str>, name: &str) -> Vec<Sold> {
+        let every = provider.is_none().then(|| self.sellers());
+        let sellers = every.into_iter().flatten().chain(provider);
+        let mut found: Vec<Sold> = Vec::new();
+        for seller in sellers {
+            let Some((whose, model)) = self.find(seller, name) else {
+                continue;
+            };
+            let is_it = |sold: &&mut Sold| sold.provider == whose && sold.model == model.id;
+            match found.iter_mut().find(is_it) {
+                // Several may sell one model at one price: Azure and its maker.
+                Some(sold) => sold.calls_to.push(seller.to_owned()),
+                None => found.push(Sold {
+                    provider: whose.to_owned(),
+                    model: model.id.clone(),
+                    calls_to: vec![seller.to_owned()],
+                    lines: model.lines(whose),
+                }),
             }
         }
-        lines
+        found.sort_by(|one, other| one.provider.cmp(&other.provider));
+        found
     }
+}
+
+/// A model of a list, and who sells it at its price there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sold {
+    /// Whose price it is, in the list's words.
+    pub provider: String,
+    /// Of which model, in the list's words.
+    pub model: String,
+    /// The providers whose calls have that price, as reports name them.
+    pub calls_to: Vec<String>,
+    /// Its prices.
+    pub lines: Vec<Line>,
 }
 
 /// The price of a model at a time, for a prompt.
@@ -217,19 +267,15 @@ impl Model {
                 .iter()
                 .map(|(over, rates)| (Some(*over), *rates));
             for (context_over, rates) in [(None, entry.base)].into_iter().chain(tiers) {
-                let (valid_from_ms, daily_ms) = match entry.when {
-                    When::Always => (None, None),
-                    When::Since(from_ms) => (Some(from_ms), None),
-                    When::Daily { from_ms, to_ms } => (None, Some((from_ms, to_ms))),
-                };
                 // A variant without prices of its own has the standard ones.
                 if variant.is_none() || !rates.is_empty() {
                     lines.push(Line {
                         provider: provider.to_owned(),
                         model: self.id.clone(),
                         variant,
-                        valid_from_ms,
-                        daily_ms,
+                        valid_from_ms: entry.when.since_ms(),
+                        daily_ms: entry.when.hours_ms(),
+                        is_of_working_days: matches!(entry.when, When::Working { .. }),
                         context_over,
                         rates,
                     });
@@ -239,14 +285,20 @@ impl Model {
         lines
     }
 
+    /// All of its prices.
+    pub(super) fn entries_mut(&mut self) -> impl Iterator<Item = &mut Entry> {
+        let others = self.variants.iter_mut().map(|(_, entry)| entry);
+        self.standard.iter_mut().chain(others)
+    }
+
     /// The standard price.
     pub(super) fn standard(&self, at_ms: i64, prompt: u64) -> Option<Found> {
         let held = |entry: &&Entry| entry.when.holds(at_ms);
         let entry = self.standard.iter().rev().find(held)?;
-        let dates = self.standard.iter().filter_map(|entry| match entry.when {
-            When::Since(from_ms) => Some(from_ms),
-            When::Always | When::Daily { .. } => None,
-        });
+        let dates = self
+            .standard
+            .iter()
+            .filter_map(|entry| entry.when.since_ms());
         let (rates, context_over) = entry.of_prompt(prompt);
         Some(Found {
             rates,
@@ -263,14 +315,10 @@ impl Model {
         let held = |(of, entry): &&(Variant, Entry)| *of == variant && entry.when.holds(at_ms);
         if let Some((_, entry)) = self.variants.iter().rev().find(held) {
             let (rates, over) = entry.of_prompt(prompt);
-            let begins_ms = match entry.when {
-                When::Since(from_ms) => Some(from_ms),
-                When::Always | When::Daily { .. } => None,
-            };
             return Some(Found {
                 rates: rates.or(standard.rates),
                 context_over: over.or(standard.context_over),
-                valid_from_ms: begins_ms.max(standard.valid_from_ms),
+                valid_from_ms: entry.when.since_ms().max(standard.valid_from_ms),
                 ..standard
             });
         }
@@ -286,9 +334,7 @@ impl Model {
             Variant::Priority | Variant::Fast => return None,
         }
         let (_, entry) = self.variants.iter().find(|(of, _)| *of == variant)?;
-        let When::Since(read_ms) = entry.when else {
-            return None;
-        };
+        let read_ms = entry.when.since_ms()?;
         let (mut rates, _) = entry.of_prompt(prompt);
         let mut standard = self.standard(read_ms, prompt)?.rates;
         let pairs = rates.tokens_mut().into_iter().zip(standard.tokens_mut());

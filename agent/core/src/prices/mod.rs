@@ -10,6 +10,7 @@
 //! and all tokens of the call have them. What is missing is never derived from another price: a call
 //! that used it costs *at least* so much.
 
+mod calendar;
 mod genai;
 mod list;
 mod names;
@@ -22,7 +23,7 @@ mod tests;
 use std::sync::Arc;
 
 pub use genai::{Error, MAX_LIST_BYTES};
-pub use list::{About, Line, List, Variant, day_ms};
+pub use list::{About, Line, List, Sold, Variant, day_ms};
 pub use overrides::{Override, Own};
 pub use rates::{Applied, MAX_RATE, Rates};
 

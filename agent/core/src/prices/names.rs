@@ -4,6 +4,8 @@
 //! its end; the name without the provider before it, both ways again. A name that only holds or begins
 //! with that of a listed model is another model.
 
+use std::collections::BTreeSet;
+
 use super::list::{List, Model};
 
 /// Names of providers here, and in lists. A provider that is not here has its own name there.
@@ -36,6 +38,20 @@ const PLACES: &[&str] = &[
 ];
 
 impl List {
+    /// Everybody whose calls may have a price in the list, as reports name them, in order.
+    pub(super) fn sellers(&self) -> BTreeSet<&str> {
+        let is_renamed = |key: &&str| {
+            let mut others = LISTED.iter().filter(|(here, _)| here != key);
+            let is_named = LISTED.iter().any(|(here, _)| here == key);
+            !is_named && others.any(|(_, listed)| listed == &[*key])
+        };
+        let keys = self.providers.keys().map(String::as_str);
+        let own = keys.filter(|key| !is_renamed(key));
+        own.chain(LISTED.iter().map(|(here, _)| *here))
+            .chain(PASSING_ON.iter().copied())
+            .collect()
+    }
+
     /// A provider's model, and whose price it is.
     pub(super) fn find(&self, provider: &str, name: &str) -> Option<(&str, &Model)> {
         let (provider, name) = match name.split_once('/') {

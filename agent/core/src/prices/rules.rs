@@ -6,7 +6,7 @@
 //! writes for twelve hours, and DeepSeek's calendar, agree with model-prices 0.0.5 (MIT, after
 //! models.dev, MIT).
 
-use super::list::Variant;
+use super::list::{Variant, When};
 use super::rates::{Fraction, Rates};
 use crate::llm::Terms;
 
@@ -34,6 +34,21 @@ const TWELVE_HOURS: Fraction = Fraction::new(5, 2);
 
 /// What a batch of Anthropic costs, as long as there have been batches.
 pub(super) const HALF: Fraction = Fraction::new(1, 2);
+
+/// DeepSeek's peak hours in UTC, in milliseconds: 9 to 12 and 14 to 18 o'clock in Beijing.
+const PEAK_HOURS: [(i64, i64); 2] = [(3_600_000, 4 * 3_600_000), (6 * 3_600_000, 10 * 3_600_000)];
+
+/// When a price holds, where the list says it without the days.
+pub(super) fn on_days(listed: &str, when: When) -> When {
+    match when {
+        When::Daily { from_ms, to_ms }
+            if listed == "deepseek" && PEAK_HOURS.contains(&(from_ms, to_ms)) =>
+        {
+            When::Working { from_ms, to_ms }
+        }
+        When::Always | When::Since(_) | When::Daily { .. } | When::Working { .. } => when,
+    }
+}
 
 /// The terms on which a call was served, as far as they change its price.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

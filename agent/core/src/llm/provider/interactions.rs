@@ -40,6 +40,8 @@ fn value(reply: &mut Reply, path: &[Key], value: Value<'_>) {
     };
     match path {
         [Key::EventType] => reply.part.kind.last(value),
+        // One that goes on in the background has used nothing yet, and still says what it is.
+        [Key::Object] if reply.part.is_body => reply.part.kind.last(value),
         [Key::Id] => reply.id.first(value),
         [Key::Model | Key::Agent] => reply.model.first(value),
         [Key::Status] => reply.part.status.last(value),
@@ -101,7 +103,7 @@ fn settle(reply: &mut Reply, form: Form) -> Option<Terminal> {
     reply.replace_counts();
     let status = std::mem::take(&mut reply.part.status);
     let kind = reply.part.kind.as_str();
-    if kind.starts_with("interaction.") {
+    if kind == "interaction" || kind.starts_with("interaction.") {
         reply.api = Some(&API);
     }
     let is_end = match form {

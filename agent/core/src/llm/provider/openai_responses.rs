@@ -4,6 +4,7 @@
 
 use super::{Api, Form, Reply, Target, Terminal};
 use crate::llm::json::{Key, Value};
+use crate::llm::quota::TOLD;
 use crate::llm::usage::Counts;
 use crate::llm::{Endpoint, SubKind};
 
@@ -42,6 +43,11 @@ fn retrieved(path: &str) -> Option<Target> {
 }
 
 pub(super) fn value(reply: &mut Reply, path: &[Key], value: Value<'_>) {
+    // Its members have names of a response's, and are none.
+    if reply.part.kind.as_str() == TOLD {
+        let told = reply.part.told.get_or_insert_default();
+        return told.value(path, value);
+    }
     match path {
         [Key::Type] => reply.part.kind.last(value),
         [Key::Response, Key::Id] | [Key::Id] => reply.id.first(value),
@@ -150,6 +156,10 @@ fn name_painter(reply: &mut Reply) {
 }
 
 fn settle(reply: &mut Reply, form: Form) -> Option<Terminal> {
+    if let Some(told) = reply.part.told.take() {
+        reply.limits = told.limits();
+        return None;
+    }
     name_painter(reply);
     if reply.part.things > 0 {
         reply.part.counts.set_searches(reply.part.things);

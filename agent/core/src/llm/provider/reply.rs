@@ -2,6 +2,7 @@
 
 use super::{Api, Word, without_fraction};
 use crate::llm::json::{Key, Value};
+use crate::llm::quota::{Limit, Told};
 use crate::llm::usage::{Counts, Side};
 use crate::llm::{CountedText, SubInference, SubKind, Terms, Usage};
 
@@ -56,6 +57,8 @@ pub(in crate::llm) struct Reply {
     pub(in crate::llm) has_ended: bool,
     /// True once it said that it failed, and may still say what it used.
     pub(in crate::llm) has_failed: bool,
+    /// Limits that its last event about them told.
+    pub(in crate::llm) limits: Vec<Limit>,
     /// Counters that were refused.
     pub(in crate::llm) refused: u64,
     /// Counters of sub-inferences by another model, which no column holds.
@@ -77,6 +80,8 @@ pub(in crate::llm) struct Part {
     pub(in crate::llm) counts: Counts,
     /// Kind and counters of the part of them that is being read.
     pub(in crate::llm) pass: (Word<64>, Counts),
+    /// What it says of limits.
+    pub(in crate::llm) told: Option<Box<Told>>,
     /// Model that answered in place of the one that was asked.
     pub(in crate::llm) stand_in: Word<256>,
     /// What the provider ran beside, as far as it is known.

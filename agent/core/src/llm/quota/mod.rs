@@ -1,6 +1,7 @@
-//! What a response says about the limits of the account that asked, in fields of its head.
+//! What a response says about the limits of the account that asked, in fields of its head or in an
+//! event.
 //!
-//! *Takes* the head of a response. *Gives* the limits that it names, at most [`Limit::MOST`], under
+//! *Takes* the head of a response, or an event of [`told`]. *Gives* the limits that it names, at most [`Limit::MOST`], under
 //! names of a fixed table. *Remembers* nothing. *Nonsense* in a field costs that field: a limit of
 //! which nothing is left is none. No plan is ever guessed, and what is not said is unknown.
 
@@ -10,9 +11,11 @@ mod field;
 mod forms;
 #[cfg(test)]
 mod tests;
+mod told;
 
 pub use account::Account;
 pub(super) use book::Book;
+pub(super) use told::{TOLD, Told, of_event};
 
 use super::Provider;
 use crate::event::Timestamp;
@@ -131,11 +134,11 @@ pub enum Reset {
 /// A limit, and when and where it was told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Observed {
-    /// When the head of the response was complete.
+    /// When the head of the response, or the event, was complete.
     pub at: Timestamp,
     /// Provider.
     pub provider: Provider,
-    /// Account, if the head names it.
+    /// Account, if a head names it.
     pub account: Option<Account>,
     /// Limit.
     pub limit: Limit,

@@ -14,7 +14,9 @@ use super::caller::Caller;
 use super::hosts::{Hosts, OTHER};
 use super::provider::{Target, printable};
 use super::quota::{self, Book};
-use super::{Account, LlmCall, LlmEvent, Observed, Outcome, UsageSource, recognize};
+use super::{
+    Account, Limit, LlmCall, LlmEvent, Observed, Outcome, Provider, UsageSource, recognize,
+};
 use crate::event::{ConnId, Timestamp};
 use crate::http::{
     Dismissal, EXCHANGE_IDLE, ExchangeId, HttpEvent, RequestHead, ResponseHead, Role,
@@ -202,10 +204,15 @@ impl Llm {
                 let keeps_text = self.held_bytes < self.limits.held_bytes;
                 let ended = self.with_call(id, |call| {
                     let ended = call.response_body(at, &bytes, keeps_text);
-                    (ended, call.take_results(stats))
+                    let limits = call.take_limits();
+                    let told = (!limits.is_empty()).then(|| (call.caller().clone(), limits));
+                    (ended, call.take_results(stats), told)
                 });
-                let ended = ended.map(|(ended, results)| {
+                let ended = ended.map(|(ended, results, told)| {
                     self.give_results(id.conn, results, stats, out);
+                    if let Some((caller, limits)) = told {
+                        self.told_limits(at, id.conn, &caller, limits, out);
+                    }
                     ended
                 });
                 match ended {
@@ -405,15 +412,41 @@ impl Llm {
         if limits.is_empty() {
             return;
         }
-        let late_name = self
-            .connections
-            .get(&id.conn)
-            .and_then(Connection::late_name);
-        let provider = match (caller.provider(), late_name) {
+        let provider = self.provider_of(id.conn, caller);
+        let account = Account::of(&head.headers).or_else(|| caller.account().cloned());
+        self.note_limits(at, provider, account, limits, out);
+    }
+
+    /// Who answers a caller; the name of the host may have come later than the request.
+    fn provider_of(&self, conn: ConnId, caller: &Caller) -> Provider {
+        let late_name = self.connections.get(&conn).and_then(Connection::late_name);
+        match (caller.provider(), late_name) {
             (OTHER, Some(name)) => self.hosts.provider(&name, caller.path()),
             (provider, _) => provider,
-        };
-        let account = Account::of(&head.headers).or_else(|| caller.account().cloned());
+        }
+    }
+
+    /// Takes the limits that an event of a response told.
+    fn told_limits(
+        &mut self,
+        at: Timestamp,
+        conn: ConnId,
+        caller: &Caller,
+        limits: Vec<Limit>,
+        out: &mut Vec<LlmEvent>,
+    ) {
+        let provider = self.provider_of(conn, caller);
+        self.note_limits(at, provider, caller.account().cloned(), limits, out);
+    }
+
+    fn note_limits(
+        &mut self,
+        at: Timestamp,
+        provider: Provider,
+        account: Option<Account>,
+        limits: Vec<Limit>,
+        out: &mut Vec<LlmEvent>,
+    ) {
         for limit in limits {
             let observed = Observed {
                 at,

@@ -7,6 +7,7 @@ use crate::llm::call::OpenCall;
 use crate::llm::caller::Caller;
 use crate::llm::json::{Key, Scanner, Value};
 use crate::llm::provider::{Api, TRANSCRIBED, Word};
+use crate::llm::quota::TOLD;
 
 /// LIMIT: 1 MiB of one event, as of an event of a stream; a larger one is missing like lost bytes.
 const EVENT_BYTES: usize = crate::http::sse::EVENT_BYTES;
@@ -251,7 +252,9 @@ pub(super) enum Kind {
     Transcription,
     /// An error.
     Error,
-    /// Of something else: limits, the session, what a user says.
+    /// Limits of the account.
+    Limits,
+    /// Of something else: the session, what a user says.
     Other,
 }
 
@@ -277,6 +280,7 @@ impl Envelope {
             "response.created" => Kind::Created,
             TRANSCRIBED if self.has_usage => Kind::Transcription,
             "error" => Kind::Error,
+            TOLD => Kind::Limits,
             kind if kind.starts_with("response.steer.") => Kind::Other,
             kind if kind.starts_with("response.inject.") => Kind::Other,
             kind if kind.starts_with("response.") => Kind::Response,

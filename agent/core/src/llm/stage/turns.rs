@@ -12,6 +12,7 @@ use crate::llm::LlmEvent;
 use crate::llm::call::{Ending, OpenCall};
 use crate::llm::caller::Caller;
 use crate::llm::provider::{Api, Terminal};
+use crate::llm::quota;
 use crate::stats::Stats;
 
 /// Where results go.
@@ -242,11 +243,15 @@ impl Llm {
         socket.open.retain(|open| calls.contains_key(&open.call));
         let envelope = socket.envelope(event);
         let (kind, response) = (envelope.kind(), envelope.response.as_str());
+        if kind == Kind::Limits {
+            let limits = quota::of_event(event);
+            return self.told_limits(at, id.conn, &socket.caller, limits, results.out);
+        }
         if kind == Kind::Other || (!response.is_empty() && socket.has_ended(response)) {
             return;
         }
         let place = match (kind, socket.place(&envelope)) {
-            (Kind::Error | Kind::Other, _) => {
+            (Kind::Error | Kind::Limits | Kind::Other, _) => {
                 return self.failed(at, id, socket, &envelope, results);
             }
             (Kind::Transcription, _) => self.transcribed(at, id, socket, &envelope, results),

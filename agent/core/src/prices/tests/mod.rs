@@ -280,6 +280,64 @@ fn a_call_has_the_price_of_the_moment_when_it_was_complete() {
 }
 
 #[test]
+fn deepseek_is_dear_while_china_works_and_cheap_at_weekends_and_on_holidays() {
+    const HOUR_MS: i64 = 3_600_000;
+    let usage = tokens(1_000_000, 1_000_000);
+    let cost = |model, day_text: &str, hour| {
+        let used = Billable {
+            completed_ms: day(day_text) + hour,
+            ..used("deepseek", model, &usage)
+        };
+        cost(&used)
+    };
+    let (peak, other) = (priced(5_280_000_000), priced(2_640_000_000));
+    // A Monday, from the hour before its peak hours to the one after.
+    for (hour, expected) in [
+        (HOUR_MS - 1, other),
+        (HOUR_MS, peak),
+        (4 * HOUR_MS - 1, peak),
+        (4 * HOUR_MS, other),
+        (6 * HOUR_MS, peak),
+        (10 * HOUR_MS - 1, peak),
+        (10 * HOUR_MS, other),
+    ] {
+        assert_eq!(cost("deepseek-v4-pro", "2026-11-23", hour), expected);
+    }
+    for (text, expected) in [
+        ("2026-08-16", priced(1_305_000_000)),
+        ("2026-08-17", peak),
+        ("2026-08-22", other),
+        ("2026-08-23", other),
+        ("2026-09-25", other),
+        ("2026-09-30", peak),
+        ("2026-10-01", other),
+        ("2026-10-07", other),
+        ("2026-10-08", peak),
+        // A Saturday on which offices work instead of a holiday is none of Monday to Friday.
+        ("2026-10-10", other),
+        ("2026-11-20", peak),
+        ("2026-11-21", other),
+        ("2026-11-22", other),
+        ("2026-11-23", peak),
+        // Holidays of later years are not known: this one costs at most so much.
+        ("2027-01-01", peak),
+    ] {
+        assert_eq!(
+            cost("deepseek-v4-pro", text, 2 * HOUR_MS),
+            expected,
+            "{text}"
+        );
+    }
+    // Hours that were those of every day stay so.
+    let night = priced(685_000_000);
+    assert_eq!(cost("deepseek-chat", "2025-05-03", 20 * HOUR_MS), night);
+    assert_eq!(
+        cost("deepseek-chat", "2025-05-03", 2 * HOUR_MS),
+        priced(1_370_000_000)
+    );
+}
+
+#[test]
 fn tokens_without_a_price_are_never_given_one() {
     // Gemini has no price for writing to a cache, and a small model none for its output.
     let usage = Usage {

@@ -1,6 +1,7 @@
 //! Calls over a WebSocket: responses, many on one connection, and realtime.
 
 mod laws;
+mod limits;
 mod live;
 mod losses;
 mod realtime;
