@@ -18,6 +18,7 @@
 
 #[cfg(test)]
 mod synthetic;
+#[cfg(test)]
 mod vocabularies;
 
 #[cfg(test)]
