@@ -6,10 +6,12 @@
 mod chain;
 mod clock;
 mod hops;
+mod open;
 mod task;
 #[cfg(test)]
 mod tests;
 mod thread;
+mod tree;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -24,13 +26,14 @@ use chain::Chain;
 use clock::WallClock;
 pub use hops::Hop;
 use hops::Hops;
+use open::{Arrival, Conversations, OpenSessions};
 pub use task::TaskType;
 pub use thread::{Thread, ThreadKind};
 
 /// LIMIT: bytes of a session's key; the rest of a longer id is cut off.
 const KEY_BYTES: usize = 128;
 
-/// LIMIT: processes whose unnamed session is remembered; beyond, the one that was silent longest
+/// LIMIT: sessions without a name that are remembered; beyond, the one that was silent longest
 /// starts a new session with its next call.
 const PROCESSES: usize = 8192;
 
@@ -43,17 +46,29 @@ pub enum KeySource {
     ClientBody,
     /// The id of the response that the request continues.
     ResponseChain,
-    /// Same process and no pause longer than the idle time.
+    /// What the request consists of begins with all of an earlier one of the same tree of processes.
+    PrefixChain,
+    /// Same tree of processes, provider, instructions and tools, and no pause longer than the idle
+    /// time.
     ProcessIdle,
 }
 
 impl KeySource {
+    /// Whether the client says what belongs together.
+    pub(crate) const fn is_of_client(self) -> bool {
+        matches!(
+            self,
+            Self::ClientHeader | Self::ClientBody | Self::ResponseChain
+        )
+    }
+
     /// Name in the ledger.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::ClientHeader => "client_header",
             Self::ClientBody => "client_body",
             Self::ResponseChain => "response_chain",
+            Self::PrefixChain => "prefix_chain",
             Self::ProcessIdle => "process_idle",
         }
     }
@@ -129,13 +144,19 @@ pub struct Sessions {
     settings: Settings,
     clock: WallClock,
     chain: Chain,
-    unnamed: BTreeMap<ProcId, Unnamed>,
+    conversations: Conversations,
+    unnamed: BTreeMap<Talk, Unnamed>,
+    open: OpenSessions,
     hops: Hops,
     prices: Arc<Prices>,
     workflows: Arc<Workflows>,
 }
 
-/// The session of a process whose calls name none.
+/// What tells the sessions of a tree of processes apart where its calls name none: its root, who
+/// answers, and the hash of instructions and tools.
+type Talk = (ProcId, Provider, Option<u64>);
+
+/// The session of a tree of processes whose calls name none.
 #[derive(Debug)]
 struct Unnamed {
     key: SessionKey,
@@ -150,6 +171,8 @@ impl Sessions {
             settings,
             clock: WallClock::default(),
             chain: Chain::default(),
+            conversations: Conversations::default(),
+            open: OpenSessions::default(),
             unnamed: BTreeMap::new(),
             hops: Hops::default(),
             prices: Arc::default(),
@@ -205,6 +228,19 @@ impl Sessions {
         if let Some(response) = &call.response_id {
             self.chain.learn(call.provider, response, &session);
         }
+        if let Some(prefix) = &call.signals.prefix {
+            let root = root_of(&call, process.as_deref());
+            self.conversations.learn(prefix, root, &session, call.ended);
+        }
+        let part = self.open.place(&Arrival {
+            call: &call,
+            client: client.name.as_deref(),
+            key: &session,
+            key_source,
+            uid: process.as_ref().map(|process| process.uid),
+            identity: &identity,
+            started_unix_ms: self.clock.unix_ms(call.started),
+        });
         let (cost, sub_costs) = self.prices.call(&call, self.clock.unix_ms(call.ended));
         UsageRecord {
             session,
@@ -223,11 +259,11 @@ impl Sessions {
             cost,
             sub_costs,
             workflow,
-            thread: Thread::main(),
-            task: TaskType::Chat,
-            is_human_turn: false,
-            compacted: None,
-            continues: None,
+            thread: part.thread,
+            task: part.task,
+            is_human_turn: part.is_human_turn,
+            compacted: part.compacted,
+            continues: part.continues,
         }
     }
 
@@ -237,6 +273,7 @@ impl Sessions {
         // A call that began in time may still be open: it is given twice the time.
         self.unnamed
             .retain(|_, unnamed| now.since(unnamed.until) <= idle.saturating_mul(2));
+        self.open.expire(now, idle);
     }
 
     fn session(&mut self, call: &LlmCall, process: Option<&Process>) -> (SessionKey, KeySource) {
@@ -251,34 +288,53 @@ impl Sessions {
         {
             return (key, KeySource::ResponseChain);
         }
-        (
-            self.unnamed_session(call, process_id(call, process)),
-            KeySource::ProcessIdle,
-        )
+        let root = root_of(call, process);
+        let prefix = call.signals.prefix.as_ref();
+        let continued = prefix.and_then(|prefix| {
+            self.conversations
+                .session(prefix, root, call.started, self.settings.idle)
+        });
+        let talk = (root, call.provider, prefix.map(|prefix| prefix.setting));
+        if let Some(key) = continued {
+            if let Some(grown) = self.unnamed.get_mut(&talk).filter(|grown| grown.key == key) {
+                grown.until = grown.until.max(call.ended);
+            }
+            return (key, KeySource::PrefixChain);
+        }
+        (self.unnamed_session(call, talk), KeySource::ProcessIdle)
     }
 
-    fn unnamed_session(&mut self, call: &LlmCall, id: ProcId) -> SessionKey {
-        if let Some(unnamed) = self.unnamed.get_mut(&id)
+    fn unnamed_session(&mut self, call: &LlmCall, talk: Talk) -> SessionKey {
+        if let Some(unnamed) = self.unnamed.get_mut(&talk)
             && call.started.since(unnamed.until) <= self.settings.idle
         {
             unnamed.until = unnamed.until.max(call.ended);
             return unnamed.key.clone();
         }
-        if self.unnamed.len() >= PROCESSES && !self.unnamed.contains_key(&id) {
+        if self.unnamed.len() >= PROCESSES && !self.unnamed.contains_key(&talk) {
             let silent = self
                 .unnamed
                 .iter()
                 .min_by_key(|(_, unnamed)| unnamed.until)
-                .map(|(id, _)| *id);
+                .map(|(talk, _)| *talk);
             if let Some(silent) = silent {
                 self.unnamed.remove(&silent);
             }
         }
         // The time of the first call keeps keys apart when process ids come again after a reboot.
-        let started = self.clock.unix_ms(call.started);
-        let key = SessionKey(format!("proc-{}-{}-{started}", id.pid, id.start_ticks));
+        let (id, _, _) = talk;
+        let mut started = self.clock.unix_ms(call.started);
+        let key = loop {
+            let key = SessionKey(format!("proc-{}-{}-{started}", id.pid, id.start_ticks));
+            let of_root = self.unnamed.range((id, Provider(""), None)..);
+            let mut of_root = of_root.take_while(|((root, _, _), _)| *root == id);
+            if of_root.all(|(_, unnamed)| unnamed.key != key) {
+                break key;
+            }
+            started += 1;
+        };
         self.unnamed.insert(
-            id,
+            talk,
             Unnamed {
                 key: key.clone(),
                 until: call.ended,
@@ -296,6 +352,11 @@ fn key(id: &str) -> Option<SessionKey> {
         .collect();
     kept.truncate(kept.floor_char_boundary(KEY_BYTES));
     (!kept.is_empty()).then_some(SessionKey(kept))
+}
+
+/// The root of the tree of processes that made a call.
+fn root_of(call: &LlmCall, process: Option<&Process>) -> ProcId {
+    process.map_or_else(|| process_id(call, None), tree::root)
 }
 
 /// The process of a call, by its pid alone where nothing else is known of it.

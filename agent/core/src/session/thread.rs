@@ -52,4 +52,20 @@ impl Thread {
             depth: 0,
         }
     }
+
+    /// A thread that no client named, with a number as its key.
+    pub(super) const fn numbered(number: String) -> Self {
+        Self {
+            key: number,
+            parent: Some(String::new()),
+            kind: ThreadKind::Subagent,
+            agent_type: None,
+            depth: 1,
+        }
+    }
+
+    /// Whether its key is a number that was given here.
+    pub(super) fn is_numbered(&self) -> bool {
+        !self.key.is_empty() && self.key.bytes().all(|byte| byte.is_ascii_digit())
+    }
 }
