@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use agent_common::record::{Losses, RecordHeader, kind};
 use agent_core::event::{ConnId, Event, Process, Timestamp, decode};
-use agent_core::recording;
+use agent_core::{glob, recording};
 use aya::maps::{HashMap, MapData, RingBuf};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::time::{ClockId, clock_gettime};
@@ -139,36 +139,12 @@ impl IgnoreList {
                 process
                     .exe
                     .as_deref()
-                    .is_some_and(|exe| matches(pattern, exe))
+                    .is_some_and(|exe| glob::matches(pattern, exe))
             } else {
-                matches(pattern, &process.comm)
+                glob::matches(pattern, &process.comm)
             }
         })
     }
-}
-
-/// Whether `text` is `pattern`, in which `*` stands for anything.
-fn matches(pattern: &str, text: &str) -> bool {
-    let mut parts = pattern.split('*');
-    let Some(mut rest) = parts.next().and_then(|first| text.strip_prefix(first)) else {
-        return false;
-    };
-    let mut ends_open = false;
-    let mut parts = parts.peekable();
-    if parts.peek().is_none() {
-        return rest.is_empty();
-    }
-    while let Some(part) = parts.next() {
-        if parts.peek().is_none() {
-            ends_open = rest.ends_with(part);
-        } else {
-            match rest.split_once(part) {
-                Some((_, after)) => rest = after,
-                None => return false,
-            }
-        }
-    }
-    ends_open
 }
 
 /// What is kept of a process that executed a program.
@@ -519,31 +495,6 @@ mod tests {
     use agent_core::event::{FactSource, ProcId};
 
     use super::*;
-
-    #[test]
-    fn a_star_stands_for_anything_and_the_rest_for_itself() {
-        for (pattern, text) in [
-            ("borg", "borg"),
-            ("*", ""),
-            ("*", "anything"),
-            ("/opt/*", "/opt/backup/run"),
-            ("*/borg", "/usr/bin/borg"),
-            ("/opt/*/bin/*", "/opt/a/b/bin/c"),
-            ("a*a", "aa"),
-        ] {
-            assert!(matches(pattern, text), "{pattern} {text}");
-        }
-        for (pattern, text) in [
-            ("borg", "borgmatic"),
-            ("borg", "xborg"),
-            ("/opt/*", "/usr/opt/x"),
-            ("a*a", "a"),
-            ("*.so", "x.so.3"),
-            ("", "x"),
-        ] {
-            assert!(!matches(pattern, text), "{pattern} {text}");
-        }
-    }
 
     #[test]
     fn paths_are_matched_by_patterns_with_a_slash_and_names_by_others() {
