@@ -42,6 +42,9 @@ pub struct Process {
     pub marker: Option<Marker>,
     /// Start of the process on the boot clock, in nanoseconds.
     pub started_ns: u64,
+    /// From when on these facts hold, on the boot clock in nanoseconds: since it was seen in another
+    /// directory or branch. 0 if they hold for the whole program.
+    pub holds_from_ns: u64,
     /// Where the facts come from.
     pub source: FactSource,
 }
