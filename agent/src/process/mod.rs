@@ -19,6 +19,7 @@ mod secrets;
 mod stat;
 mod users;
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -45,6 +46,9 @@ const MAX_FILE_BYTES: u64 = 64 * 1_024;
 
 /// LIMIT: bytes kept of one path or argument, the longest path that Linux accepts.
 const MAX_TEXT_BYTES: usize = 4_096;
+
+/// LIMIT: ancestors whose markers are remembered, some 512 KiB of them; beyond it all are read again.
+const MAX_MARKERS: usize = 1_024;
 
 /// What is read about a process beyond its identity.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,6 +96,8 @@ pub struct Reader {
     checkouts: Checkouts,
     containers: Containers,
     build_ids: BuildIds,
+    /// Of ancestors, until they run another program.
+    markers: BTreeMap<ProcId, Option<Marker>>,
     ticks_per_second: u64,
 }
 
@@ -106,6 +112,7 @@ impl Reader {
             checkouts: Checkouts::default(),
             containers: Containers::new(PathBuf::from("/")),
             build_ids: BuildIds::default(),
+            markers: BTreeMap::new(),
             ticks_per_second: rustix::param::clock_ticks_per_second().max(1),
         }
     }
@@ -119,6 +126,7 @@ impl Reader {
             pid,
             start_ticks: stat.start_ticks,
         };
+        self.markers.remove(&id);
         let comm = printable(&stat.comm);
         let parent = self
             .lineage
@@ -226,18 +234,30 @@ impl Reader {
 
     /// The marker of a process, else of the nearest living ancestor that has one: a program may start
     /// others with an environment of its own making.
-    fn marker(&self, dir: &Path, ancestors: &[Ancestor]) -> Option<Marker> {
+    fn marker(&mut self, dir: &Path, ancestors: &[Ancestor]) -> Option<Marker> {
         if !self.facts.marker {
             return None;
         }
         secrets::marker(dir).or_else(|| {
-            ancestors.iter().find_map(|ancestor| {
-                let dir = Path::new("/proc").join(ancestor.id.pid.to_string());
-                let marker = secrets::marker(&dir)?;
-                let is_same = read_stat(&dir)?.start_ticks == ancestor.id.start_ticks;
-                is_same.then_some(marker)
-            })
+            let mut ancestors = ancestors.iter();
+            ancestors.find_map(|ancestor| self.marker_of(ancestor.id))
         })
+    }
+
+    fn marker_of(&mut self, id: ProcId) -> Option<Marker> {
+        if let Some(known) = self.markers.get(&id) {
+            return known.clone();
+        }
+        let dir = Path::new("/proc").join(id.pid.to_string());
+        let marker = secrets::marker(&dir);
+        if read_stat(&dir)?.start_ticks != id.start_ticks {
+            return None;
+        }
+        if self.markers.len() >= MAX_MARKERS {
+            self.markers.clear();
+        }
+        self.markers.insert(id, marker.clone());
+        marker
     }
 
     fn container(&mut self, container: Container, cgroup: &str) -> Container {
@@ -355,7 +375,8 @@ fn real_uid(status: &str) -> Option<u32> {
     line.split_ascii_whitespace().next()?.parse().ok()
 }
 
-/// The path in the unified hierarchy, else the one of systemd's own v1 hierarchy.
+/// The path in the unified hierarchy, else the one of systemd's own v1 hierarchy, else that of a
+/// controller: hosts without systemd have only those.
 fn unified_cgroup(text: &str) -> Option<String> {
     let path_of = |prefix: &str| text.lines().find_map(|line| line.strip_prefix(prefix));
     let unified = path_of("0::").filter(|path| *path != "/");
@@ -363,8 +384,14 @@ fn unified_cgroup(text: &str) -> Option<String> {
         .lines()
         .find_map(|line| line.split_once(":name=systemd:"))
         .map(|(_, path)| path);
+    let controllers = text.lines().filter_map(|line| {
+        let (_number, rest) = line.split_once(':')?;
+        let (_controllers, path) = rest.split_once(':')?;
+        (path != "/").then_some(path)
+    });
     unified
         .or(systemd)
+        .or_else(|| controllers.min())
         .or_else(|| path_of("0::"))
         .map(|path| printable(path.as_bytes()))
 }
@@ -603,6 +630,10 @@ mod tests {
         assert_eq!(
             unified_cgroup("12:pids:/x\n1:name=systemd:/system.slice/c.service\n0::/\n").as_deref(),
             Some("/system.slice/c.service")
+        );
+        assert_eq!(
+            unified_cgroup("2:pids:/docker/9ec3\n1:cpu:/\n0::/\n").as_deref(),
+            Some("/docker/9ec3")
         );
         assert_eq!(unified_cgroup("0::/\n").as_deref(), Some("/"));
         assert_eq!(unified_cgroup(""), None);
