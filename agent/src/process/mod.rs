@@ -324,13 +324,10 @@ fn ancestors(parent_pid: u32) -> Vec<Ancestor> {
 }
 
 fn argv0(dir: &Path) -> Option<String> {
-    let mut bytes = Vec::new();
-    let file = File::open(dir.join("cmdline")).ok()?;
-    // Only as much as one argument may take: the ones behind it are not ours to read.
-    file.take(MAX_TEXT_BYTES as u64)
-        .read_to_end(&mut bytes)
-        .ok()?;
-    let argument = bytes.split(|byte| *byte == 0).next()?;
+    // As much as one argument may take; what stands behind it is overwritten.
+    let file = open::regular_at(&dir.join("cmdline"))?;
+    let read = open::Wiped::read(file, MAX_TEXT_BYTES)?;
+    let argument = read.bytes().split(|byte| *byte == 0).next()?;
     (!argument.is_empty()).then(|| printable(argument))
 }
 

@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 
 use super::{link, open};
 
-/// LIMIT: bytes read of a list of mounts, some 50,000 of them; the rest is not known.
-const MAX_LIST_BYTES: u64 = 8 << 20;
+/// LIMIT: bytes read of a list of mounts, some 10,000 of them. Anybody can make more in a namespace
+/// of his own, which the kernel writes down slowly; there no file is looked at.
+const MAX_LIST_BYTES: usize = 2 << 20;
 
 /// LIMIT: mount namespaces that are remembered, as many as containers; beyond it all are read again.
 const MAX_NAMESPACES: usize = 1_024;
@@ -43,14 +44,18 @@ impl Mounts {
         let is_fresh = known.is_some_and(|(at, _)| now.duration_since(*at) < KEPT_FOR);
         if !is_fresh {
             let Some(list) = open::regular_at(&dir.join("mountinfo"))
-                .and_then(|file| open::start_of(file, MAX_LIST_BYTES))
+                .and_then(|file| open::start_of(file, MAX_LIST_BYTES as u64))
             else {
                 return false;
             };
             if self.by_namespace.len() >= MAX_NAMESPACES {
                 self.by_namespace.clear();
             }
-            let served = served(&String::from_utf8_lossy(&list));
+            let served = if list.len() < MAX_LIST_BYTES {
+                served(&String::from_utf8_lossy(&list))
+            } else {
+                vec![PathBuf::from("/")]
+            };
             self.by_namespace.insert(namespace.clone(), (now, served));
         }
         let served = self.by_namespace.get(&namespace);

@@ -76,10 +76,10 @@ pub struct Checkout {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Container {
-    /// What runs it, as in `docker`, `containerd`, `cri-o`, `podman` or `lxc`; empty if that is
-    /// unknown.
+    /// What runs it, as in `docker`, `containerd`, `cri-o`, `podman`, `lxc` or `systemd-nspawn`; empty
+    /// if that is unknown.
     pub runtime: String,
-    /// Its id, in hexadecimal digits; of LXC its name.
+    /// Its id, in hexadecimal digits; of the last two its name.
     pub id: String,
     /// Its name.
     pub name: Option<String>,
