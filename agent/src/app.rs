@@ -497,6 +497,7 @@ fn capture(
     let facts = process::Facts {
         cwd: config.privacy.store_cwd,
         argv0: config.privacy.store_argv == Argv::Argv0,
+        ..process::Facts::default()
     };
     let reader = reader::Reader::new(
         loaded.ring,

@@ -114,11 +114,13 @@ pub fn connected_now(targets: &[Target]) -> Vec<CallingProcess> {
     let mut reader = process::Reader::new(process::Facts {
         cwd: false,
         argv0: false,
+        marker: false,
+        argument_patterns: Vec::new(),
     });
     process::connected_to(HTTPS)
         .into_iter()
         .filter_map(|connected| {
-            let facts = reader.read(connected.pid)?;
+            let facts = reader.read(connected.pid, None)?;
             let (tls, why) = callers.tls(facts.id, facts.exe.as_deref(), targets);
             Some(CallingProcess {
                 pid: connected.pid,

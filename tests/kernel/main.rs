@@ -16,6 +16,8 @@ mod compare;
 #[cfg(test)]
 mod discovery;
 #[cfg(test)]
+mod facts;
+#[cfg(test)]
 mod faults;
 #[cfg(test)]
 mod namespace;

@@ -27,6 +27,7 @@ pub mod attribution;
 pub mod connection;
 pub mod coverage;
 pub mod event;
+pub mod glob;
 pub mod http;
 pub mod llm;
 pub mod pipeline;

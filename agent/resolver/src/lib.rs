@@ -89,7 +89,17 @@ pub fn resolve(source: &dyn Source) -> Result<Resolution, Unreadable> {
     Ok(file.resolution(outcome, family))
 }
 
-/// The same, by one method alone: shows whether both agree.
+/// The GNU build id of a file, by which a distribution's packages and debuggers know it; empty if it
+/// has none. Two files may have the same: it is no key for what is found in them.
+///
+/// # Errors
+///
+/// As [`resolve`].
+pub fn build_id(source: &dyn Source) -> Result<Vec<u8>, Unreadable> {
+    Ok(Image::read(&Reader::new(source))?.build_id)
+}
+
+/// What [`resolve`] finds, by one method alone: shows whether both agree.
 ///
 /// # Errors
 ///

@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use agent_common::record::{Losses, RecordHeader, kind};
-use agent_core::event::{ConnId, Event, Process, Timestamp, decode};
-use agent_core::recording;
+use agent_core::event::{ConnId, Event, FactSource, Process, Timestamp, decode};
+use agent_core::{glob, recording};
 use aya::maps::{HashMap, MapData, RingBuf};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::time::{ClockId, clock_gettime};
@@ -21,7 +21,7 @@ use super::executables::Executables;
 use super::loader::{ConnectionMaps, LossCounters};
 use super::self_check::SelfCheck;
 use super::support::{self, SocketSupport};
-use crate::process::{self, Glimpse};
+use crate::process::{self, Glimpse, Place};
 
 /// LIMIT: bytes sent at once; what waits longer than a look at the ring is sent anyway.
 const BATCH_BYTES: usize = 256 * 1_024;
@@ -48,6 +48,14 @@ const CLOCK_JUMP_NS: u64 = 50_000_000;
 /// LIMIT: processes that are remembered as known, and as many as not yet known. Beyond it the facts
 /// of all are read again.
 const MAX_KNOWN: usize = 65_536;
+
+/// How old facts may be when a process sends something: then it is looked at again where it works.
+/// Somebody who changes to another branch takes longer to ask the next question.
+const PLACE_AGE: Duration = Duration::from_secs(2);
+
+/// LIMIT: known processes beyond which facts of a new one are not kept to be looked at again; its
+/// calls count for the place in which it was first seen. About 16 MiB.
+const MAX_KEPT_FACTS: usize = 8_192;
 
 /// Nanoseconds of a kernel clock.
 fn clock_ns(clock: ClockId) -> u64 {
@@ -139,36 +147,12 @@ impl IgnoreList {
                 process
                     .exe
                     .as_deref()
-                    .is_some_and(|exe| matches(pattern, exe))
+                    .is_some_and(|exe| glob::matches(pattern, exe))
             } else {
-                matches(pattern, &process.comm)
+                glob::matches(pattern, &process.comm)
             }
         })
     }
-}
-
-/// Whether `text` is `pattern`, in which `*` stands for anything.
-fn matches(pattern: &str, text: &str) -> bool {
-    let mut parts = pattern.split('*');
-    let Some(mut rest) = parts.next().and_then(|first| text.strip_prefix(first)) else {
-        return false;
-    };
-    let mut ends_open = false;
-    let mut parts = parts.peekable();
-    if parts.peek().is_none() {
-        return rest.is_empty();
-    }
-    while let Some(part) = parts.next() {
-        if parts.peek().is_none() {
-            ends_open = rest.ends_with(part);
-        } else {
-            match rest.split_once(part) {
-                Some((_, after)) => rest = after,
-                None => return false,
-            }
-        }
-    }
-    ends_open
 }
 
 /// What is kept of a process that executed a program.
@@ -187,6 +171,31 @@ struct Known {
     connections: BTreeSet<u64>,
     /// Whether it is left alone, by configuration.
     is_ignored: bool,
+    /// Its facts, if it may be looked at again.
+    facts: Option<Box<Process>>,
+    /// When it was last looked at where it works.
+    looked_at: Timestamp,
+}
+
+impl Known {
+    /// Whether what it sends is reason to look at it again.
+    fn is_stale(&self, at: Timestamp) -> bool {
+        self.facts.is_some() && at.since(self.looked_at) >= PLACE_AGE
+    }
+
+    /// Its facts with the place where it works by now; `None` if that is the same.
+    fn moved(&mut self, at: Timestamp, place: Option<Place>) -> Option<&Process> {
+        self.looked_at = at;
+        let facts = self.facts.as_deref_mut()?;
+        let Place { cwd, checkout } = place?;
+        if (&facts.cwd, &facts.checkout) == (&cwd, &checkout) {
+            return None;
+        }
+        facts.cwd = cwd;
+        facts.checkout = checkout;
+        facts.holds_from_ns = at.as_nanos();
+        Some(facts)
+    }
 }
 
 /// Reads the ring.
@@ -312,7 +321,7 @@ impl Reader {
                     .map(|executed| *executed.within.end());
                 let executed = Executed {
                     within: before.unwrap_or_default()..=Timestamp::from_nanos(header.at_ns),
-                    glimpse: Glimpse::of(pid),
+                    glimpse: self.processes.glimpse(pid),
                 };
                 self.executed.insert(pid, executed);
                 self.ending.remove(&pid);
@@ -358,6 +367,9 @@ impl Reader {
                 if !self.known.contains_key(&pid) {
                     self.introduce(pid, record);
                 }
+                if other == kind::WRITTEN {
+                    self.look_again(pid, Timestamp::from_nanos(header.at_ns));
+                }
                 if let Some(known) = self.known.get_mut(&pid) {
                     if other == kind::CLOSED {
                         known.connections.remove(&header.ssl);
@@ -401,16 +413,12 @@ impl Reader {
         if self.known.len() >= MAX_KNOWN {
             self.known.clear();
         }
+        let may_keep = self.known.len() < MAX_KEPT_FACTS;
         self.known.insert(pid, Known::default());
         let executed = self.executed.get_mut(&pid);
         let glimpse = executed.and_then(|executed| executed.glimpse.take());
-        let facts = match self.processes.read(pid) {
-            Some(mut facts) => {
-                if let Some(glimpse) = glimpse {
-                    glimpse.complete(&mut facts);
-                }
-                Some(facts)
-            }
+        let facts = match self.processes.read(pid, glimpse.as_ref()) {
+            Some(facts) => Some(facts),
             // It is gone already: the kernel programs saw its name and user.
             None => match decode(record) {
                 Ok(
@@ -437,6 +445,32 @@ impl Reader {
             }
         }
         recording::push_process(&mut self.batch, &facts);
+        if may_keep
+            && facts.source == FactSource::Proc
+            && let Some(known) = self.known.get_mut(&pid)
+        {
+            known.facts = Some(Box::new(facts));
+            known.looked_at = now();
+        }
+    }
+
+    /// Writes the facts about a process anew if it works elsewhere than when it was last looked at.
+    /// Calls that began before keep the earlier ones.
+    fn look_again(&mut self, pid: u32, at: Timestamp) {
+        let known = self.known.get_mut(&pid);
+        let Some(known) = known.filter(|known| known.is_stale(at)) else {
+            return;
+        };
+        let place = self.processes.place(pid);
+        let Some(facts) = known.moved(at, place) else {
+            return;
+        };
+        // Its end may be among what the kernel lost, and its pid another's.
+        if process::start_ticks(pid) == Some(facts.id.start_ticks) {
+            recording::push_process(&mut self.batch, facts);
+        } else {
+            known.facts = None;
+        }
     }
 
     /// Passes the verdicts of the line on to the kernel programs.
@@ -516,34 +550,9 @@ impl Reader {
 
 #[cfg(test)]
 mod tests {
-    use agent_core::event::{FactSource, ProcId};
+    use agent_core::event::{Checkout, ProcId};
 
     use super::*;
-
-    #[test]
-    fn a_star_stands_for_anything_and_the_rest_for_itself() {
-        for (pattern, text) in [
-            ("borg", "borg"),
-            ("*", ""),
-            ("*", "anything"),
-            ("/opt/*", "/opt/backup/run"),
-            ("*/borg", "/usr/bin/borg"),
-            ("/opt/*/bin/*", "/opt/a/b/bin/c"),
-            ("a*a", "aa"),
-        ] {
-            assert!(matches(pattern, text), "{pattern} {text}");
-        }
-        for (pattern, text) in [
-            ("borg", "borgmatic"),
-            ("borg", "xborg"),
-            ("/opt/*", "/usr/opt/x"),
-            ("a*a", "a"),
-            ("*.so", "x.so.3"),
-            ("", "x"),
-        ] {
-            assert!(!matches(pattern, text), "{pattern} {text}");
-        }
-    }
 
     #[test]
     fn paths_are_matched_by_patterns_with_a_slash_and_names_by_others() {
@@ -562,5 +571,38 @@ mod tests {
         assert!(list("borg-*").matches(&process));
         assert!(!list("borg").matches(&process));
         assert!(!list("/opt/other/*").matches(&process));
+    }
+    #[test]
+    fn a_process_that_works_elsewhere_when_it_sends_again_has_new_facts_from_then_on() {
+        let seconds = |seconds: u64| Timestamp::from_nanos(seconds * 1_000_000_000);
+        let place = |branch: &str| Place {
+            cwd: Some("/src/app".to_owned()),
+            checkout: Some(Checkout {
+                root: "/src/app".to_owned(),
+                repo: "app".to_owned(),
+                branch: Some(branch.to_owned()),
+            }),
+        };
+        let on = |branch: &str, holds_from_ns: u64| Process {
+            cwd: place(branch).cwd,
+            checkout: place(branch).checkout,
+            holds_from_ns,
+            ..Process::default()
+        };
+        let mut known = Known {
+            facts: Some(Box::new(on("main", 0))),
+            looked_at: seconds(10),
+            ..Known::default()
+        };
+        assert!(!known.is_stale(seconds(11)) && known.is_stale(seconds(12)));
+        assert_eq!(known.moved(seconds(12), Some(place("main"))), None);
+        assert!(!known.is_stale(seconds(13)));
+        // It is gone.
+        assert_eq!(known.moved(seconds(14), None), None);
+        let at = seconds(20);
+        let expected = on("next", at.as_nanos());
+        assert_eq!(known.moved(at, Some(place("next"))), Some(&expected));
+        assert_eq!(known.moved(at, Some(place("next"))), None);
+        assert!(!Known::default().is_stale(at), "facts that were not kept");
     }
 }

@@ -1,21 +1,39 @@
 //! Facts about processes, from `/proc`.
 //!
-//! They are read once, at first sight: short-lived processes vanish. Arguments beyond the first and
-//! the environment are never read: they may hold secrets.
+//! They are read at first sight: short-lived processes vanish. Where a process works is looked at
+//! again while it makes calls.
+//!
+//! The environment and arguments may hold secrets. Of the environment only the marker variable is
+//! taken; of the arguments only the first, and which of the configured patterns they match. What else
+//! was read is overwritten at once.
 
+mod build_id;
+mod checkout;
+mod containers;
 mod established;
 mod files;
+mod lineage;
+mod mounts;
+mod open;
+mod secrets;
 mod stat;
 mod users;
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Read as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use agent_core::event::{Ancestor, FactSource, ProcId, Process};
+use agent_core::event::{Ancestor, Container, FactSource, Marker, Placement, ProcId, Process};
 
+use build_id::BuildIds;
+use checkout::Checkouts;
+pub use checkout::Place;
+use containers::Containers;
 pub use established::{Connected, connected_to};
 pub use files::code_files;
+use lineage::Lineage;
+use mounts::Mounts;
 use stat::Stat;
 use users::Users;
 
@@ -29,13 +47,22 @@ const MAX_FILE_BYTES: u64 = 64 * 1_024;
 /// LIMIT: bytes kept of one path or argument, the longest path that Linux accepts.
 const MAX_TEXT_BYTES: usize = 4_096;
 
+/// LIMIT: ancestors whose markers are remembered, some 512 KiB of them; beyond it all are read again.
+const MAX_MARKERS: usize = 1_024;
+
 /// What is read about a process beyond its identity.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Facts {
-    /// The working directory.
+    /// The working directory, and the working tree that it lies in.
     pub cwd: bool,
     /// The first argument.
     pub argv0: bool,
+    /// The marker variable of its environment.
+    pub marker: bool,
+    /// Patterns for whole command lines, joined with blanks, in which `*` stands for anything:
+    /// [`Process::matched_arguments`] has the numbers of those that match. Without patterns no more
+    /// than the first argument is read.
+    pub argument_patterns: Vec<String>,
 }
 
 impl Default for Facts {
@@ -43,35 +70,20 @@ impl Default for Facts {
         Self {
             cwd: true,
             argv0: true,
+            marker: true,
+            argument_patterns: Vec::new(),
         }
     }
 }
 
-/// What can be read of a process as it executes a program, at the cost of two look-ups: so that a
-/// process that makes its only call in its last moment still has a name.
+/// What can be read of a process as it executes a program, at the cost of a few look-ups: so that a
+/// process that makes its only call in its last moment still has a name, and one whose parent ends
+/// still has that parent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Glimpse {
     start_ticks: u64,
     exe: Option<String>,
-}
-
-impl Glimpse {
-    /// A look at a living process.
-    pub fn of(pid: u32) -> Option<Self> {
-        let dir = Path::new("/proc").join(pid.to_string());
-        let exe = link(&dir.join("exe"));
-        Some(Self {
-            start_ticks: read_stat(&dir)?.start_ticks,
-            exe,
-        })
-    }
-
-    /// Fills in what a later look did not see any more: a process that ends has no executable.
-    pub fn complete(self, process: &mut Process) {
-        if process.exe.is_none() && process.id.start_ticks == self.start_ticks {
-            process.exe = self.exe;
-        }
-    }
+    parent: Option<ProcId>,
 }
 
 /// Reads facts about processes.
@@ -79,6 +91,13 @@ impl Glimpse {
 pub struct Reader {
     facts: Facts,
     users: Users,
+    lineage: Lineage,
+    mounts: Mounts,
+    checkouts: Checkouts,
+    containers: Containers,
+    build_ids: BuildIds,
+    /// Of ancestors, until they run another program.
+    markers: BTreeMap<ProcId, Option<Marker>>,
     ticks_per_second: u64,
 }
 
@@ -88,34 +107,98 @@ impl Reader {
         Self {
             facts,
             users: Users::default(),
+            lineage: Lineage::default(),
+            mounts: Mounts::default(),
+            checkouts: Checkouts::default(),
+            containers: Containers::new(PathBuf::from("/")),
+            build_ids: BuildIds::default(),
+            markers: BTreeMap::new(),
             ticks_per_second: rustix::param::clock_ticks_per_second().max(1),
         }
     }
 
-    /// The facts about a living process; `None` if it is gone.
-    pub fn read(&mut self, pid: u32) -> Option<Process> {
+    /// A look at a living process that executes a program.
+    pub fn glimpse(&mut self, pid: u32) -> Option<Glimpse> {
+        let dir = Path::new("/proc").join(pid.to_string());
+        let exe = link(&dir.join("exe"));
+        let stat = read_stat(&dir)?;
+        let id = ProcId {
+            pid,
+            start_ticks: stat.start_ticks,
+        };
+        self.markers.remove(&id);
+        let comm = printable(&stat.comm);
+        let parent = self
+            .lineage
+            .executes(id, comm, exe.clone(), stat.parent_pid);
+        Some(Glimpse {
+            start_ticks: stat.start_ticks,
+            exe,
+            parent,
+        })
+    }
+
+    /// The facts about a living process, with what was seen at its exec; `None` if it is gone.
+    pub fn read(&mut self, pid: u32, glimpse: Option<&Glimpse>) -> Option<Process> {
         let dir = Path::new("/proc").join(pid.to_string());
         let stat = read_stat(&dir)?;
         let uid = real_uid(&read_text(&dir.join("status"))?)?;
+        let glimpse = glimpse.filter(|glimpse| glimpse.start_ticks == stat.start_ticks);
+        let seen_parent = glimpse.and_then(|glimpse| glimpse.parent);
+        let mut ancestors = ancestors(stat.parent_pid);
+        if let Some(parent) = seen_parent
+            && ancestors.first().map(|parent| parent.id) != Some(parent)
+        {
+            // Its parent ended, and it was given to another process.
+            ancestors = self.lineage.chain(parent);
+        }
+        let exe = link_path(&dir.join("exe"));
+        let exe_build_id = exe.as_ref().and_then(|exe| self.build_id(&dir, exe));
+        // A process that ends has no executable any more.
+        let exe = exe
+            .map(|exe| path_text(&exe))
+            .or_else(|| glimpse.and_then(|glimpse| glimpse.exe.clone()));
+        let place = self.facts.cwd.then(|| self.place(pid)).flatten();
+        let Place { cwd, checkout } = place.unwrap_or_default();
+        let cgroup = read_text(&dir.join("cgroup")).and_then(|text| unified_cgroup(&text));
+        let placement = cgroup.as_deref().map(Placement::of).unwrap_or_default();
+        let container = placement
+            .container
+            .map(|container| self.container(container, cgroup.as_deref().unwrap_or_default()));
         let process = Process {
             id: ProcId {
                 pid,
                 start_ticks: stat.start_ticks,
             },
-            ancestors: ancestors(stat.parent_pid),
-            exe: link(&dir.join("exe")),
+            marker: self.marker(&dir, &ancestors),
+            ancestors,
+            exe,
+            exe_build_id,
             comm: printable(&stat.comm),
             argv0: self.facts.argv0.then(|| argv0(&dir)).flatten(),
+            matched_arguments: secrets::matched_arguments(&dir, &self.facts.argument_patterns),
             uid,
             user_name: self.users.name(uid),
-            cwd: self.facts.cwd.then(|| link(&dir.join("cwd"))).flatten(),
-            cgroup: read_text(&dir.join("cgroup")).and_then(|text| unified_cgroup(&text)),
+            cwd,
+            checkout,
+            cgroup,
+            unit: placement.unit,
+            container,
             started_ns: ticks_to_ns(stat.start_ticks, self.ticks_per_second),
+            holds_from_ns: 0,
             source: FactSource::Proc,
-            ..Process::default()
         };
         // The pid may have been reused between two of these files.
         (read_stat(&dir)?.start_ticks == stat.start_ticks).then_some(process)
+    }
+
+    /// Where a living process works by now; `None` if that is not to be known, or can't be told.
+    pub fn place(&mut self, pid: u32) -> Option<Place> {
+        if !self.facts.cwd {
+            return None;
+        }
+        let dir = Path::new("/proc").join(pid.to_string());
+        self.checkouts.place(&dir, &mut self.mounts)
     }
 
     /// What the kernel programs saw of a process that is gone, and what was seen of it at its exec.
@@ -126,10 +209,14 @@ impl Reader {
         comm: &str,
         glimpse: Option<Glimpse>,
     ) -> Process {
-        let (start_ticks, exe) =
-            glimpse.map_or((0, None), |glimpse| (glimpse.start_ticks, glimpse.exe));
+        let (start_ticks, exe, parent) = glimpse.map_or((0, None, None), |glimpse| {
+            (glimpse.start_ticks, glimpse.exe, glimpse.parent)
+        });
         Process {
             id: ProcId { pid, start_ticks },
+            ancestors: parent
+                .map(|parent| self.lineage.chain(parent))
+                .unwrap_or_default(),
             exe,
             comm: comm.to_owned(),
             uid,
@@ -137,6 +224,58 @@ impl Reader {
             ..Process::default()
         }
     }
+
+    fn build_id(&mut self, dir: &Path, exe: &Path) -> Option<String> {
+        let is_local = self.mounts.are_local(dir, exe);
+        is_local
+            .then(|| self.build_ids.of(&dir.join("exe")))
+            .flatten()
+    }
+
+    /// The marker of a process, else of the nearest living ancestor that has one: a program may start
+    /// others with an environment of its own making.
+    fn marker(&mut self, dir: &Path, ancestors: &[Ancestor]) -> Option<Marker> {
+        if !self.facts.marker {
+            return None;
+        }
+        secrets::marker(dir).or_else(|| {
+            let mut ancestors = ancestors.iter();
+            ancestors.find_map(|ancestor| self.marker_of(ancestor.id))
+        })
+    }
+
+    fn marker_of(&mut self, id: ProcId) -> Option<Marker> {
+        if let Some(known) = self.markers.get(&id) {
+            return known.clone();
+        }
+        let dir = Path::new("/proc").join(id.pid.to_string());
+        let marker = secrets::marker(&dir);
+        if read_stat(&dir)?.start_ticks != id.start_ticks {
+            return None;
+        }
+        if self.markers.len() >= MAX_MARKERS {
+            self.markers.clear();
+        }
+        self.markers.insert(id, marker.clone());
+        marker
+    }
+
+    fn container(&mut self, container: Container, cgroup: &str) -> Container {
+        let home = owner(cgroup).and_then(|uid| self.users.home(uid));
+        // Another machine may serve it.
+        let home = home.filter(|home| self.mounts.are_local(Path::new("/proc/self"), home));
+        self.containers.complete(container, home.as_deref())
+    }
+}
+
+/// The user whose manager runs a control group, as in `/user.slice/user-1000.slice/…`: the process
+/// may be another user, from those that the container's owner may give away.
+fn owner(cgroup: &str) -> Option<u32> {
+    let mut names = cgroup.split('/');
+    names.find_map(|name| {
+        let uid = name.strip_prefix("user-")?.strip_suffix(".slice")?;
+        uid.parse().ok()
+    })
 }
 
 /// A path that a process chose, for people to read.
@@ -167,7 +306,8 @@ fn ancestors(parent_pid: u32) -> Vec<Ancestor> {
     let mut pid = parent_pid;
     let mut chain = Vec::new();
     while pid != 0 && chain.len() < MAX_ANCESTORS {
-        let Some(stat) = read_stat(&Path::new("/proc").join(pid.to_string())) else {
+        let dir = Path::new("/proc").join(pid.to_string());
+        let Some(stat) = read_stat(&dir) else {
             break;
         };
         chain.push(Ancestor {
@@ -176,7 +316,7 @@ fn ancestors(parent_pid: u32) -> Vec<Ancestor> {
                 start_ticks: stat.start_ticks,
             },
             comm: printable(&stat.comm),
-            ..Ancestor::default()
+            exe: link(&dir.join("exe")),
         });
         pid = stat.parent_pid;
     }
@@ -184,19 +324,19 @@ fn ancestors(parent_pid: u32) -> Vec<Ancestor> {
 }
 
 fn argv0(dir: &Path) -> Option<String> {
-    let mut bytes = Vec::new();
-    let file = File::open(dir.join("cmdline")).ok()?;
-    // Only as much as one argument may take: the ones behind it are not ours to read.
-    file.take(MAX_TEXT_BYTES as u64)
-        .read_to_end(&mut bytes)
-        .ok()?;
-    let argument = bytes.split(|byte| *byte == 0).next()?;
+    // As much as one argument may take; what stands behind it is overwritten.
+    let file = open::regular_at(&dir.join("cmdline"))?;
+    let read = open::Wiped::read(file, MAX_TEXT_BYTES)?;
+    let argument = read.bytes().split(|byte| *byte == 0).next()?;
     (!argument.is_empty()).then(|| printable(argument))
 }
 
 fn link(path: &Path) -> Option<String> {
-    let target = fs::read_link(path).ok()?;
-    Some(path_text(&target))
+    Some(path_text(&link_path(path)?))
+}
+
+fn link_path(path: &Path) -> Option<PathBuf> {
+    fs::read_link(path).ok()
 }
 
 fn read_text(path: &Path) -> Option<String> {
@@ -232,7 +372,8 @@ fn real_uid(status: &str) -> Option<u32> {
     line.split_ascii_whitespace().next()?.parse().ok()
 }
 
-/// The path in the unified hierarchy, else the one of systemd's own v1 hierarchy.
+/// The path in the unified hierarchy, else the one of systemd's own v1 hierarchy, else that of a
+/// controller: hosts without systemd have only those.
 fn unified_cgroup(text: &str) -> Option<String> {
     let path_of = |prefix: &str| text.lines().find_map(|line| line.strip_prefix(prefix));
     let unified = path_of("0::").filter(|path| *path != "/");
@@ -240,8 +381,14 @@ fn unified_cgroup(text: &str) -> Option<String> {
         .lines()
         .find_map(|line| line.split_once(":name=systemd:"))
         .map(|(_, path)| path);
+    let controllers = text.lines().filter_map(|line| {
+        let (_number, rest) = line.split_once(':')?;
+        let (_controllers, path) = rest.split_once(':')?;
+        (path != "/").then_some(path)
+    });
     unified
         .or(systemd)
+        .or_else(|| controllers.min())
         .or_else(|| path_of("0::"))
         .map(|path| printable(path.as_bytes()))
 }
@@ -254,16 +401,19 @@ const fn ticks_to_ns(ticks: u64, ticks_per_second: u64) -> u64 {
 mod tests {
     use super::*;
 
+    fn reader(facts: Facts) -> Reader {
+        Reader::new(facts)
+    }
+
     #[test]
     fn this_process_is_read_whole() {
         let pid = std::process::id();
-        let process = Reader::new(Facts::default()).read(pid).unwrap();
+        let process = reader(Facts::default()).read(pid, None).unwrap();
         assert_eq!(process.id.pid, pid);
         assert!(process.id.start_ticks > 0);
-        assert_eq!(
-            process.exe,
-            Some(std::env::current_exe().unwrap().display().to_string())
-        );
+        let exe = std::env::current_exe().unwrap();
+        assert_eq!(process.exe, Some(exe.display().to_string()));
+        assert_eq!(process.exe_build_id, BuildIds::default().of(&exe));
         assert_eq!(
             process.cwd,
             Some(std::env::current_dir().unwrap().display().to_string())
@@ -271,10 +421,14 @@ mod tests {
         assert_eq!(process.argv0, std::env::args().next());
         assert_eq!(process.uid, rustix::process::getuid().as_raw());
         assert_eq!(process.source, FactSource::Proc);
-        let parent = process.ancestors.first().map(|parent| parent.id.pid);
+        let parent = process.ancestors.first().unwrap();
         assert_eq!(
-            parent,
+            Some(parent.id.pid),
             rustix::process::getppid().map(|pid| pid.as_raw_nonzero().get().unsigned_abs())
+        );
+        assert_eq!(
+            parent.exe,
+            link(&PathBuf::from(format!("/proc/{}/exe", parent.id.pid)))
         );
     }
 
@@ -283,35 +437,185 @@ mod tests {
         let facts = Facts {
             cwd: false,
             argv0: false,
+            marker: false,
+            argument_patterns: Vec::new(),
         };
-        let process = Reader::new(facts).read(std::process::id()).unwrap();
-        assert_eq!((process.cwd, process.argv0), (None, None));
+        let child = Child::start(std::process::Command::new("sleep").env(Marker::VARIABLE, "x"));
+        let mut reader = reader(facts);
+        let process = reader.read(child.0.id(), None).unwrap();
+        let nothing = Process {
+            cwd: None,
+            checkout: None,
+            argv0: None,
+            marker: None,
+            matched_arguments: Vec::new(),
+            ..process.clone()
+        };
+        assert_eq!(process, nothing);
+        assert_eq!(reader.place(child.0.id()), None);
+    }
+
+    /// A process that runs until it is dropped.
+    struct Child(std::process::Child);
+
+    impl Child {
+        /// It runs its program when this returns.
+        fn start(command: &mut std::process::Command) -> Self {
+            let child = Self(command.arg("60").spawn().unwrap());
+            // The kernel has set out its arguments and its environment once it shows the former.
+            while fs::read(format!("/proc/{}/cmdline", child.0.id()))
+                .unwrap()
+                .is_empty()
+            {
+                std::thread::yield_now();
+            }
+            child
+        }
+    }
+
+    impl Drop for Child {
+        fn drop(&mut self) {
+            self.0.kill().unwrap();
+            self.0.wait().unwrap();
+        }
+    }
+
+    #[test]
+    fn a_child_in_a_working_tree_with_a_marker_is_read_whole() {
+        let top = tempfile::tempdir().unwrap();
+        let top = top.path().canonicalize().unwrap();
+        let (git, tree) = (top.join("app/.git/worktrees/w"), top.join("w"));
+        fs::create_dir_all(&git).unwrap();
+        fs::create_dir_all(tree.join("src")).unwrap();
+        fs::write(git.join("HEAD"), "ref: refs/heads/fix\n").unwrap();
+        fs::write(git.join("commondir"), "../..\n").unwrap();
+        let link = format!("gitdir: {}\n", git.display());
+        fs::write(tree.join(".git"), link).unwrap();
+        let child = Child::start(
+            std::process::Command::new("sleep")
+                .current_dir(tree.join("src"))
+                .env("OPENAI_API_KEY", "sk-secret")
+                .env(Marker::VARIABLE, "nightly,team=infra"),
+        );
+        let facts = Facts {
+            argument_patterns: vec!["other".to_owned(), "sleep 6*".to_owned()],
+            ..Facts::default()
+        };
+        let process = reader(facts).read(child.0.id(), None).unwrap();
+        assert_eq!(
+            process.checkout,
+            Some(agent_core::event::Checkout {
+                root: tree.display().to_string(),
+                repo: "app".to_owned(),
+                branch: Some("fix".to_owned()),
+            })
+        );
+        assert_eq!(process.cwd, Some(tree.join("src").display().to_string()));
+        assert_eq!(process.marker, Marker::parse("nightly,team=infra"));
+        assert_eq!(process.matched_arguments, [1]);
+        let text = serde_json::to_string(&process).unwrap();
+        assert!(!text.contains("sk-secret"), "{text}");
+    }
+
+    #[test]
+    fn a_marker_of_an_ancestor_counts_where_the_process_has_none() {
+        let mut shell = std::process::Command::new("sh");
+        shell
+            .args([
+                "-c",
+                "env -i sh -c 'echo $$; exec sleep 60' & exec sleep \"$0\"",
+            ])
+            .env(Marker::VARIABLE, "nightly")
+            .stdout(std::process::Stdio::piped());
+        let mut shell = Child::start(&mut shell);
+        let mut line = String::new();
+        let out = shell.0.stdout.take().unwrap();
+        std::io::BufRead::read_line(&mut std::io::BufReader::new(out), &mut line).unwrap();
+        let pid: u32 = line.trim().parse().unwrap();
+        let process = reader(Facts::default()).read(pid, None).unwrap();
+        rustix::process::kill_process(
+            rustix::process::Pid::from_raw(pid.cast_signed()).unwrap(),
+            rustix::process::Signal::KILL,
+        )
+        .unwrap();
+        assert_eq!(process.marker, Marker::parse("nightly"));
     }
 
     #[test]
     fn a_process_that_is_gone_is_nobody() {
         let mut child = std::process::Command::new("true").spawn().unwrap();
         child.wait().unwrap();
-        assert_eq!(Reader::new(Facts::default()).read(child.id()), None);
+        assert_eq!(reader(Facts::default()).read(child.id(), None), None);
     }
 
     #[test]
-    fn a_glimpse_at_its_exec_gives_a_gone_process_its_name() {
-        let glimpse = Glimpse::of(std::process::id()).unwrap();
-        let mut reader = Reader::new(Facts::default());
-        let whole = reader.read(std::process::id()).unwrap();
-        let gone = reader.from_kernel(whole.id.pid, 0, "name", Some(glimpse.clone()));
-        assert_eq!((gone.id, &gone.exe), (whole.id, &whole.exe));
-        let mut ending = Process {
-            exe: None,
-            ..whole.clone()
+    fn a_glimpse_at_its_exec_gives_a_gone_process_its_name_and_its_parents() {
+        let pid = std::process::id();
+        let mut reader = reader(Facts::default());
+        let glimpse = reader.glimpse(pid).unwrap();
+        let whole = reader.read(pid, Some(&glimpse)).unwrap();
+        let gone = reader.from_kernel(pid, 0, "name", Some(glimpse));
+        assert_eq!(
+            (gone.id, &gone.exe, &gone.ancestors),
+            (whole.id, &whole.exe, &whole.ancestors)
+        );
+    }
+
+    #[test]
+    fn a_process_whose_parent_ended_keeps_the_chain_that_a_glimpse_saw() {
+        let child = Child::start(&mut std::process::Command::new("sleep"));
+        let pid = child.0.id();
+        let mut reader = reader(Facts::default());
+        let own = reader.read(std::process::id(), None).unwrap();
+        // As if a script had started it and ended.
+        let script = ProcId {
+            pid: u32::MAX,
+            start_ticks: 1,
         };
-        glimpse.clone().complete(&mut ending);
-        assert_eq!(ending.exe, whole.exe);
-        let mut other = Process { exe: None, ..whole };
-        other.id.start_ticks += 1;
-        glimpse.complete(&mut other);
-        assert_eq!(other.exe, None, "another process with the same pid");
+        reader
+            .lineage
+            .executes(script, "job.sh".to_owned(), None, own.id.pid);
+        let glimpse = Glimpse {
+            start_ticks: start_ticks(pid).unwrap(),
+            exe: None,
+            parent: Some(script),
+        };
+        let seen = reader.read(pid, Some(&glimpse)).unwrap();
+        let ids = |process: &Process| -> Vec<ProcId> {
+            process
+                .ancestors
+                .iter()
+                .map(|ancestor| ancestor.id)
+                .collect()
+        };
+        let mut expected = vec![script, own.id];
+        expected.extend(ids(&own));
+        expected.truncate(MAX_ANCESTORS);
+        assert_eq!(ids(&seen), expected);
+        let of_another = Glimpse {
+            start_ticks: 1,
+            ..glimpse
+        };
+        let read = reader.read(pid, Some(&of_another)).unwrap();
+        assert_eq!(
+            ids(&read).first(),
+            Some(&own.id),
+            "another process with the same pid"
+        );
+    }
+
+    #[test]
+    fn the_real_user_counts_whatever_a_program_is_allowed() {
+        let status = "Name:\tsudo\nUid:\t1000\t0\t0\t0\nGid:\t1000\t0\t0\t0\n";
+        assert_eq!(real_uid(status), Some(1000));
+        assert_eq!(real_uid("Name:\tx\n"), None);
+    }
+
+    #[test]
+    fn a_user_is_told_by_the_slice_of_its_manager() {
+        let path = "/user.slice/user-1000.slice/user@1000.service/user.slice/libpod-x.scope";
+        assert_eq!(owner(path), Some(1000));
+        assert_eq!(owner("/machine.slice/libpod-x.scope"), None);
     }
 
     #[test]
@@ -323,6 +627,10 @@ mod tests {
         assert_eq!(
             unified_cgroup("12:pids:/x\n1:name=systemd:/system.slice/c.service\n0::/\n").as_deref(),
             Some("/system.slice/c.service")
+        );
+        assert_eq!(
+            unified_cgroup("2:pids:/docker/9ec3\n1:cpu:/\n0::/\n").as_deref(),
+            Some("/docker/9ec3")
         );
         assert_eq!(unified_cgroup("0::/\n").as_deref(), Some("/"));
         assert_eq!(unified_cgroup(""), None);

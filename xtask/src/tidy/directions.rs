@@ -23,6 +23,7 @@ const PACKAGES: &[Package] = &[
         modules: &[
             ("lib", Everything),
             ("event", Only(&[])),
+            ("glob", Only(&[])),
             ("stats", Only(&[])),
             ("recording", Only(&["event"])),
             ("socket", Only(&["event", "stats"])),

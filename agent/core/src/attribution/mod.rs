@@ -16,8 +16,9 @@ use crate::event::{Event, FactSource, ProcId, Process, Timestamp};
 use crate::llm::LlmCall;
 use crate::stats::Stats;
 
-/// LIMIT: facts of one process that are kept, one for each program that it executed. More are in
-/// use only while calls of earlier programs are open; the oldest is forgotten.
+/// LIMIT: facts of one process that are kept, one for each program that it executed and each place
+/// that it worked in. More are in use only while calls of earlier ones are open; the oldest is
+/// forgotten.
 const PROGRAMS: usize = 4;
 
 /// LIMIT: time for which an ended process is remembered. Its calls end with it, but may still be
@@ -68,7 +69,7 @@ pub struct Attribution {
     ended: VecDeque<(Timestamp, ProcId)>,
 }
 
-/// One program that a process runs, or one process that had its id.
+/// One program that a process runs, in one place, or one process that had its id.
 #[derive(Debug)]
 struct Program {
     since: Timestamp,
@@ -146,8 +147,16 @@ impl Attribution {
         self.make_room(facts.id.pid);
         let programs = self.by_pid.entry(facts.id.pid).or_default();
         match programs.last_mut() {
-            // The same process again: better facts of the program it runs.
-            Some(last) if last.facts.id == facts.id => last.facts = Arc::clone(facts),
+            // The same process again: better facts of the program it runs, unless they are later
+            // ones. A call that began before keeps what held then.
+            Some(last) if last.facts.id == facts.id => {
+                let since = Timestamp::from_nanos(facts.holds_from_ns);
+                if since > last.since {
+                    add(programs, since, Arc::clone(facts));
+                } else {
+                    last.facts = Arc::clone(facts);
+                }
+            }
             _ => add(
                 programs,
                 Timestamp::from_nanos(facts.started_ns),

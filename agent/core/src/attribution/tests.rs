@@ -1,5 +1,5 @@
 use super::*;
-use crate::event::{Ancestor, ConnId};
+use crate::event::{Ancestor, Checkout, ConnId};
 use crate::http::ExchangeId;
 use crate::llm::{Endpoint, Outcome, Provider, UsageSource};
 
@@ -175,6 +175,36 @@ fn after_an_exec_calls_belong_to_the_new_program() {
     attribution.learn(&Event::Process(Arc::clone(&read)));
     assert_eq!(owner(&mut attribution, 7, 25), Some(read));
     assert_eq!(owner(&mut attribution, 7, 15), Some(shell));
+}
+
+#[test]
+fn a_call_keeps_the_place_in_which_its_process_was_when_it_began() {
+    let on_main = process(7, 10, "/bin/agent");
+    let on_feature = Arc::new(Process {
+        checkout: Some(Checkout {
+            root: "/src/app".to_owned(),
+            repo: "app".to_owned(),
+            branch: Some("feature".to_owned()),
+        }),
+        holds_from_ns: at(20).as_nanos(),
+        ..Process::clone(&on_main)
+    });
+    let mut attribution = learnt(&[
+        Event::Process(Arc::clone(&on_main)),
+        Event::Process(Arc::clone(&on_feature)),
+    ]);
+    assert_eq!(owner(&mut attribution, 7, 19), Some(on_main));
+    assert_eq!(
+        owner(&mut attribution, 7, 20),
+        Some(Arc::clone(&on_feature))
+    );
+    // The same moment again: what is known of it better.
+    let better = Arc::new(Process {
+        cwd: Some("/src/app".to_owned()),
+        ..Process::clone(&on_feature)
+    });
+    attribution.learn(&Event::Process(Arc::clone(&better)));
+    assert_eq!(owner(&mut attribution, 7, 20), Some(better));
 }
 
 #[test]

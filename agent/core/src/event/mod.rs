@@ -1,5 +1,6 @@
 //! What enters the core.
 
+mod cgroup;
 mod decode;
 mod process;
 
@@ -12,6 +13,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+pub use cgroup::Placement;
 pub use decode::{Malformed, decode};
 pub use process::{Ancestor, Checkout, Container, FactSource, Marker, Pod, Process};
 

@@ -42,6 +42,9 @@ pub struct Process {
     pub marker: Option<Marker>,
     /// Start of the process on the boot clock, in nanoseconds.
     pub started_ns: u64,
+    /// From when on these facts hold, on the boot clock in nanoseconds: since it was seen in another
+    /// directory or branch. 0 if they hold for the whole program.
+    pub holds_from_ns: u64,
     /// Where the facts come from.
     pub source: FactSource,
 }
@@ -73,10 +76,10 @@ pub struct Checkout {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Container {
-    /// What runs it, as in `docker`, `containerd`, `cri-o`, `podman` or `lxc`; empty if that is
-    /// unknown.
+    /// What runs it, as in `docker`, `containerd`, `cri-o`, `podman`, `lxc` or `systemd-nspawn`; empty
+    /// if that is unknown.
     pub runtime: String,
-    /// Its id, in hexadecimal digits; of LXC its name.
+    /// Its id, in hexadecimal digits; of the last two its name.
     pub id: String,
     /// Its name.
     pub name: Option<String>,
