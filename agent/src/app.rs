@@ -317,6 +317,7 @@ fn settings(config: &Config) -> pipeline::Settings {
             idle: config.session.idle,
         },
         prices: Arc::new(prices::prices(config)),
+        workflows: Arc::new(config.workflows()),
         ..pipeline::Settings::default()
     }
 }
@@ -464,6 +465,16 @@ fn status_of(
     }
 }
 
+/// What is read about processes.
+pub fn facts(config: &Config) -> process::Facts {
+    process::Facts {
+        cwd: config.privacy.store_cwd,
+        argv0: config.privacy.store_argv == Argv::Argv0,
+        argument_patterns: config.argument_patterns(),
+        ..process::Facts::default()
+    }
+}
+
 /// Loads and attaches the kernel programs and reads their ring until a signal comes. Everything of
 /// ours is out of the kernel when it returns.
 fn capture(
@@ -494,11 +505,6 @@ fn capture(
     let (noticed, mut noticed_in) = tokio::sync::mpsc::channel(WAITING_NOTICES);
     let self_check = Arc::new(SelfCheck::default());
     let executables = Arc::new(Executables::default());
-    let facts = process::Facts {
-        cwd: config.privacy.store_cwd,
-        argv0: config.privacy.store_argv == Argv::Argv0,
-        ..process::Facts::default()
-    };
     let reader = reader::Reader::new(
         loaded.ring,
         loaded.losses,
@@ -507,7 +513,7 @@ fn capture(
             processes: loaded.ignored_processes,
             sockets: loaded.sockets,
         },
-        process::Reader::new(facts),
+        process::Reader::new(facts(config)),
         reader::IgnoreList::new(&config.capture.ignore),
         Channels {
             stream,

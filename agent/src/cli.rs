@@ -1,5 +1,6 @@
 //! The command line: clap types, nothing else.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -20,10 +21,11 @@ Examples:
   bpftok report --by model -o json     tokens by model, for programs
   bpftok tail -f                       calls as they finish
   bpftok quota                         what is left of limits and plans
+  bpftok exec nightly -- ./job.sh      a command whose calls belong to the workflow nightly
   bpftok query \"SELECT * FROM v_session ORDER BY started_ms DESC LIMIT 5\"
 
 Exit codes: 0 fine, 1 failure, 5 no data or no agent, 64 usage, 69 the kernel lacks something,
-70 a bug, 77 permission, 78 configuration.",
+70 a bug, 77 permission, 78 configuration. `bpftok exec` has those of its command.",
     max_term_width = 100
 )]
 pub struct Cli {
@@ -165,6 +167,30 @@ Examples:
     /// Make a harmless call of a TLS library, for a running agent that checks its probes
     #[command(hide = true)]
     SelfCheck(SelfCheck),
+    /// Run a command whose calls belong to a workflow of this name; needs no rights
+    #[command(after_help = "\
+The command takes the place of bpftok, with BPFTOK_WORKFLOW=NAME[,KEY=VALUE…] in its environment. All
+that it starts inherits it, and an agent that sees their calls puts them under that name. The exit
+status is the command's; 126 if it can't be executed, 127 if it is not found.
+
+Examples:
+  bpftok exec nightly-triage -- claude -p \"triage the new issues\"
+  bpftok exec ci-review --label team=infra --billing-code CC-4410 -- ./review.sh \"$PR\"")]
+    Exec(Exec),
+    /// Which workflow pays for what: the rules, how they name a process, and proposals
+    #[command(after_help = "\
+A call belongs to the workflow that the marker of its process names (`bpftok exec`), else to that of the
+first entry [[workflow]] of the configuration that matches, else to one with an automatic name.
+
+Examples:
+  bpftok workflow list                       the rules, in their order
+  sudo bpftok workflow test 4711             which rule matches a process, and why
+  bpftok workflow suggest --since week       rules to begin with, from what was called")]
+    Workflow {
+        /// What to do.
+        #[command(subcommand)]
+        command: WorkflowCommand,
+    },
     /// Check, show or print a configuration
     Config {
         /// What to do with it.
@@ -405,6 +431,84 @@ impl From<StatusFormat> for Format {
             StatusFormat::Json => Self::Json,
         }
     }
+}
+
+/// `bpftok exec`
+#[derive(Args, Debug)]
+pub struct Exec {
+    /// The workflow: up to 64 bytes, without commas
+    #[arg(value_name = "NAME")]
+    pub name: String,
+    /// A label, as in team=infra; may be given several times
+    #[arg(long, value_name = "KEY=VALUE", value_parser = label)]
+    pub label: Vec<(String, String)>,
+    /// What the cost is billed under
+    #[arg(long, value_name = "CODE")]
+    pub billing_code: Option<String>,
+    /// The command and its arguments
+    #[arg(value_name = "COMMAND", required = true, last = true)]
+    pub command: Vec<OsString>,
+}
+
+fn label(text: &str) -> Result<(String, String), String> {
+    text.split_once('=')
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .ok_or_else(|| "a label is written as in team=infra".to_owned())
+}
+
+/// `bpftok workflow`
+#[derive(Debug, Subcommand)]
+pub enum WorkflowCommand {
+    /// The entries [[workflow]] of the configuration in their order, and what the ledger has seen
+    List {
+        /// When.
+        #[command(flatten)]
+        span: Span,
+        /// Format; csv is none of them
+        #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t)]
+        output: StatusFormat,
+    },
+    /// Which rule matches a process that runs now, tried field by field
+    #[command(after_help = "\
+The process is read as an agent would read it; without root only what /proc shows of other users'.
+
+Examples:
+  sudo bpftok workflow test $(pgrep -n claude)
+  sudo bpftok workflow test 4711 --client claude-code --host api.anthropic.com -o json")]
+    Test {
+        /// The process
+        #[arg(value_name = "PID", value_parser = clap::value_parser!(u32).range(1..))]
+        pid: u32,
+        /// The client that its calls tell [default: what its file tells]
+        #[arg(long, value_name = "NAME")]
+        client: Option<String>,
+        /// The host that it calls
+        #[arg(long, value_name = "NAME")]
+        host: Option<String>,
+        /// Format; csv is none of them
+        #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t)]
+        output: StatusFormat,
+    },
+    /// Entries for the configuration, from calls with automatic names
+    #[command(after_help = "\
+Calls whose workflow nobody named are put together by what is likely to stay: unit, image or container,
+client, user, executable. What the rules in force would name is left out, as far as the ledger tells:
+it has no command lines, and hosts and ancestors are not compared.
+
+Examples:
+  bpftok workflow suggest
+  bpftok workflow suggest --since week -n 3 -o json")]
+    Suggest {
+        /// When.
+        #[command(flatten)]
+        span: Span,
+        /// At most so many
+        #[arg(short = 'n', long, value_name = "COUNT", default_value_t = 10)]
+        lines: u32,
+        /// Format; csv is none of them
+        #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t)]
+        output: StatusFormat,
+    },
 }
 
 /// `bpftok config`

@@ -8,6 +8,7 @@
 //! | [`callers`] | who talks to LLM hosts, and by which TLS library |
 //! | [`capture`] | kernel programs, what to hook, the ring |
 //! | [`causes`] | errors in one line |
+//! | [`exec`] | commands under a marker of their workflow |
 //! | [`prices`] | the list of prices in force, and the installing of another |
 //! | [`process`] | facts from `/proc` |
 //! | [`privilege`] | what the agent may do, and gives up |
@@ -22,6 +23,7 @@ pub mod capture;
 pub mod causes;
 pub mod cli;
 pub mod config;
+pub mod exec;
 pub mod keeper;
 pub mod line;
 pub mod prices;

@@ -4,17 +4,20 @@ use std::io::{self, BufWriter, Write as _};
 use std::process::ExitCode;
 
 use agent::causes;
-use agent::cli::{Cli, Command, ConfigCommand, Global, PricesCommand, Span};
+use agent::cli::{Cli, Command, ConfigCommand, Exec, Global, PricesCommand, Span, WorkflowCommand};
 use agent::config::{self, Config, Loaded};
 use agent::prices::InForce;
 use agent::report::{self, Asked, Follow, Format, Found, Page};
 use agent::store::{self, Keeping, Reader};
 use agent::telemetry::{self, Verbosity};
-use agent::{app, capture, prices, privilege};
+use agent::{app, capture, exec, prices, privilege, process};
+use agent_core::attribution::Client;
+use agent_core::event::Marker;
+use agent_core::workflow::Subject;
 use anyhow::Context as _;
 use clap::Parser as _;
 
-/// Exit codes, after sysexits(3).
+/// Exit codes, after sysexits(3); those of commands after the shell.
 mod exit {
     pub(crate) const FAILURE: u8 = 1;
     /// No data, or no agent.
@@ -26,6 +29,10 @@ mod exit {
     pub(crate) const SOFTWARE: i32 = 70;
     pub(crate) const NO_PERMISSION: u8 = 77;
     pub(crate) const CONFIG: u8 = 78;
+    /// A command can't be executed, as shells say it.
+    pub(crate) const NOT_EXECUTABLE: u8 = 126;
+    /// A command was not found.
+    pub(crate) const NOT_FOUND: u8 = 127;
 }
 
 fn main() -> ExitCode {
@@ -89,6 +96,8 @@ fn dispatch(cli: Cli) -> anyhow::Result<Found> {
         Command::Replay(arguments) => app::replay(&configured(global)?, &arguments)?,
         Command::SelfCheck(arguments) => capture::self_check::call(&arguments.library)?,
         Command::Config { command } => configuration(global, command)?,
+        Command::Exec(arguments) => return Err(execute(arguments)?.into()),
+        Command::Workflow { command } => return of_workflows(global, command),
         Command::Report(arguments) => {
             let asked = Asked {
                 since: arguments.span.since,
@@ -211,6 +220,62 @@ fn of_prices(global: Global, command: PricesCommand) -> anyhow::Result<Found> {
     }
 }
 
+/// Puts a command in the place of this process; why it is not in its place if that failed.
+fn execute(arguments: Exec) -> Result<exec::Error, exec::Error> {
+    let code = arguments
+        .billing_code
+        .map(|code| (Marker::BILLING_CODE.to_owned(), code));
+    let labels: Vec<_> = arguments.label.into_iter().chain(code).collect();
+    let marker = exec::marker(&arguments.name, &labels)?;
+    let mut words = arguments.command.into_iter();
+    let command = words.next().unwrap_or_default();
+    let words: Vec<_> = words.collect();
+    Ok(exec::run(&marker, &command, &words))
+}
+
+/// What is said of workflows.
+fn of_workflows(global: Global, command: WorkflowCommand) -> anyhow::Result<Found> {
+    let config = configured(global)?;
+    match command {
+        WorkflowCommand::List { span, output } => {
+            let reader = Reader::open(&config.daemon.db, &config.daemon.timezone.rules());
+            write(&config, output.into(), |page| {
+                report::workflows::list(page, &config.workflows, reader.as_ref(), &asked(span))
+            })
+        }
+        WorkflowCommand::Test {
+            pid,
+            client,
+            host,
+            output,
+        } => {
+            let facts = process::Reader::new(app::facts(&config)).read(pid);
+            let facts = facts.with_context(|| format!("no process has the id {pid}"))?;
+            let client = client.or_else(|| Client::of_process(&facts).name);
+            let subject = Subject {
+                process: Some(&facts),
+                client: client.as_deref(),
+                host: host.as_deref(),
+            };
+            let unread = process::unread(pid);
+            write(&config, output.into(), |page| {
+                report::workflows::test(page, &config.workflows(), subject, &unread)
+            })
+        }
+        WorkflowCommand::Suggest {
+            span,
+            lines,
+            output,
+        } => {
+            let reader = Reader::open(&config.daemon.db, &config.daemon.timezone.rules())?;
+            let workflows = config.workflows();
+            write(&config, output.into(), |page| {
+                report::workflows::suggest(page, &reader, &asked(span), &workflows, lines)
+            })
+        }
+    }
+}
+
 /// Writes a report to standard output.
 fn write(
     config: &Config,
@@ -301,6 +366,16 @@ fn code(error: &anyhow::Error) -> Option<u8> {
             | capture::Error::Map { .. }
             | capture::Error::Missing(_)
             | capture::Error::Wait(_) => exit::UNAVAILABLE,
+        });
+    }
+    if let Some(error) = error.downcast_ref::<exec::Error>() {
+        return Some(match error {
+            exec::Error::Name(_)
+            | exec::Error::Label(_)
+            | exec::Error::Twice(_)
+            | exec::Error::TooMany(_) => exit::USAGE,
+            exec::Error::NotFound { .. } => exit::NOT_FOUND,
+            exec::Error::NotExecutable { .. } => exit::NOT_EXECUTABLE,
         });
     }
     if error.is::<privilege::Missing>() {

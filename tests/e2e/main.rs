@@ -21,4 +21,5 @@ mod refusals;
 mod replay;
 mod reports;
 mod sums;
+mod workflows;
 mod world;

@@ -17,6 +17,8 @@
 //! | [`session`] | attributed calls and their cost | [`session::UsageRecord`]: what is stored |
 //! | [`coverage`] | records and losses | [`coverage::CoverageMinute`]: how much was understood |
 //!
+//! Beside them, [`glob`] is what a pattern in the configuration means.
+//!
 //! Words: a *chunk* is what a probe saw, a *segment* ordered bytes of one direction, a *gap* bytes
 //! known to be missing, an *exchange* one HTTP request and response, a *call* one LLM API call, a
 //! *thread* a line of calls inside a session, a *session* calls that belong together, a *workflow* the

@@ -136,7 +136,7 @@ pub struct IgnoreList(Vec<String>);
 
 impl IgnoreList {
     /// A pattern with a slash is matched against the executable's path, another one against the
-    /// process's name. `*` stands for anything.
+    /// process's name.
     pub fn new(patterns: &[String]) -> Self {
         Self(patterns.to_vec())
     }

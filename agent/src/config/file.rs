@@ -18,6 +18,7 @@ pub(super) struct File {
     pub(super) provider: Written<Vec<Section<Provider>>>,
     pub(super) prices: Section<Prices>,
     pub(super) price: Written<Vec<Section<Price>>>,
+    pub(super) workflow: Written<Vec<Section<Workflow>>>,
     #[serde(flatten)]
     pub(super) unknown: Unknown,
 }
@@ -95,6 +96,25 @@ pub(super) struct Price {
     /// The rates, and keys that nobody knows.
     #[serde(flatten)]
     pub(super) rest: Unknown,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Workflow {
+    pub(super) name: Written<String>,
+    #[serde(rename = "match")]
+    pub(super) matching: Section<BTreeMap<String, Written<Patterns>>>,
+    pub(super) billing_code: Written<String>,
+    #[serde(flatten)]
+    pub(super) unknown: Unknown,
+}
+
+/// One pattern, or a list of them.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+pub(super) enum Patterns {
+    One(String),
+    Many(Vec<String>),
 }
 
 /// A value as it was written.

@@ -7,6 +7,7 @@ mod entries;
 mod file;
 mod price;
 mod provider;
+mod workflow;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -18,12 +19,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use agent_core::prices::Override;
+use agent_core::workflow::{RuleSpec, Workflows, argument_patterns};
 use jiff::tz::TimeZone;
 
 use file::{File, Section, Unknown, Written};
 #[cfg(test)]
 pub(crate) use provider::FORMATS;
 pub use provider::Provider;
+pub use workflow::show as workflow_lines;
 
 /// The defaults, documented; a valid configuration file.
 pub const DEFAULT_TOML: &str = include_str!("default.toml");
@@ -72,6 +75,21 @@ pub struct Config {
     pub price_max_age: Duration,
     /// Prices of one's own; the first that fits counts.
     pub own_prices: Vec<Override>,
+    /// Which workflows pay for what; the first that matches counts.
+    pub workflows: Vec<RuleSpec>,
+}
+
+impl Config {
+    /// The rules that name workflows, ready to be used.
+    pub fn workflows(&self) -> Workflows {
+        Workflows::new(self.workflows.clone())
+    }
+
+    /// The patterns that rules compare command lines with: whoever reads facts about a process tells
+    /// the numbers of those that match.
+    pub fn argument_patterns(&self) -> Vec<String> {
+        argument_patterns(&self.workflows)
+    }
 }
 
 /// Section `daemon`.
@@ -185,6 +203,7 @@ impl Default for Config {
             providers: Vec::new(),
             price_max_age: DAY.saturating_mul(45),
             own_prices: Vec::new(),
+            workflows: Vec::new(),
         }
     }
 }
@@ -343,6 +362,7 @@ impl Loaded {
             providers,
             price_max_age,
             own_prices,
+            workflows,
         } = &self.config;
         let text = |text: String| toml::Value::String(text).to_string();
         let ignore = toml::Value::from(capture.ignore.clone()).to_string();
@@ -401,6 +421,13 @@ impl Loaded {
             for (key, value) in price::show(price) {
                 let line = format!("{key} = {value}");
                 out.push_str(&format!("{line:<40} # {}\n", self.origin(price::KEY)));
+            }
+        }
+        for rule in workflows {
+            out.push_str("\n[[workflow]]\n");
+            for (key, value) in workflow::show(rule) {
+                let line = format!("{key} = {value}");
+                out.push_str(&format!("{line:<40} # {}\n", self.origin(workflow::KEY)));
             }
         }
         out
@@ -562,10 +589,11 @@ impl Check<'_> {
         }
         self.providers(file.provider);
         self.prices(file.price);
+        self.workflows(file.workflow);
         for key in file.unknown.keys() {
             self.mistake(
                 key,
-                "unknown section; there are daemon, capture, session, privacy, prices, provider, price".to_owned(),
+                "unknown section; there are daemon, capture, session, privacy, prices, provider, price, workflow".to_owned(),
             );
         }
     }

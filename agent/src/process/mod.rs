@@ -21,7 +21,7 @@ mod users;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::Read as _;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use agent_core::event::{Ancestor, Container, FactSource, Marker, Placement, ProcId, Process};
@@ -59,7 +59,7 @@ pub struct Facts {
     pub argv0: bool,
     /// The marker variable of its environment.
     pub marker: bool,
-    /// Patterns for whole command lines, joined with blanks, in which `*` stands for anything:
+    /// Patterns for whole command lines, joined with blanks, as [`agent_core::glob`] has them:
     /// [`Process::matched_arguments`] has the numbers of those that match. Without patterns no more
     /// than the first argument is read.
     pub argument_patterns: Vec<String>,
@@ -286,6 +286,25 @@ pub fn path_text(path: &Path) -> String {
 /// Whether a process has threads besides its first one, which ended.
 pub fn outlives_its_first_thread(pid: u32) -> bool {
     fs::read_dir(format!("/proc/{pid}/task")).is_ok_and(|tasks| tasks.take(2).count() > 1)
+}
+
+/// What may not be read of a process by whoever runs this: files of `/proc` that tell something of it.
+pub fn unread(pid: u32) -> Vec<&'static str> {
+    let dir = Path::new("/proc").join(pid.to_string());
+    let is_refused = |read: io::Result<()>| {
+        read.is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
+    };
+    let link = |name| is_refused(fs::read_link(dir.join(name)).map(drop));
+    let file = |name| is_refused(File::open(dir.join(name)).map(drop));
+    [
+        ("executable", link("exe")),
+        ("working directory", link("cwd")),
+        ("environment", file("environ")),
+        ("command line", file("cmdline")),
+    ]
+    .into_iter()
+    .filter_map(|(what, is_refused)| is_refused.then_some(what))
+    .collect()
 }
 
 /// Whether there is a process with this id.

@@ -17,6 +17,7 @@ mod table;
 mod tail;
 mod text;
 mod usage;
+pub mod workflows;
 
 use std::io::{self, IsTerminal as _, Write};
 

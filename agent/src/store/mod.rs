@@ -27,6 +27,7 @@ mod reprice;
 mod rollup;
 mod shape;
 mod status;
+mod workflows;
 mod writer;
 
 use std::io;
@@ -44,6 +45,7 @@ pub use reader::{
 };
 pub use reprice::{Keeping, Repriced, reprice};
 pub use status::{AgentStatus, CalledHost, CallingProcess, FailedFile, HookedFile, TlsFile};
+pub use workflows::{Kind, SeenWorkflow, Size};
 pub use writer::{Applied, Keep, Writer};
 
 /// What could not be done with the ledger.

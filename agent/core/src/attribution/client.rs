@@ -87,14 +87,18 @@ pub(super) fn client(call: &LlmCall, process: Option<&Process>) -> Client {
             version: version.and_then(short),
         };
     }
-    if let Some(hidden) = hidden_client(call.originator.as_deref(), file) {
-        return Client {
-            name: Some(hidden.to_owned()),
-            version: None,
-        };
-    }
+    by_file(call.originator.as_deref(), file)
+}
+
+/// The client that a process is by itself, if its calls say nothing.
+pub(super) fn of_process(process: &Process) -> Client {
+    by_file(None, file_name(process))
+}
+
+fn by_file(originator: Option<&str>, file: Option<&str>) -> Client {
+    let hidden = hidden_client(originator, file).map(str::to_owned);
     Client {
-        name: file.and_then(short),
+        name: hidden.or_else(|| file.and_then(short)),
         version: None,
     }
 }

@@ -34,6 +34,13 @@ pub struct Client {
     pub version: Option<String>,
 }
 
+impl Client {
+    /// The client that a process is, as far as its file tells: a call's user agent goes before it.
+    pub fn of_process(process: &Process) -> Self {
+        client::of_process(process)
+    }
+}
+
 /// A call with its owner.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AttributedCall {

@@ -126,11 +126,14 @@ impl Marker {
     /// The environment variable.
     pub const VARIABLE: &str = "BPFTOK_WORKFLOW";
 
+    /// The label that is the code which the cost is billed under.
+    pub const BILLING_CODE: &str = "billing_code";
+
     /// LIMIT: labels of a marker; more are dropped.
     pub const LABELS: usize = 8;
 
     /// LIMIT: bytes of a name, a key or a value; the rest of a longer one is cut off.
-    const WORD_BYTES: usize = 64;
+    pub const WORD_BYTES: usize = 64;
 
     /// Reads the variable's value; `None` if it names no workflow. Control characters are dropped,
     /// and so is a label without a key.

@@ -15,6 +15,7 @@ use crate::session::{self, Sessions, UsageRecord};
 use crate::socket::{self, Finding, Sockets};
 use crate::stats::Stats;
 use crate::tokens::Tokens;
+use crate::workflow::Workflows;
 
 /// Everything that leaves the core.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,6 +62,8 @@ pub struct Settings {
     pub session: session::Settings,
     /// What calls cost; nothing has a price by default.
     pub prices: Arc<Prices>,
+    /// What pays for calls; names are automatic by default.
+    pub workflows: Arc<Workflows>,
 }
 
 /// The whole line. After each [`Pipeline::handle`] the caller takes all outputs before it gives
@@ -94,7 +97,9 @@ impl Pipeline {
                 .with_texts(),
             tokens: Tokens::new(),
             attribution: Attribution::new(settings.attribution),
-            sessions: Sessions::new(settings.session).with_prices(settings.prices),
+            sessions: Sessions::new(settings.session)
+                .with_prices(settings.prices)
+                .with_workflows(settings.workflows),
             coverage: Coverage::default(),
             stats: Stats::default(),
             outputs: VecDeque::new(),

@@ -1,11 +1,12 @@
 //! Prices of one's own: negotiated ones, those of private models, and others' for a gateway.
 
 use super::rates::Rates;
+use crate::glob;
 
 /// A price of one's own. The first one that fits a call counts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Override {
-    /// Pattern of the provider, in which `*` stands for anything; any provider if there is none.
+    /// Pattern of the provider; any provider if there is none.
     pub provider: Option<String>,
     /// Pattern of the model.
     pub model: String,
@@ -56,22 +57,5 @@ impl Override {
 
 /// Whether a name fits a pattern; case counts for nothing.
 fn is_like(pattern: &str, name: &str) -> bool {
-    let (pattern, name) = (pattern.to_ascii_lowercase(), name.to_ascii_lowercase());
-    let mut parts = pattern.split('*');
-    let first = parts.next().unwrap_or_default();
-    let Some(mut rest) = name.strip_prefix(first) else {
-        return false;
-    };
-    let Some(last) = parts.next_back() else {
-        return rest.is_empty();
-    };
-    // Each part is looked for as early as it can be; what is between the stars has no other place
-    // that would do better.
-    for part in parts {
-        let Some((_, behind)) = rest.split_once(part) else {
-            return false;
-        };
-        rest = behind;
-    }
-    rest.ends_with(last)
+    glob::matches(&pattern.to_ascii_lowercase(), &name.to_ascii_lowercase())
 }

@@ -4,6 +4,7 @@ use crate::http::ExchangeId;
 use crate::llm::{
     Countable, Endpoint, Former, Outcome, Provider, SessionHints, Usage, UsageSource,
 };
+use crate::workflow::Origin;
 
 fn at(seconds: u64) -> Timestamp {
     Timestamp::from_nanos(seconds * 1_000_000_000)
@@ -101,7 +102,12 @@ fn a_record_says_all_of_a_call_but_its_text() {
         hop: None,
         cost: Priced::default(),
         sub_costs: Vec::new(),
-        workflow: Arc::new(Workflow::unattributed()),
+        workflow: Arc::new(Workflow {
+            name: "main".to_owned(),
+            origin: Origin::Auto,
+            billing_code: None,
+            labels: Vec::new(),
+        }),
         thread: Thread::main(),
         task: TaskType::Chat,
         is_human_turn: false,
