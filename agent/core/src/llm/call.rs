@@ -2,15 +2,15 @@
 
 use super::caller::Caller;
 use super::form::Form as RequestForm;
-use super::hash::StreamHash;
+use super::hash::{HashKey, StreamHash};
 use super::hosts::OTHER;
 use super::json::Scanner;
 use super::payer::Payer;
 use super::provider::{Api, Reply, Request, Terminal, printable};
 use super::response::{Lines, Reader, Response, ResponseForm, Texts};
 use super::{
-    AbortedBy, Countable, Endpoint, Estimates, Limit, LlmCall, Outcome, SessionHints, Signals,
-    Terms, Usage, UsageSource,
+    AbortedBy, Class, Countable, Endpoint, Estimates, Limit, LlmCall, Outcome, SessionHints,
+    Signals, Terms, Usage, UsageSource,
 };
 use crate::event::Timestamp;
 use crate::http::eventstream;
@@ -79,10 +79,16 @@ pub(super) struct OpenCall {
 
 impl OpenCall {
     /// A call whose request begins, as an exchange of its own.
-    pub(super) fn new(api: &'static Api, id: ExchangeId, at: Timestamp, caller: Caller) -> Self {
+    pub(super) fn new(
+        api: &'static Api,
+        id: ExchangeId,
+        at: Timestamp,
+        caller: Caller,
+        key: HashKey,
+    ) -> Self {
         let request_form = caller.boundary.as_deref().map(RequestForm::new);
-        let mut request_hash = StreamHash::default();
-        request_hash.push(caller.path().as_bytes());
+        let mut request_hash = StreamHash::new(key, "request");
+        request_hash.text(caller.path());
         Self {
             request_hash,
             api,
@@ -92,7 +98,7 @@ impl OpenCall {
             caller,
             request_form,
             carrier: Carrier::Exchange,
-            request: Request::default(),
+            request: Request::new(api.endpoint, key),
             request_json: Scanner::default(),
             is_request_torn: false,
             response: None,
@@ -106,10 +112,11 @@ impl OpenCall {
         id: ExchangeId,
         at: Timestamp,
         caller: Caller,
+        key: HashKey,
     ) -> Self {
         Self {
             carrier: Carrier::Results,
-            ..Self::new(api, id, at, caller)
+            ..Self::new(api, id, at, caller, key)
         }
     }
 
@@ -152,10 +159,11 @@ impl OpenCall {
         id: ExchangeId,
         at: Timestamp,
         caller: Caller,
+        key: HashKey,
     ) -> Self {
         Self {
             carrier: Carrier::Messages,
-            ..Self::new(api, id, at, caller)
+            ..Self::new(api, id, at, caller, key)
         }
     }
 
@@ -165,10 +173,11 @@ impl OpenCall {
         id: ExchangeId,
         at: Timestamp,
         caller: Caller,
+        key: HashKey,
     ) -> Self {
         Self {
             is_request_torn: true,
-            ..Self::message(api, id, at, caller)
+            ..Self::message(api, id, at, caller, key)
         }
     }
 
@@ -246,10 +255,8 @@ impl OpenCall {
     }
 
     /// Hash of path and body; `None` if not all of them was seen.
-    pub(super) fn request_hash(&self) -> Option<u64> {
-        self.request_hash
-            .finish()
-            .filter(|_| self.is_request_whole())
+    fn request_hash(&self) -> Option<u64> {
+        self.is_request_whole().then(|| self.request_hash.finish())
     }
 
     /// Whether all of the request was seen, to the end of what it consists of.
@@ -519,6 +526,7 @@ impl OpenCall {
         stats.usage_refused += reply.refused;
         stats.usage_unrecorded += reply.unrecorded;
 
+        let request_hash = self.request_hash();
         let is_retrieval = self.is_retrieval();
         let is_redirect = status.is_some_and(|status| (300..400).contains(&status));
         let is_message = self.carrier == Carrier::Messages;
@@ -589,6 +597,13 @@ impl OpenCall {
             credential,
             ..terms
         };
+        let (hints, class) = self.caller.lineage.with(&self.request);
+        let is_compaction = self.api.endpoint == Endpoint::OpenAiCompact;
+        let signals = Signals {
+            class: class.or_else(|| is_compaction.then_some(Class::Compaction)),
+            request_hash,
+            ..self.request.signals(request_hash.is_some())
+        };
         let call = Box::new(LlmCall {
             exchange: self.id,
             started: self.started,
@@ -615,13 +630,8 @@ impl OpenCall {
             response_id: reply.id.some().or(request_id),
             user_agent: self.caller.user_agent,
             originator: self.caller.originator,
-            hints: SessionHints {
-                client_header: self.caller.session_header,
-                body_id: self.request.session_id(),
-                previous_response_id: self.request.previous.some(),
-                ..SessionHints::default()
-            },
-            signals: Signals::default(),
+            hints,
+            signals,
             observed_bytes: self.observed_bytes,
             countable: (is_countable || is_example).then_some(Countable {
                 input: self.request.input,

@@ -53,6 +53,8 @@ pub struct Settings {
     pub http: http::Limits,
     /// Limits of the LLM stage.
     pub llm: llm::Limits,
+    /// Key of the hashes that tell requests apart, to be drawn at random for each run.
+    pub hash_key: llm::HashKey,
     /// Which hosts are whose.
     pub hosts: llm::Hosts,
     /// Limits of the attribution stage.
@@ -91,6 +93,7 @@ impl Pipeline {
             http: Http::new(settings.http),
             llm: Llm::new(settings.llm)
                 .with_hosts(settings.hosts)
+                .with_hash_key(settings.hash_key)
                 .with_texts(),
             tokens: Tokens::new(),
             attribution: Attribution::new(settings.attribution),

@@ -6,6 +6,7 @@ mod anthropic;
 mod anthropic_batch;
 mod bedrock;
 mod cohere;
+mod conversation;
 mod functions;
 mod gemini;
 mod gemini_live;
@@ -26,7 +27,9 @@ mod picture;
 mod reply;
 mod request;
 pub(super) mod shape;
+mod structure;
 mod target;
+mod tools;
 mod vercel;
 
 pub(super) use openai_realtime::TRANSCRIBED;
