@@ -70,6 +70,7 @@ pub(super) struct OpenCall {
     /// What reads the request in place of the scanner, if it is a form.
     request_form: Option<RequestForm>,
     request_hash: StreamHash,
+    hash_key: HashKey,
     /// True if a part of the request was not seen, or could not be decoded.
     is_request_torn: bool,
     response: Option<Response>,
@@ -91,6 +92,7 @@ impl OpenCall {
         request_hash.text(caller.path());
         Self {
             request_hash,
+            hash_key: key,
             api,
             id,
             started: at,
@@ -299,7 +301,7 @@ impl OpenCall {
         } else {
             None
         };
-        let mut response = Response::new(head.status, form);
+        let mut response = Response::new(head.status, form, self.hash_key);
         if head.status < 300 {
             self.api.head(&mut response.reader.reply, &head.headers);
         }
@@ -314,7 +316,7 @@ impl OpenCall {
     /// The response begins, over a WebSocket; its model is that of the session, if there is one.
     pub(super) fn answer(&mut self, at: Timestamp, model: Option<&str>) {
         self.seen = at;
-        let mut response = Response::new(SWITCHED, Some(ResponseForm::Messages));
+        let mut response = Response::new(SWITCHED, Some(ResponseForm::Messages), self.hash_key);
         if let Some(model) = model {
             response.reader.reply.model.set(model);
         }
@@ -440,7 +442,10 @@ impl OpenCall {
             user_agent: self.caller.user_agent.clone(),
             originator: self.caller.originator.clone(),
             hints: SessionHints::default(),
-            signals: Signals::default(),
+            signals: Signals {
+                tool_calls: reply.calls.count(),
+                ..Signals::default()
+            },
             observed_bytes: 0,
             countable: None,
         })
@@ -602,6 +607,9 @@ impl OpenCall {
         let signals = Signals {
             class: class.or_else(|| is_compaction.then_some(Class::Compaction)),
             request_hash,
+            tool_calls: reply.calls.count(),
+            tool_signature: reply.calls.signature(),
+            compacts: reply.compacts(),
             ..self.request.signals(request_hash.is_some())
         };
         let call = Box::new(LlmCall {

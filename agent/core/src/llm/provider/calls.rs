@@ -45,6 +45,8 @@ pub(in crate::llm) struct Calls {
     choice: u64,
     /// True once a stream said which call its piece is of.
     is_placed: bool,
+    /// Place of the latest call, if it is not in the list.
+    beyond: Option<(u64, u64)>,
     compacts: bool,
 }
 
@@ -65,6 +67,7 @@ impl Calls {
             object: Object::new(key),
             choice: 0,
             is_placed: false,
+            beyond: None,
             compacts: false,
         }
     }
@@ -99,13 +102,14 @@ impl Calls {
             _ => path,
         };
         let path = match path {
-            [Key::Response, inner @ [Key::Candidates, ..]] => inner,
+            [Key::Response, inner @ ..] if inner.first() == Some(&Key::Candidates) => inner,
             _ => path,
         };
         match path {
             [] if matches!(value, Value::Object) => {
                 self.object = Object::new(self.key);
                 self.choice = 0;
+                self.is_placed = false;
             }
             // OpenAI's responses, and Mistral's and Google's conversations, as a whole.
             [Key::Output | Key::Outputs | Key::Steps, Key::Item, inner @ ..]
@@ -132,8 +136,7 @@ impl Calls {
             | [Key::Choices, Key::Item, Key::Message, Key::ToolCalls, Key::Item, inner @ ..]
             | [Key::Choices, Key::Item, Key::Message, Key::FunctionCall, inner @ ..]
             | [Key::Message, Key::ToolCalls, Key::Item, inner @ ..] => {
-                self.object.value(inner, value);
-                if inner.is_empty() && matches!(value, Value::Close) {
+                if self.object(inner, value) {
                     self.end_object();
                 }
             }
@@ -155,7 +158,9 @@ impl Calls {
                 _ => {}
             },
             [Key::Delta, Key::ToolUse, inner @ ..] => self.arguments(inner, value),
-            [Key::Delta, inner @ [Key::PartialJson | Key::Arguments]] => {
+            [Key::Delta, inner @ ..]
+                if matches!(inner, [Key::PartialJson | Key::Arguments]) =>
+            {
                 self.arguments(inner, value);
             }
             _ => self.flat(kind, path, value),
@@ -166,13 +171,13 @@ impl Calls {
     fn flat(&mut self, kind: &str, path: &[Key], value: Value<'_>) {
         match (kind, path) {
             ("tool-call", _) => self.object.value(path, value),
-            ("function.call.delta", [Key::Id | Key::ToolCallId]) => {
+            ("function.call.delta", [Key::ToolCallId]) => {
                 self.object.id.last(value);
                 if matches!(value, Value::End) {
                     self.identify();
                 }
             }
-            ("function.call.delta", [Key::Name]) => self.name_of_piece(value),
+            ("function.call.delta", [Key::Name]) => self.object.name.last(value),
             ("function.call.delta", [Key::Arguments]) => self.arguments(path, value),
             _ => {}
         }
@@ -180,15 +185,22 @@ impl Calls {
 
     /// Ends an event of that kind, or a body.
     pub(in crate::llm) fn end_event(&mut self, kind: &str) {
-        if kind == "tool-call" {
-            self.end_object();
+        match kind {
+            "tool-call" => self.end_object(),
+            // The name may stand before the id that says which call it is of.
+            "function.call.delta" => {
+                let name = self.hash_of(self.object.name.as_str());
+                if let Some(call) = self.current() {
+                    call.name.get_or_insert(name);
+                }
+            }
+            _ => {}
         }
     }
 
     /// Takes a value of an object that is a call if its type says so.
     fn typed(&mut self, inner: &[Key], value: Value<'_>) {
-        self.object.value(inner, value);
-        if !inner.is_empty() || !matches!(value, Value::Close) {
+        if !self.object(inner, value) {
             return;
         }
         let kind = self.object.kind.as_str();
@@ -198,6 +210,15 @@ impl Calls {
         } else {
             self.current = None;
         }
+    }
+
+    /// Takes a value of an object that may be a call; says if it is over.
+    fn object(&mut self, inner: &[Key], value: Value<'_>) -> bool {
+        if inner.is_empty() && matches!(value, Value::Object) {
+            self.object = Object::new(self.key);
+        }
+        self.object.value(inner, value);
+        inner.is_empty() && matches!(value, Value::Close)
     }
 
     /// Makes a call of the object that was read. What comes next may go on with it.
@@ -222,6 +243,8 @@ impl Calls {
         self.current = (self.calls.len() < MOST).then_some(self.calls.len());
         if self.current.is_some() {
             self.calls.push(call);
+        } else {
+            self.beyond = call.place;
         }
     }
 
@@ -255,12 +278,10 @@ impl Calls {
             ([Key::Index], Value::Number(number)) => {
                 let place = Some((self.choice, number.parse().unwrap_or_default()));
                 let known = self.calls.iter().rposition(|call| call.place == place);
-                // Of those beyond the limit only the number is known: the latest goes on.
-                let is_counted = self.calls.len() >= MOST && self.current.is_none();
-                match known {
-                    Some(known) => self.current = Some(known),
-                    None if is_counted && self.count_is_of(place) => {}
-                    None => self.begin_empty(place),
+                if known.is_some() || self.beyond == place {
+                    self.current = known;
+                } else {
+                    self.begin_empty(place);
                 }
                 self.is_placed = true;
             }
@@ -328,10 +349,7 @@ impl Calls {
 
     /// Takes a value of the arguments of the call that is being read.
     fn arguments(&mut self, inner: &[Key], value: Value<'_>) {
-        let is_argument = matches!(
-            inner,
-            [Key::Arguments | Key::Input | Key::PartialJson, ..]
-        );
+        let is_argument = matches!(inner, [Key::Arguments | Key::Input | Key::PartialJson, ..]);
         if let Some(call) = self.current().filter(|_| is_argument) {
             take(&mut call.arguments, inner, value);
         }
@@ -356,7 +374,7 @@ impl Object {
                 take(&mut self.arguments, inner, value);
             }
             [Key::Name | Key::ToolName] | [Key::Function, Key::Name] => self.name.last(value),
-            [Key::Function, inner @ [Key::Arguments, ..]] => {
+            [Key::Function, inner @ ..] if inner.first() == Some(&Key::Arguments) => {
                 take(&mut self.arguments, inner, value);
             }
             _ => {}

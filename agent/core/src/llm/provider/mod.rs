@@ -5,6 +5,7 @@
 mod anthropic;
 mod anthropic_batch;
 mod bedrock;
+mod calls;
 mod cohere;
 mod conversation;
 mod functions;
@@ -32,6 +33,7 @@ mod target;
 mod tools;
 mod vercel;
 
+pub(super) use calls::Calls;
 pub(super) use openai_realtime::TRANSCRIBED;
 pub(super) use reply::{Form, Reply, Terminal};
 pub(super) use request::{Request, printable};

@@ -4,6 +4,7 @@ mod anthropic;
 mod background;
 mod batch;
 mod bedrock;
+mod calls;
 mod chat;
 mod cohere;
 mod compatible;

@@ -127,7 +127,7 @@ fn steps() -> Vec<(&'static str, &'static str, Signals)> {
             {"role":"user","content":[{"toolResult":{"toolUseId":"t","content":[{"json":{"a":1}}]}}]}],
             "toolConfig":{"tools":[{"toolSpec":{"name":"bash"}},{"toolSpec":{"name":"edit"}},{"toolSpec":{"name":"view"}},
             {"cachePoint":{"type":"default"}}],"toolChoice":{"any":{}}}}"#,
-            forced.clone(),
+            forced,
         ),
         (
             "/v2/chat",
@@ -156,7 +156,7 @@ fn steps() -> Vec<(&'static str, &'static str, Signals)> {
             {"role":"assistant","content":[{"type":"tool-call","toolCallId":"c","toolName":"bash","input":{"a":1}}]},
             {"role":"tool","content":[{"type":"tool-result","toolCallId":"c","toolName":"bash","output":{"type":"text","value":"d"}}]}],
             "tools":[{"type":"function","name":"bash"},{"type":"function","name":"edit"},{"type":"function","name":"read"}]}"#,
-            strict.clone(),
+            strict,
         ),
         (
             "/v1/conversations",
