@@ -94,7 +94,10 @@ pub fn run(config: &Config, _: &cli::Run) -> anyhow::Result<()> {
         keeper.run(&outputs_in).context("the ledger can't be kept")
     })?;
     let line = {
-        let pipeline = Pipeline::new(settings(config));
+        let pipeline = Pipeline::new(pipeline::Settings {
+            hash_key: drawn_key().context("no key can be drawn at random")?,
+            ..settings(config)
+        });
         start("line", move || {
             line::run(
                 pipeline,
@@ -320,6 +323,13 @@ fn settings(config: &Config) -> pipeline::Settings {
         workflows: Arc::new(config.workflows()),
         ..pipeline::Settings::default()
     }
+}
+
+/// The key of the hashes of one run. It is kept nowhere, so that they tell nothing afterwards.
+fn drawn_key() -> rustix::io::Result<llm::HashKey> {
+    let mut key = [0; 16];
+    rustix::rand::getrandom(&mut key, rustix::rand::GetRandomFlags::empty())?;
+    Ok(llm::HashKey::new(key))
 }
 
 /// What the capturing side shows of itself.

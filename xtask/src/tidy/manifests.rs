@@ -24,7 +24,7 @@ const PACKAGES: [(&str, &str, &[&str]); 7] = [
 ];
 
 /// All that the core may depend on: nothing that opens a file or a socket, or asks a clock.
-const CORE_DEPENDENCIES: [&str; 18] = [
+const CORE_DEPENDENCIES: [&str; 19] = [
     "agent-common",
     "base64",
     "brotli",
@@ -37,6 +37,7 @@ const CORE_DEPENDENCIES: [&str; 18] = [
     "octets",
     "serde",
     "serde_json",
+    "siphasher",
     "thiserror",
     "tiktoken-rs",
     "tracing",

@@ -27,6 +27,7 @@ const ALLOWED: &[&str] = &[
     "session-id",           // session: Codex, opencode
     "session_id",           // session, older Codex
     "thread-id",            // session: Codex
+    "traceparent",          // trace: calls of one run
     "upgrade",              // protocol of an upgrade
     "user-agent",           // client and version
     "x-amzn-bedrock-cache-read-input-token-count", // usage, where the body's format is not known
@@ -37,9 +38,15 @@ const ALLOWED: &[&str] = &[
     "x-amzn-requestid",     // Bedrock's id of a reply
     "x-app",                // client: Claude Code
     "x-claude-code-agent-id", // sub-agent
+    "x-claude-code-agent-type", // its kind, of a fixed list
+    "x-claude-code-compaction", // why a conversation is summarised
     "x-claude-code-parent-agent-id", // tree of sub-agents
+    "x-claude-code-request-class", // main conversation, sub-agent or side call
     "x-claude-code-session-id", // session: Claude Code
+    "x-codex-parent-thread-id", // tree of sub-agents: Codex
+    "x-codex-turn-metadata", // thread and kind of a request: Codex; hidden, it has paths in it
     "x-initiator",          // Copilot: a person or the agent
+    "x-interaction-type",   // Copilot: conversation, sub-agent or background
     "x-litellm-session-id", // session behind a proxy
     "x-openai-subagent",    // sub-agent: Codex
     "x-parent-session-id",  // tree of sub-agents: opencode
@@ -58,9 +65,29 @@ const ACCOUNTS: &[&str] = &[
     "openai-organization",
 ];
 
-/// Whether a field holds the id of an account.
-pub(super) fn is_account(name: &str) -> bool {
-    ACCOUNTS.contains(&name)
+/// Field of the list that has paths in it, which are read over; it does not show either.
+const PATHS: &str = "x-codex-turn-metadata";
+
+/// Whether a field does not show in `Debug` output: the id of an account, and what has paths in it.
+pub(super) fn is_hidden(name: &str) -> bool {
+    ACCOUNTS.contains(&name) || name == PATHS
+}
+
+/// Name under which the session ids of clients that are not on the list are kept: one field,
+/// `x-…-session-id`.
+pub(crate) const SESSION_FIELD_OF_OTHERS: &str = "x-*-session-id";
+
+/// Whether the name is such a one. What is about signing in may be as good as a credential.
+fn is_session_field(name: &[u8]) -> bool {
+    let name = name.to_ascii_lowercase();
+    let client = name
+        .strip_prefix(b"x-")
+        .and_then(|name| name.strip_suffix(b"-session-id"));
+    let has = |word: &[u8]| name.windows(word.len()).any(|part| part == word);
+    client.is_some_and(|client| !client.is_empty())
+        && ![&b"auth"[..], b"login", b"parent", b"sso", b"user"]
+            .into_iter()
+            .any(has)
 }
 
 /// LIMIT: 2,048 bytes of one value, four times the longest user agent seen; the rest is cut.
@@ -86,7 +113,8 @@ pub(super) fn listed(name: &[u8]) -> Option<&'static str> {
         let found = list.binary_search_by(|on_list| on_list.bytes().cmp(name.iter().map(lower)));
         found.ok().and_then(|index| list.get(index)).copied()
     };
-    find(ALLOWED).or_else(|| find(LIMITS))
+    let of_others = || is_session_field(name).then_some(SESSION_FIELD_OF_OTHERS);
+    find(ALLOWED).or_else(|| find(LIMITS)).or_else(of_others)
 }
 
 /// A value, cut at the limit. One that is no visible ASCII (with spaces and tabs) is dropped: it
@@ -142,10 +170,25 @@ mod tests {
 
     #[test]
     fn ids_of_accounts_pass_and_do_not_show() {
-        for name in ACCOUNTS {
+        for name in ACCOUNTS.iter().chain(&[PATHS]) {
             let kept = allowed(&[field(name, b"canary")]);
             assert_eq!(kept.first(name), Some("canary"));
             assert!(!format!("{kept:?}").contains("canary"), "{name}");
+        }
+    }
+
+    #[test]
+    fn the_session_field_of_any_client_passes_unless_it_is_about_signing_in() {
+        for (name, expected) in [
+            ("X-Acme-Session-Id", Some(SESSION_FIELD_OF_OTHERS)),
+            ("x-litellm-session-id", Some("x-litellm-session-id")),
+            ("x-session-id", Some("x-session-id")),
+            ("x-auth-session-id", None),
+            ("x-user-session-id", None),
+            ("x--session-id", None),
+            ("acme-session-id", None),
+        ] {
+            assert_eq!(listed(name.as_bytes()), expected, "{name}");
         }
     }
 

@@ -29,6 +29,7 @@ pub(crate) const fn limit_fields() -> usize {
 }
 
 pub use credential::Scheme;
+pub(crate) use headers::SESSION_FIELD_OF_OTHERS;
 pub use stage::{Http, Limits};
 pub(crate) use target::percent_decoded;
 
@@ -92,7 +93,7 @@ impl fmt::Debug for Headers {
         let shown = |(name, value)| {
             (
                 name,
-                if headers::is_account(name) {
+                if headers::is_hidden(name) {
                     "…"
                 } else {
                     value

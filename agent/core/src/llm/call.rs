@@ -2,15 +2,15 @@
 
 use super::caller::Caller;
 use super::form::Form as RequestForm;
-use super::hash::StreamHash;
+use super::hash::{HashKey, StreamHash};
 use super::hosts::OTHER;
 use super::json::Scanner;
 use super::payer::Payer;
 use super::provider::{Api, Reply, Request, Terminal, printable};
 use super::response::{Lines, Reader, Response, ResponseForm, Texts};
 use super::{
-    AbortedBy, Countable, Endpoint, Estimates, Limit, LlmCall, Outcome, SessionHints, Signals,
-    Terms, Usage, UsageSource,
+    AbortedBy, Class, Countable, Endpoint, Estimates, Limit, LlmCall, Outcome, SessionHints,
+    Signals, Terms, Usage, UsageSource,
 };
 use crate::event::Timestamp;
 use crate::http::eventstream;
@@ -70,6 +70,7 @@ pub(super) struct OpenCall {
     /// What reads the request in place of the scanner, if it is a form.
     request_form: Option<RequestForm>,
     request_hash: StreamHash,
+    hash_key: HashKey,
     /// True if a part of the request was not seen, or could not be decoded.
     is_request_torn: bool,
     response: Option<Response>,
@@ -79,12 +80,19 @@ pub(super) struct OpenCall {
 
 impl OpenCall {
     /// A call whose request begins, as an exchange of its own.
-    pub(super) fn new(api: &'static Api, id: ExchangeId, at: Timestamp, caller: Caller) -> Self {
+    pub(super) fn new(
+        api: &'static Api,
+        id: ExchangeId,
+        at: Timestamp,
+        caller: Caller,
+        key: HashKey,
+    ) -> Self {
         let request_form = caller.boundary.as_deref().map(RequestForm::new);
-        let mut request_hash = StreamHash::default();
-        request_hash.push(caller.path().as_bytes());
+        let mut request_hash = StreamHash::new(key, "request");
+        request_hash.text(caller.path());
         Self {
             request_hash,
+            hash_key: key,
             api,
             id,
             started: at,
@@ -92,7 +100,7 @@ impl OpenCall {
             caller,
             request_form,
             carrier: Carrier::Exchange,
-            request: Request::default(),
+            request: Request::new(api.endpoint, key),
             request_json: Scanner::default(),
             is_request_torn: false,
             response: None,
@@ -106,10 +114,11 @@ impl OpenCall {
         id: ExchangeId,
         at: Timestamp,
         caller: Caller,
+        key: HashKey,
     ) -> Self {
         Self {
             carrier: Carrier::Results,
-            ..Self::new(api, id, at, caller)
+            ..Self::new(api, id, at, caller, key)
         }
     }
 
@@ -152,10 +161,11 @@ impl OpenCall {
         id: ExchangeId,
         at: Timestamp,
         caller: Caller,
+        key: HashKey,
     ) -> Self {
         Self {
             carrier: Carrier::Messages,
-            ..Self::new(api, id, at, caller)
+            ..Self::new(api, id, at, caller, key)
         }
     }
 
@@ -165,10 +175,11 @@ impl OpenCall {
         id: ExchangeId,
         at: Timestamp,
         caller: Caller,
+        key: HashKey,
     ) -> Self {
         Self {
             is_request_torn: true,
-            ..Self::message(api, id, at, caller)
+            ..Self::message(api, id, at, caller, key)
         }
     }
 
@@ -246,10 +257,8 @@ impl OpenCall {
     }
 
     /// Hash of path and body; `None` if not all of them was seen.
-    pub(super) fn request_hash(&self) -> Option<u64> {
-        self.request_hash
-            .finish()
-            .filter(|_| self.is_request_whole())
+    fn request_hash(&self) -> Option<u64> {
+        self.is_request_whole().then(|| self.request_hash.finish())
     }
 
     /// Whether all of the request was seen, to the end of what it consists of.
@@ -292,7 +301,7 @@ impl OpenCall {
         } else {
             None
         };
-        let mut response = Response::new(head.status, form);
+        let mut response = Response::new(head.status, form, self.hash_key);
         if head.status < 300 {
             self.api.head(&mut response.reader.reply, &head.headers);
         }
@@ -307,7 +316,7 @@ impl OpenCall {
     /// The response begins, over a WebSocket; its model is that of the session, if there is one.
     pub(super) fn answer(&mut self, at: Timestamp, model: Option<&str>) {
         self.seen = at;
-        let mut response = Response::new(SWITCHED, Some(ResponseForm::Messages));
+        let mut response = Response::new(SWITCHED, Some(ResponseForm::Messages), self.hash_key);
         if let Some(model) = model {
             response.reader.reply.model.set(model);
         }
@@ -433,7 +442,10 @@ impl OpenCall {
             user_agent: self.caller.user_agent.clone(),
             originator: self.caller.originator.clone(),
             hints: SessionHints::default(),
-            signals: Signals::default(),
+            signals: Signals {
+                tool_calls: reply.calls.count(),
+                ..Signals::default()
+            },
             observed_bytes: 0,
             countable: None,
         })
@@ -519,6 +531,7 @@ impl OpenCall {
         stats.usage_refused += reply.refused;
         stats.usage_unrecorded += reply.unrecorded;
 
+        let request_hash = self.request_hash();
         let is_retrieval = self.is_retrieval();
         let is_redirect = status.is_some_and(|status| (300..400).contains(&status));
         let is_message = self.carrier == Carrier::Messages;
@@ -589,6 +602,16 @@ impl OpenCall {
             credential,
             ..terms
         };
+        let (hints, class) = self.caller.lineage.with(&self.request);
+        let is_compaction = self.api.endpoint == Endpoint::OpenAiCompact;
+        let signals = Signals {
+            class: class.or_else(|| is_compaction.then_some(Class::Compaction)),
+            request_hash,
+            tool_calls: reply.calls.count(),
+            tool_signature: reply.calls.signature(),
+            compacts: reply.compacts(),
+            ..self.request.signals(request_hash.is_some())
+        };
         let call = Box::new(LlmCall {
             exchange: self.id,
             started: self.started,
@@ -615,13 +638,8 @@ impl OpenCall {
             response_id: reply.id.some().or(request_id),
             user_agent: self.caller.user_agent,
             originator: self.caller.originator,
-            hints: SessionHints {
-                client_header: self.caller.session_header,
-                body_id: self.request.session_id(),
-                previous_response_id: self.request.previous.some(),
-                ..SessionHints::default()
-            },
-            signals: Signals::default(),
+            hints,
+            signals,
             observed_bytes: self.observed_bytes,
             countable: (is_countable || is_example).then_some(Countable {
                 input: self.request.input,

@@ -1,8 +1,9 @@
 //! Who calls whom, as the head of a request says.
 
+use super::lineage::Lineage;
 use super::payer::Payer;
 use super::provider::{Target, printable};
-use super::{Account, Credential, Provider, form, recognize};
+use super::{Account, Credential, Provider, form};
 use crate::http::{Headers, RequestHead};
 
 /// Who calls whom, as the head of the request says.
@@ -12,7 +13,7 @@ pub(super) struct Caller {
     pub(super) server_name: Option<String>,
     pub(super) user_agent: Option<String>,
     pub(super) originator: Option<String>,
-    pub(super) session_header: Option<String>,
+    pub(super) lineage: Lineage,
     pub(super) payer: Payer,
     /// Account that its head names.
     account: Option<Account>,
@@ -46,7 +47,7 @@ impl Caller {
             server_name,
             user_agent: field("user-agent"),
             originator: field("originator").or_else(|| field("x-app")),
-            session_header: recognize::session_id(&head.headers),
+            lineage: Lineage::of(&head.headers),
             payer: Payer::of(head),
             account: Account::of(&head.headers),
             attempt: attempt(&head.headers),

@@ -1,61 +1,67 @@
-//! A hash of a request, to find tries of the same one. It is kept in memory and goes nowhere.
+//! Hashes by which requests that are alike are found without what they say: SipHash-1-3
+//! (<https://www.aumasson.jp/siphash/siphash.pdf>) under a key of its own for every run, so that
+//! nothing can be learned from a hash by trying texts.
 
-/// Hash of a stream of bytes, whatever the pieces that it comes in.
-///
-/// It is not made against an adversary: who sends the bytes could only mark calls of its own
-/// process as tries of each other.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct StreamHash {
-    state: u64,
-    /// Bytes that do not fill a word yet.
-    word: u64,
-    length: u64,
+use std::hash::Hasher as _;
+
+use siphasher::sip::SipHasher13;
+
+/// The key of the hashes of one run. It does not show in `Debug` output.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub struct HashKey([u8; 16]);
+
+impl HashKey {
+    /// The key of these bytes, to be drawn at random.
+    pub const fn new(bytes: [u8; 16]) -> Self {
+        Self(bytes)
+    }
 }
 
+impl std::fmt::Debug for HashKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("HashKey(…)")
+    }
+}
+
+/// Hash of a stream of bytes, whatever the pieces that it comes in.
+#[derive(Clone, Copy)]
+pub(super) struct StreamHash(SipHasher13);
+
 impl StreamHash {
-    /// An odd number without a pattern: 2^64 divided by the golden ratio.
-    const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
+    /// Ends a text: no byte of UTF-8 is this one.
+    const END: u8 = 0xff;
+
+    /// A hash of nothing so far. Hashes for different purposes are never equal but by chance.
+    pub(super) fn new(key: HashKey, purpose: &str) -> Self {
+        let mut hash = Self(SipHasher13::new_with_key(&key.0));
+        hash.text(purpose);
+        hash
+    }
 
     /// Takes the next bytes.
     pub(super) fn push(&mut self, bytes: &[u8]) {
-        let mut rest = bytes;
-        while !self.length.is_multiple_of(8)
-            && let Some((first, others)) = rest.split_first()
-        {
-            self.byte(*first);
-            rest = others;
-        }
-        let (words, rest) = rest.as_chunks::<8>();
-        for word in words {
-            self.mix(u64::from_le_bytes(*word));
-        }
-        self.length = self.length.wrapping_add((words.len() as u64) * 8);
-        for byte in rest {
-            self.byte(*byte);
-        }
+        self.0.write(bytes);
     }
 
-    /// The hash of what was taken; `None` if that is nothing.
-    pub(super) fn finish(mut self) -> Option<u64> {
-        if self.length == 0 {
-            return None;
-        }
-        self.mix(self.word);
-        self.mix(self.length);
-        Some(self.state ^ (self.state >> 32))
+    /// Takes a text that is whole.
+    pub(super) fn text(&mut self, text: &str) {
+        self.push(text.as_bytes());
+        self.end_text();
     }
 
-    fn byte(&mut self, byte: u8) {
-        self.word |= u64::from(byte) << (8 * (self.length % 8));
-        self.length = self.length.wrapping_add(1);
-        if self.length.is_multiple_of(8) {
-            self.mix(self.word);
-            self.word = 0;
-        }
+    /// Ends a text.
+    pub(super) fn end_text(&mut self) {
+        self.push(&[Self::END]);
     }
 
-    const fn mix(&mut self, word: u64) {
-        self.state = (self.state.rotate_left(29) ^ word).wrapping_mul(Self::FACTOR);
+    /// Takes a number, such as another hash.
+    pub(super) fn number(&mut self, number: u64) {
+        self.push(&number.to_le_bytes());
+    }
+
+    /// The hash of what was taken.
+    pub(super) fn finish(&self) -> u64 {
+        self.0.finish()
     }
 }
 
@@ -65,8 +71,8 @@ mod tests {
 
     use super::*;
 
-    fn hash<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Option<u64> {
-        let mut hash = StreamHash::default();
+    fn hash<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> u64 {
+        let mut hash = StreamHash::new(HashKey::default(), "test");
         for piece in pieces {
             hash.push(piece);
         }
@@ -108,7 +114,15 @@ mod tests {
     }
 
     #[test]
-    fn nothing_has_no_hash() {
-        assert_eq!(hash([]), None);
+    fn another_key_or_purpose_gives_another_hash() {
+        let hash = |key, purpose| StreamHash::new(HashKey::new([key; 16]), purpose).finish();
+        assert_eq!(hash(1, "a"), hash(1, "a"));
+        assert_ne!(hash(1, "a"), hash(2, "a"));
+        assert_ne!(hash(1, "a"), hash(1, "b"));
+    }
+
+    #[test]
+    fn a_key_does_not_show() {
+        assert_eq!(format!("{:?}", HashKey::new([7; 16])), "HashKey(…)");
     }
 }

@@ -19,6 +19,7 @@ mod form;
 mod hash;
 mod hosts;
 mod json;
+mod lineage;
 mod payer;
 mod picture;
 mod provider;
@@ -37,6 +38,7 @@ pub use beside::{
     AbortedBy, Credential, Estimate, Estimates, Method, Quality, SubInference, SubKind, Terms,
     Units,
 };
+pub use hash::HashKey;
 pub use hosts::{Hosts, Rule};
 pub use picture::{Detail, Picture, Pictures};
 pub use quota::{Account, Limit, Observed, Reset, Share};

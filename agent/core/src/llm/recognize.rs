@@ -7,7 +7,7 @@
 
 use super::hosts::Hosts;
 use super::provider::{APIS, Api, RESULTS, RETRIEVALS, SOCKETS, Target, printable, shape};
-use crate::http::{Headers, RequestHead};
+use crate::http::{Headers, RequestHead, SESSION_FIELD_OF_OTHERS};
 
 /// The API that a request calls, and what its path says; `None` for everything else on those
 /// hosts: counts, batches, polls, model lists and telemetry. To read a response again is a call only
@@ -89,11 +89,12 @@ pub(super) fn host_name(field: &str) -> Option<String> {
 }
 
 /// Header fields that hold a session id, best first, whoever sends them.
-const SESSION_FIELDS: [&str; 4] = [
+const SESSION_FIELDS: [&str; 5] = [
     "x-claude-code-session-id",
     "x-session-id",
     "x-session-affinity",
     "x-litellm-session-id",
+    SESSION_FIELD_OF_OTHERS,
 ];
 
 /// The same under names so general that they are taken only from Codex and opencode; the session
@@ -103,20 +104,25 @@ const CODEX_SESSION_FIELDS: [&str; 4] =
 
 /// The session id in the header.
 pub(super) fn session_id(headers: &Headers) -> Option<String> {
+    let is_codex = is_codex(headers);
+    let codex = CODEX_SESSION_FIELDS.iter().filter(|_| is_codex);
+    let mut fields = SESSION_FIELDS.iter().chain(codex);
+    fields
+        .find_map(|name| headers.first(name).filter(is_session_id))
+        .map(str::to_owned)
+}
+
+/// Whether the client is Codex or opencode, whose fields have general names.
+pub(super) fn is_codex(headers: &Headers) -> bool {
     let agent = headers.first("user-agent").unwrap_or_default();
-    let is_codex = ["codex", "opencode"].iter().any(|name| {
+    ["codex", "opencode"].iter().any(|name| {
         agent
             .get(..name.len())
             .is_some_and(|start| start.eq_ignore_ascii_case(name))
             || headers
                 .first("originator")
                 .is_some_and(|originator| originator.starts_with(name))
-    });
-    let codex = CODEX_SESSION_FIELDS.iter().filter(|_| is_codex);
-    let mut fields = SESSION_FIELDS.iter().chain(codex);
-    fields
-        .find_map(|name| headers.first(name).filter(is_session_id))
-        .map(str::to_owned)
+    })
 }
 
 /// LIMIT: 8 to 128 characters that ids consist of. Shorter ones are counters, and anything else

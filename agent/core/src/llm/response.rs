@@ -3,8 +3,9 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
+use super::hash::HashKey;
 use super::json::{Key, Scanner, Value};
-use super::provider::{Api, Form, Reply, Terminal};
+use super::provider::{Api, Calls, Form, Reply, Terminal};
 use crate::event::Timestamp;
 use crate::http::eventstream::{self, Frame, Kind};
 use crate::http::sse::{Decoder, Event};
@@ -73,13 +74,19 @@ pub(super) struct Reader {
 }
 
 impl Response {
-    pub(super) fn new(status: u16, form: Option<ResponseForm>) -> Self {
+    pub(super) fn new(status: u16, form: Option<ResponseForm>, key: HashKey) -> Self {
         Self {
             status,
             form,
             has_gap: false,
             request_id: None,
-            reader: Reader::default(),
+            reader: Reader {
+                reply: Reply {
+                    calls: Calls::new(key),
+                    ..Reply::default()
+                },
+                ..Reader::default()
+            },
         }
     }
 
@@ -211,7 +218,7 @@ impl Response {
         reader.unrecorded_in_lines += reply.unrecorded;
         // A result that is no call still says what the file is.
         lines.has_any |= is_whole && reply.part.is_result;
-        if is_whole && let Some(terminal) = (api.settle)(&mut reply, Form::Body) {
+        if is_whole && let Some(terminal) = reply.settle(api, Form::Body) {
             let usage = reply.api.map(|api| (api.usage)(&reply.counts));
             let is_inconsistent = usage.is_some_and(|usage| reply.counts.contradicts(&usage));
             reader.inconsistent_lines += u64::from(is_inconsistent);
@@ -251,7 +258,7 @@ impl Reader {
         if self.reply.part.has_output {
             self.first_token.get_or_insert(at);
         }
-        (api.settle)(&mut self.reply, Form::Event)
+        self.reply.settle(api, Form::Event)
     }
 
     /// Reads an event in a frame. That of a model's own format is wrapped up once more.
@@ -309,7 +316,7 @@ impl Reader {
         if !self.json.is_whole() {
             return (Texts::Open, None);
         }
-        (after, (api.settle)(&mut self.reply, Form::Event))
+        (after, self.reply.settle(api, Form::Event))
     }
 
     /// Reads bytes of a body, or of a line that is one by itself.
@@ -323,7 +330,7 @@ impl Reader {
     fn push(&mut self, api: &Api, bytes: &[u8]) {
         let reply = &mut self.reply;
         self.json
-            .push(bytes, &mut |path, value| (api.value)(reply, path, value));
+            .push(bytes, &mut |path, value| reply.value(api, path, value));
     }
 
     fn body(&mut self, api: &Api, at: Timestamp, bytes: &[u8]) -> Option<Terminal> {
@@ -337,7 +344,7 @@ impl Reader {
         self.malformed += u64::from(self.json.is_malformed());
         self.json
             .is_whole()
-            .then(|| (api.settle)(&mut self.reply, Form::Body))
+            .then(|| self.reply.settle(api, Form::Body))
             .flatten()
     }
 }

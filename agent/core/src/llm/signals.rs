@@ -23,7 +23,7 @@ pub struct Signals {
     pub tool_calls: u32,
     /// Keyed hash of the names and arguments of those tools, in their order.
     pub tool_signature: Option<u64>,
-    /// Class that the client itself gives the request.
+    /// Class that the client itself gives the request, by a word or by the path of a compaction.
     pub class: Option<Class>,
     /// Whether the provider compacted the context as a part of the call.
     pub compacts: bool,

@@ -54,6 +54,8 @@ pub struct Settings {
     pub http: http::Limits,
     /// Limits of the LLM stage.
     pub llm: llm::Limits,
+    /// Key of the hashes that tell requests apart, to be drawn at random for each run.
+    pub hash_key: llm::HashKey,
     /// Which hosts are whose.
     pub hosts: llm::Hosts,
     /// Limits of the attribution stage.
@@ -94,6 +96,7 @@ impl Pipeline {
             http: Http::new(settings.http),
             llm: Llm::new(settings.llm)
                 .with_hosts(settings.hosts)
+                .with_hash_key(settings.hash_key)
                 .with_texts(),
             tokens: Tokens::new(),
             attribution: Attribution::new(settings.attribution),

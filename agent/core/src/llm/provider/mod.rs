@@ -5,7 +5,9 @@
 mod anthropic;
 mod anthropic_batch;
 mod bedrock;
+mod calls;
 mod cohere;
+mod conversation;
 mod functions;
 mod gemini;
 mod gemini_live;
@@ -26,9 +28,12 @@ mod picture;
 mod reply;
 mod request;
 pub(super) mod shape;
+mod structure;
 mod target;
+mod tools;
 mod vercel;
 
+pub(super) use calls::Calls;
 pub(super) use openai_realtime::TRANSCRIBED;
 pub(super) use reply::{Form, Reply, Terminal};
 pub(super) use request::{Request, printable};

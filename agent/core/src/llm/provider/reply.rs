@@ -1,6 +1,6 @@
 //! What is gathered from a reply, whole or in events.
 
-use super::{Api, Word, without_fraction};
+use super::{Api, Calls, Word, without_fraction};
 use crate::llm::json::{Key, Value};
 use crate::llm::quota::{Limit, Told};
 use crate::llm::usage::{Counts, Side};
@@ -63,6 +63,8 @@ pub(in crate::llm) struct Reply {
     pub(in crate::llm) refused: u64,
     /// Counters of sub-inferences by another model, which no column holds.
     pub(in crate::llm) unrecorded: u64,
+    /// Tools that it asks for.
+    pub(in crate::llm) calls: Calls,
     /// The event or body that is being read.
     pub(in crate::llm) part: Part,
     /// False where memory for texts is used up.
@@ -120,6 +122,24 @@ impl Reply {
             ..Part::default()
         };
         self.part.kind.set(name);
+    }
+
+    /// Takes a value of the event or body that is being read.
+    pub(in crate::llm) fn value(&mut self, api: &Api, path: &[Key], value: Value<'_>) {
+        (api.value)(self, path, value);
+        self.calls.value(self.part.kind.as_str(), path, value);
+    }
+
+    /// Ends the event or body; says if the reply is over, too.
+    pub(in crate::llm) fn settle(&mut self, api: &Api, form: Form) -> Option<Terminal> {
+        self.calls.end_event(self.part.kind.as_str());
+        (api.settle)(self, form)
+    }
+
+    /// Whether the provider made a long context short beside the answer.
+    pub(in crate::llm) fn compacts(&self) -> bool {
+        let is_compaction = |sub: &SubInference| sub.kind == SubKind::Compaction;
+        self.calls.compacts() || self.sub_inferences.iter().any(is_compaction)
     }
 
     /// Begins an element of a body that is a stream: what an event is elsewhere.

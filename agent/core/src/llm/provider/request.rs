@@ -3,9 +3,12 @@
 
 use super::functions::Seen;
 use super::picture::{Content, PictureReader};
+use super::structure::Structure;
 use super::{Api, Word};
+use crate::llm::hash::HashKey;
 use crate::llm::json::{Key, Scanner, Value};
-use crate::llm::{CountedText, Endpoint, Frame};
+use crate::llm::lineage::Turn;
+use crate::llm::{CountedText, Endpoint, Frame, Signals};
 
 /// LIMIT: bytes kept of an id that a client chose; the rest is cut off.
 const SESSION_ID_BYTES: usize = 128;
@@ -39,6 +42,9 @@ pub(in crate::llm) struct Request {
     pub(in crate::llm) background: bool,
     /// False if no output is asked for, but only that the input be made ready.
     pub(in crate::llm) generates: Option<bool>,
+    /// What Codex says of the turn.
+    pub(in crate::llm) turn: Turn,
+    structure: Option<Structure>,
     /// Where the definition of a function is being read.
     pub(super) seen: Seen,
     user_id: Word<512>,
@@ -52,6 +58,14 @@ pub(in crate::llm) struct Request {
 }
 
 impl Request {
+    /// A request to that API that was not read yet.
+    pub(in crate::llm) fn new(endpoint: Endpoint, key: HashKey) -> Self {
+        Self {
+            structure: Some(Structure::new(endpoint, key)),
+            ..Self::default()
+        }
+    }
+
     /// Takes one value of the body. `keeps_text` is false where memory for texts is used up.
     pub(in crate::llm) fn value(
         &mut self,
@@ -64,6 +78,12 @@ impl Request {
             [first, inner @ ..] if api.envelope == Some(*first) => inner,
             _ => path,
         };
+        if let Some(structure) = &mut self.structure {
+            structure.value(path, value);
+        }
+        if let [Key::ClientMetadata, inner @ ..] = path {
+            self.turn.value(inner, value);
+        }
         match path {
             [Key::Model] => {
                 self.has_shape |= matches!(value, Value::Begin);
@@ -138,6 +158,19 @@ impl Request {
     pub(in crate::llm) const fn held_bytes(&self) -> usize {
         let picture = self.pictures.held_bytes();
         self.input.kept_bytes().saturating_add(picture)
+    }
+
+    /// What its structure says.
+    pub(in crate::llm) fn signals(&self, is_whole: bool) -> Signals {
+        self.structure
+            .as_ref()
+            .map(|structure| structure.signals(is_whole, self.is_continued))
+            .unwrap_or_default()
+    }
+
+    /// Whether its instructions begin with the word of Claude Code that a subagent asks.
+    pub(in crate::llm) fn is_subagent(&self) -> bool {
+        self.structure.as_ref().is_some_and(Structure::is_subagent)
     }
 
     fn prompt(&mut self, api: &Api, root: Key, inner: &[Key], value: Value<'_>, keeps_text: bool) {
@@ -278,20 +311,29 @@ fn is_argument(inner: &[Key]) -> bool {
         Some(
             Key::Other
                 | Key::Agent
+                | Key::AgentName
                 | Key::CachedContent
+                | Key::CompletionArgs
                 | Key::Count
                 | Key::Description
                 | Key::Documents
                 | Key::DocumentUrl
                 | Key::Done
                 | Key::Enum
+                | Key::Format
                 | Key::Generation
+                | Key::Index
                 | Key::InputText
                 | Key::Inputs
                 | Key::Instances
                 | Key::Interaction
+                | Key::Json
                 | Key::Latency
+                | Key::MaxTokens
                 | Key::Meta
+                | Key::Mode
+                | Key::Options
+                | Key::OutputItem
                 | Key::Outputs
                 | Key::OutputText
                 | Key::Parameters

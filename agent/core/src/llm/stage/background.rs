@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 
-use crate::llm::LlmCall;
+use crate::llm::{LlmCall, Signals};
 
 /// LIMIT: 1,024 responses that go on at once, of at most 4 KiB each; of more, the oldest is
 /// forgotten, which costs it its usage.
@@ -58,6 +58,12 @@ impl Background {
             model_requested: asked.model_requested.or(read.model_requested),
             is_stream: asked.is_stream,
             hints: asked.hints,
+            signals: Signals {
+                tool_calls: read.signals.tool_calls,
+                tool_signature: read.signals.tool_signature,
+                compacts: read.signals.compacts,
+                ..asked.signals
+            },
             observed_bytes: asked.observed_bytes.saturating_add(read.observed_bytes),
             ..read
         })

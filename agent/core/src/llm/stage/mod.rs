@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use super::call::{Ended, Ending, OpenCall};
 use super::caller::Caller;
+use super::hash::HashKey;
 use super::hosts::{Hosts, OTHER};
 use super::provider::{Target, printable};
 use super::quota::{self, Book};
@@ -76,6 +77,7 @@ pub struct Llm {
     hosts: Hosts,
     /// True if the texts of calls with reported usage are given as well.
     gives_texts: bool,
+    hash_key: HashKey,
     calls: BTreeMap<ExchangeId, OpenCall>,
     /// WebSockets that carry calls, under the exchange that became one.
     sockets: BTreeMap<ExchangeId, Box<Socket>>,
@@ -125,6 +127,7 @@ impl Llm {
             limits,
             hosts: Hosts::default(),
             gives_texts: false,
+            hash_key: HashKey::default(),
             calls: BTreeMap::new(),
             sockets: BTreeMap::new(),
             connections: BTreeMap::new(),
@@ -140,6 +143,12 @@ impl Llm {
     #[must_use]
     pub fn with_hosts(self, hosts: Hosts) -> Self {
         Self { hosts, ..self }
+    }
+
+    /// The same with the key of the hashes in [`super::Signals`].
+    #[must_use]
+    pub fn with_hash_key(self, hash_key: HashKey) -> Self {
+        Self { hash_key, ..self }
     }
 
     /// The same that gives the texts of calls with reported usage, too, to learn from them. They are
@@ -388,10 +397,11 @@ impl Llm {
             connection.foreign_open.push(id.number);
             self.begin_socket(at, id, api, caller, &mut Results { stats, out });
         } else if results.is_some() {
-            let call = OpenCall::results(api, id, at, caller);
+            let call = OpenCall::results(api, id, at, caller, self.hash_key);
             self.insert(at, id, call, stats, out);
         } else {
-            self.insert(at, id, OpenCall::new(api, id, at, caller), stats, out);
+            let call = OpenCall::new(api, id, at, caller, self.hash_key);
+            self.insert(at, id, call, stats, out);
         }
     }
 
@@ -550,7 +560,6 @@ impl Llm {
         self.held_bytes = self.held_bytes.saturating_sub(call.held_bytes());
         let is_headless = call.is_headless();
         let is_retrieval = call.is_retrieval();
-        let request_hash = call.request_hash();
         let payer = call.payer();
         let late_name = self
             .connections
@@ -596,7 +605,7 @@ impl Llm {
                 if call.terms.region.is_none() {
                     call.terms.region = call.server_name.as_deref().and_then(recognize::region);
                 }
-                self.tries.number(&mut call, request_hash);
+                self.tries.number(&mut call);
                 out.push(LlmEvent::Call(call));
                 if let Some(connection) = connection {
                     connection.foreign = 0;

@@ -49,9 +49,11 @@ impl Tries {
     }
 
     /// Says of a finished call which try it is, as far as that is known, and remembers it if it
-    /// failed. `hash` is that of its path and body, if they were seen whole.
-    pub(super) fn number(&mut self, call: &mut LlmCall, hash: Option<u64>) {
-        let Some(hash) = hash else { return };
+    /// failed. Of a request that was not seen whole nothing is known.
+    pub(super) fn number(&mut self, call: &mut LlmCall) {
+        let Some(hash) = call.signals.request_hash else {
+            return;
+        };
         let request = Request {
             pid: call.exchange.conn.pid,
             server_name: call.server_name.clone(),
@@ -106,7 +108,7 @@ mod tests {
     use super::*;
     use crate::event::ConnId;
     use crate::http::ExchangeId;
-    use crate::llm::Provider;
+    use crate::llm::{Provider, Signals};
 
     #[test]
     fn failed_tries_are_bounded() {
@@ -124,18 +126,26 @@ mod tests {
             provider: Provider("openai"),
             http_status: Some(500),
             outcome: Outcome::Error,
+            signals: Signals {
+                request_hash: Some(number),
+                ..Signals::default()
+            },
             ..LlmCall::plain()
         };
         let mut tries = Tries::new();
         for number in 0..5_000 {
-            tries.number(&mut failed(number), Some(number));
+            tries.number(&mut failed(number));
         }
         assert_eq!(tries.failed.len(), TRIES);
-        let mut newest = failed(5_000);
-        tries.number(&mut newest, Some(4_999));
+        let later = |request: u64| LlmCall {
+            started: Timestamp::from_nanos(5_000),
+            ..failed(request)
+        };
+        let mut newest = later(4_999);
+        tries.number(&mut newest);
         assert_eq!(newest.attempt, Some(2));
-        let mut oldest = failed(5_001);
-        tries.number(&mut oldest, Some(0));
+        let mut oldest = later(0);
+        tries.number(&mut oldest);
         assert_eq!(oldest.attempt, None, "it was forgotten");
     }
 }

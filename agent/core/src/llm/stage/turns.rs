@@ -90,10 +90,10 @@ impl Llm {
                     number: socket.next,
                     ..id
                 };
-                let (api, caller) = (socket.api, &socket.caller);
+                let (api, caller, key) = (socket.api, &socket.caller, self.hash_key);
                 socket
                     .asking
-                    .get_or_insert_with(|| OpenCall::message(api, call, at, caller.clone()))
+                    .get_or_insert_with(|| OpenCall::message(api, call, at, caller.clone(), key))
                     .request_body(bytes, keeps_text);
             }
             Role::Client => socket.set_up(bytes),
@@ -345,12 +345,12 @@ impl Llm {
         let past = socket.last_of(lane).filter(|_| !may_be_asked);
         let call = match past {
             Some(past) if socket.api.create.is_some() => {
-                let mut call = OpenCall::message(socket.api, id, at, caller);
+                let mut call = OpenCall::message(socket.api, id, at, caller, self.hash_key);
                 call.request_mut()
                     .inherit(&past.model, &past.session, &past.response);
                 call
             }
-            _ => OpenCall::unasked(socket.api, id, at, caller),
+            _ => OpenCall::unasked(socket.api, id, at, caller, self.hash_key),
         };
         self.insert(at, id, call, results.stats, results.out);
         id
@@ -371,7 +371,7 @@ impl Llm {
         };
         socket.next += 1;
         let caller = socket.caller.clone().without_model();
-        let call = OpenCall::unasked(socket.api, id, at, caller);
+        let call = OpenCall::unasked(socket.api, id, at, caller, self.hash_key);
         self.insert(at, id, call, results.stats, results.out);
         let model = socket.transcriber.as_deref();
         self.with_call(id, |call| call.answer(at, model));

@@ -517,3 +517,13 @@ fn trap_20_a_frame_over_the_limit_costs_the_call_its_completeness_only() {
         )
     );
 }
+
+/// Tools that a stream of these events asks for.
+pub(super) fn tool_calls(events: &[(&str, &str)]) -> u32 {
+    let frames = events
+        .iter()
+        .map(|(name, payload)| event(name, payload.as_bytes()))
+        .collect();
+    let call = converse_frames(frames).call_with_signals();
+    call.signals.tool_calls
+}

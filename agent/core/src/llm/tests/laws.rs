@@ -123,21 +123,25 @@ pub(super) fn moved(event: HttpEvent, conn: ConnId) -> HttpEvent {
 #[test]
 fn trap_17_a_split_at_any_byte_gives_the_same_call() {
     for talk in talks() {
-        let (whole, bytes) = (talk.call(), body(&talk));
+        let (whole, bytes) = (talk.call_with_signals(), body(&talk));
         for cut in 0..=bytes.len() {
             let (a, b) = bytes.split_at(cut);
             let pieces = vec![Piece::Bytes(a.to_vec()), Piece::Bytes(b.to_vec())];
-            assert_eq!(talk.clone().pieces(pieces).call(), whole, "cut at {cut}");
+            assert_eq!(
+                talk.clone().pieces(pieces).call_with_signals(),
+                whole,
+                "cut at {cut}"
+            );
         }
         let single = bytes.iter().map(|byte| Piece::Bytes(vec![*byte])).collect();
-        assert_eq!(talk.clone().pieces(single).call(), whole);
+        assert_eq!(talk.clone().pieces(single).call_with_signals(), whole);
     }
 }
 
 #[test]
 fn a_request_split_at_any_byte_gives_the_same_call() {
     for talk in talks() {
-        let whole = talk.call();
+        let whole = talk.call_with_signals();
         for cut in 0..=talk.request.len() {
             let mut events = talk.events(0);
             let (a, b) = talk.request.as_bytes().split_at(cut);
@@ -154,7 +158,7 @@ fn a_request_split_at_any_byte_gives_the_same_call() {
                 },
             );
             assert_eq!(
-                calls(run(events).0),
+                calls_with_signals(run(events).0),
                 std::slice::from_ref(&whole),
                 "cut at {cut}"
             );
@@ -254,9 +258,9 @@ proptest! {
         let count = queues.len();
         let mut mixed: Vec<HttpEvent> = order.into_iter().filter_map(|queue| queues[queue.index(count)].next()).collect();
         mixed.extend(queues.into_iter().flatten());
-        let mut mixed = calls(run(mixed).0);
+        let mut mixed = calls_with_signals(run(mixed).0);
         mixed.sort_by_key(|call| call.exchange);
-        let alone: Vec<_> = alone.into_iter().flat_map(|events| calls(run(events).0)).collect();
+        let alone: Vec<_> = alone.into_iter().flat_map(|events| calls_with_signals(run(events).0)).collect();
         prop_assert_eq!(mixed, alone);
     }
 

@@ -4,6 +4,7 @@ mod anthropic;
 mod background;
 mod batch;
 mod bedrock;
+mod calls;
 mod chat;
 mod cohere;
 mod compatible;
@@ -15,12 +16,14 @@ mod headless;
 mod hosts;
 mod interactions;
 mod laws;
+mod lineage;
 mod mistral;
 mod ollama;
 mod openai;
 mod payers;
 mod pictures;
 mod responses;
+mod signals;
 mod sockets;
 mod tries;
 mod vercel;
@@ -184,8 +187,16 @@ impl Talk {
         run(self.events(0))
     }
 
-    /// The one call that comes of it.
+    /// The one call that comes of it, without its signals, which have tests of their own.
     pub(super) fn call(&self) -> LlmCall {
+        LlmCall {
+            signals: Signals::default(),
+            ..self.call_with_signals()
+        }
+    }
+
+    /// The one call that comes of it.
+    pub(super) fn call_with_signals(&self) -> LlmCall {
         let (mut out, _) = self.run();
         assert_eq!(out.len(), 1, "one call");
         match out.pop() {
@@ -208,7 +219,16 @@ pub(super) fn run_with(hosts: Hosts, events: Vec<HttpEvent>) -> (Vec<LlmEvent>, 
     (out, stats)
 }
 
+/// The calls, without their signals.
 pub(super) fn calls(out: Vec<LlmEvent>) -> Vec<LlmCall> {
+    let without = |call| LlmCall {
+        signals: Signals::default(),
+        ..call
+    };
+    calls_with_signals(out).into_iter().map(without).collect()
+}
+
+pub(super) fn calls_with_signals(out: Vec<LlmEvent>) -> Vec<LlmCall> {
     out.into_iter()
         .filter_map(|event| match event {
             LlmEvent::Call(call) => Some(*call),
