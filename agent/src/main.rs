@@ -249,7 +249,7 @@ fn of_workflows(global: Global, command: WorkflowCommand) -> anyhow::Result<Foun
             host,
             output,
         } => {
-            let facts = process::Reader::new(app::facts(&config)).read(pid);
+            let facts = process::Reader::new(app::facts(&config)).read(pid, None);
             let facts = facts.with_context(|| format!("no process has the id {pid}"))?;
             let client = client.or_else(|| Client::of_process(&facts).name);
             let subject = Subject {

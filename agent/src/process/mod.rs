@@ -549,7 +549,7 @@ mod tests {
         let mut shell = Child::start(&mut shell);
         let mut line = String::new();
         let out = shell.0.stdout.take().unwrap();
-        std::io::BufRead::read_line(&mut std::io::BufReader::new(out), &mut line).unwrap();
+        io::BufRead::read_line(&mut io::BufReader::new(out), &mut line).unwrap();
         let pid: u32 = line.trim().parse().unwrap();
         let process = reader(Facts::default()).read(pid, None).unwrap();
         rustix::process::kill_process(
