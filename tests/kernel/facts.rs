@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 use agent::process::{Facts, Reader};
 use agent_core::event::{Checkout, Event, Marker, Process};
 use agent_core::recording::{self, Frame};
-use test_support::Endpoint;
+use test_support::{Api, Endpoint, Plan};
 
 use crate::agent::{LEDGER_LIMIT, Place};
-use crate::run::{poll, python};
+use crate::run::{Client, curl, poll, python};
 
 /// Longer than facts are believed while a process makes calls.
 const LONG_ENOUGH: Duration = Duration::from_millis(2_200);
@@ -20,6 +20,8 @@ const LONG_ENOUGH: Duration = Duration::from_millis(2_200);
 /// A process that does what lines on its standard input say, until it is dropped.
 struct Steered {
     child: Child,
+    /// Those that it starts may read from it when it has ended.
+    stdin: std::process::ChildStdin,
     answers: std::io::Lines<BufReader<std::process::ChildStdout>>,
 }
 
@@ -28,12 +30,16 @@ impl Steered {
         let piped = command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = piped.spawn().unwrap();
         let answers = BufReader::new(child.stdout.take().unwrap()).lines();
-        Self { child, answers }
+        let stdin = child.stdin.take().unwrap();
+        Self {
+            child,
+            stdin,
+            answers,
+        }
     }
 
     fn ask(&mut self) -> String {
-        let stdin = self.child.stdin.as_mut().unwrap();
-        stdin.write_all(b"\n").unwrap();
+        self.stdin.write_all(b"\n").unwrap();
         self.answer()
     }
 
@@ -124,6 +130,51 @@ fn a_call_has_the_branch_that_was_checked_out_when_it_began() {
         ..first.clone()
     };
     assert_eq!(*second, expected);
+}
+
+#[test]
+fn a_client_whose_script_ended_before_its_first_call_still_descends_from_it() {
+    let test = "orphan";
+    let endpoint = Endpoint::start().unwrap();
+    let place = Place::of(&endpoint);
+    let Some(agent) = place.run(test) else { return };
+    let Some(client) = python("stays.py", &endpoint, test) else {
+        return;
+    };
+    let mut script = Command::new("sh");
+    script
+        .args(["-c", r#"exec 3<&0; "$@" <&3 & echo $!; wait"#, "sh"])
+        .arg(client.get_program())
+        .args(client.get_args())
+        .env("BPFTOK_ENDPOINT", endpoint.url())
+        .env("SSL_CERT_FILE", endpoint.ca_path());
+    let mut script = Steered::start(&mut script);
+    let pid: u32 = script.answer().parse().unwrap();
+    assert!(poll(LEDGER_LIMIT, || {
+        let program = fs::read(format!("/proc/{pid}/cmdline")).unwrap();
+        String::from_utf8_lossy(&program).contains("stays.py\0") && !program.starts_with(b"sh\0")
+    }));
+    // What the kernel told before a later call is known to the agent with that call.
+    let body = r#"{"model":"later","max_tokens":9,"messages":[{"role":"user","content":"hi"}]}"#;
+    let path = Api::AnthropicMessages.path();
+    let Some(later) = Client::start(curl(&endpoint, &Plan::default(), path, body), test) else {
+        return;
+    };
+    later.succeed();
+    place.rows_when(1);
+    script.child.kill().unwrap();
+    script.child.wait().unwrap();
+    script.ask();
+    place.rows_when(2);
+    agent.stop();
+    let ancestors = place.text(&format!(
+        "SELECT ancestors_json FROM process WHERE pid = {pid}"
+    ));
+    let ancestors: serde_json::Value = serde_json::from_str(&ancestors).unwrap();
+    let pids = |at: usize| ancestors[at]["pid"].as_u64();
+    assert_eq!(pids(0), Some(script.child.id().into()), "{ancestors}");
+    assert_eq!(ancestors[0]["comm"], "sh");
+    assert_eq!(pids(1), Some(std::process::id().into()), "{ancestors}");
 }
 
 #[test]
