@@ -1,7 +1,9 @@
 //! `bpftok exec` and `bpftok workflow` on the built program.
 
 use std::fs;
+use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
@@ -9,8 +11,9 @@ use agent_core::event::Process;
 use agent_core::workflow::{Origin, Workflow};
 use serde_json::{Value, json};
 
-use crate::world::{BPFTOK, Home, Ran, ran, record, usage};
+use crate::world::{BPFTOK, Home, Ran, is_root, ran, record, usage};
 
+const NOBODY: u32 = 65_534;
 const NOVEMBER: [&str; 4] = ["--since", "2026-11-01", "--until", "2026-11-03"];
 
 /// Runs the program under a marker.
@@ -116,8 +119,12 @@ match = {}
 
 /// The program with these rules.
 fn with_rules(home: &Home, arguments: &[&str]) -> Ran {
+    with_configuration(home, RULES, arguments)
+}
+
+fn with_configuration(home: &Home, text: &str, arguments: &[&str]) -> Ran {
     let path = home.path("config.toml");
-    fs::write(&path, RULES).unwrap();
+    fs::write(&path, text).unwrap();
     fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
     let config = ["--config", path.to_str().unwrap()];
     home.run(config.iter().chain(arguments))
@@ -133,6 +140,22 @@ struct Waiting(std::process::Child);
 impl Waiting {
     fn new() -> Self {
         let child = Command::new("sleep").arg("600").spawn().unwrap();
+        Self(child)
+    }
+
+    /// One under a marker.
+    fn under(marker: &[&str]) -> Self {
+        let mut child = Command::new(BPFTOK)
+            .arg("exec")
+            .args(marker)
+            .args(["--", "sh", "-c", "echo ready; exec sleep 600"])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        let mut out = BufReader::new(child.stdout.take().unwrap());
+        out.read_line(&mut line).unwrap();
+        assert_eq!(line, "ready\n");
         Self(child)
     }
 
@@ -200,6 +223,67 @@ fn a_test_for_people_says_why() {
     ] {
         assert!(told.lines().any(|told| told == line), "{line}\n{told}");
     }
+}
+
+#[test]
+fn a_marker_goes_before_the_rules_of_a_living_process() {
+    let home = Home::new();
+    let waiting = Waiting::under(&["triage", "--label", "team=infra", "--billing-code", "CC-7"]);
+    let asked = ["workflow", "test", &waiting.pid(), "-o", "json"];
+    let told = document(with_rules(&home, &asked));
+    assert_eq!(
+        told["workflow"],
+        json!({
+            "name": "triage", "origin": "marker", "billing_code": "CC-7",
+            "labels": { "team": "infra", "billing_code": "CC-7" },
+        })
+    );
+    assert_eq!(told["tried"], json!([{ "by": "marker", "name": "triage" }]));
+    assert_eq!(told["unread"], json!([]));
+}
+
+#[test]
+fn a_command_line_is_matched_and_never_shown() {
+    let home = Home::new();
+    let waiting = Waiting::new();
+    let rules = "[[workflow]]\nname = \"other\"\nmatch = { argv = \"*review*\" }\n\
+                 [[workflow]]\nname = \"naps\"\nmatch = { argv = [\"*review*\", \"* 6?0\"] }\n";
+    let told = with_configuration(&home, rules, &["workflow", "test", &waiting.pid()]).text();
+    assert!(
+        told.ends_with(
+            "rule 1, other: does not match\n\
+             \x20 no   argv: the command line is none of *review*\n\
+             rule 2, naps: matches\n\
+             \x20 yes  argv: the command line is * 6?0\n\
+             \n\
+             workflow: naps (a rule)\n"
+        ),
+        "{told}"
+    );
+    assert!(!told.contains("sleep 600"), "{told}");
+}
+
+#[test]
+fn what_may_not_be_read_of_another_users_process_is_said() {
+    if !is_root() {
+        return;
+    }
+    let home = Home::new();
+    let waiting = Waiting::under(&["triage"]);
+    let binary = home.path("bpftok");
+    fs::copy(BPFTOK, &binary).unwrap();
+    let mut command = Command::new(binary);
+    let asked = ["workflow", "test", &waiting.pid(), "-o", "json"];
+    let told = document(ran(command
+        .args(asked)
+        .uid(NOBODY)
+        .gid(NOBODY)
+        .current_dir("/")));
+    assert_eq!(told["tried"][0], json!({ "by": "marker", "name": null }));
+    assert_eq!(
+        told["unread"],
+        json!(["executable", "working directory", "environment"])
+    );
 }
 
 #[test]
