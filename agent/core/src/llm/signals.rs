@@ -9,7 +9,7 @@ pub struct Signals {
     pub tools_offered: Option<u32>,
     /// Families that the offered tools' names belong to.
     pub families: ToolFamilies,
-    /// What the last item of the conversation is.
+    /// What the last item of the conversation is; instructions count only before all others.
     pub last_item: Option<LastItem>,
     /// Items of the conversation that the model wrote, or asked for tools in.
     pub assistant_items: u32,

@@ -381,7 +381,10 @@ impl Conversation {
             Sort::Item(item) => Some(item),
             Sort::Unknown => None,
         };
-        self.last = item;
+        // Instructions behind the words of a user do not change whose turn it is.
+        if item != Some(LastItem::System) || self.items == 0 {
+            self.last = item;
+        }
         let tag = match item {
             None => "?",
             Some(LastItem::User) => "user",

@@ -79,6 +79,8 @@ pub(in crate::llm) struct Structure {
     /// Hash of the definitions of tools.
     definitions: StreamHash,
     tools: u32,
+    /// Those among the items.
+    tools_in_items: u32,
     families: ToolFamilies,
     /// True once the tools are over.
     has_tools: bool,
@@ -98,6 +100,7 @@ impl Structure {
             conversation: Conversation::new(key),
             definitions: StreamHash::new(key, "tools"),
             tools: 0,
+            tools_in_items: 0,
             families: ToolFamilies::default(),
             has_tools: false,
             word: Word::default(),
@@ -115,7 +118,8 @@ impl Structure {
         if shape.items.contains(root) {
             if let [Key::Item, Key::Tools, inner @ ..] = inner {
                 // Codex sends its tools as an item of the input.
-                self.tool(inner, value);
+                let added = u32::from(self.tool(inner, value));
+                self.tools_in_items = self.tools_in_items.saturating_add(added);
             } else {
                 self.conversation.items(inner, value);
             }
@@ -140,12 +144,14 @@ impl Structure {
             ([], Value::Close) => self.has_tools = true,
             _ => {}
         }
-        self.tool(inner, value);
+        let added = u32::from(self.tool(inner, value));
+        self.tools = self.tools.saturating_add(added);
     }
 
-    fn tool(&mut self, inner: &[Key], value: Value<'_>) {
+    /// Takes a value of a list of tools; says if another one begins.
+    fn tool(&mut self, inner: &[Key], value: Value<'_>) -> bool {
         if inner.contains(&Key::CacheControl) {
-            return;
+            return false;
         }
         let is_google = matches!(
             self.endpoint,
@@ -159,9 +165,6 @@ impl Structure {
             _ => false,
         };
         let is_flat = self.endpoint == Endpoint::GeminiInteractions && inner == [Key::Item];
-        if (is_tool || is_flat) && matches!(value, Value::Object) {
-            self.tools = self.tools.saturating_add(1);
-        }
         let names_tool = matches!(
             inner,
             [Key::Item, Key::Name | Key::Type]
@@ -186,12 +189,18 @@ impl Structure {
             | Value::Bool(false)
             | Value::Null => {}
         }
+        (is_tool || is_flat) && matches!(value, Value::Object)
     }
 
     /// Takes a value of what stands beside the conversation.
     fn parameter(&mut self, path: &[Key], value: Value<'_>) {
         match path {
-            [Key::ToolChoice, inner @ ..] | [Key::FunctionCall, inner @ ..] => {
+            [Key::ToolChoice | Key::FunctionCall, inner @ ..]
+            | [
+                Key::GenerationConfig | Key::CompletionArgs,
+                Key::ToolChoice,
+                inner @ ..,
+            ] => {
                 self.choice(inner, value);
             }
             // Gemini says there which functions may be called.
@@ -266,7 +275,8 @@ impl Structure {
             .then(|| conversation.prefix(self.definitions.finish()))
             .flatten();
         Signals {
-            tools_offered: (is_whole || self.has_tools).then_some(self.tools),
+            tools_offered: (is_whole || self.has_tools)
+                .then_some(self.tools.saturating_add(self.tools_in_items)),
             families: self.families,
             last_item: conversation.last().filter(|_| has_items),
             assistant_items: if has_items {

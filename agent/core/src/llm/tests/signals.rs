@@ -95,7 +95,7 @@ fn steps() -> Vec<(&'static str, &'static str, Signals)> {
             "/v1/responses",
             r#"{"model":"m","max_output_tokens":900,"input":[{"type":"additional_tools","tools":[{"type":"custom","name":"exec"},
             {"type":"custom","name":"apply_patch"},{"type":"function","name":"grep_files"}]},{"type":"message","role":"user","content":"a"},
-            {"type":"function_call","call_id":"c","name":"exec","arguments":"{}"},{"type":"function_call_output","call_id":"c","output":"d"}]}"#,
+            {"type":"function_call","call_id":"c","name":"exec","arguments":"{}"},{"type":"function_call_output","call_id":"c","output":"d"}],"tools":[]}"#,
             step.clone(),
         ),
         (
@@ -127,7 +127,7 @@ fn steps() -> Vec<(&'static str, &'static str, Signals)> {
             {"role":"user","content":[{"toolResult":{"toolUseId":"t","content":[{"json":{"a":1}}]}}]}],
             "toolConfig":{"tools":[{"toolSpec":{"name":"bash"}},{"toolSpec":{"name":"edit"}},{"toolSpec":{"name":"view"}},
             {"cachePoint":{"type":"default"}}],"toolChoice":{"any":{}}}}"#,
-            forced,
+            forced.clone(),
         ),
         (
             "/v2/chat",
@@ -165,15 +165,15 @@ fn steps() -> Vec<(&'static str, &'static str, Signals)> {
             {"type":"function.call","tool_call_id":"c","name":"bash","arguments":"{}"},
             {"type":"function.result","tool_call_id":"c","result":"d"}],"tools":[{"type":"function","function":{"name":"bash"}},
             {"type":"function","function":{"name":"edit"}},{"type":"function","function":{"name":"grep"}}]}"#,
-            step.clone(),
+            step,
         ),
         (
             "/v1beta/interactions",
-            r#"{"model":"m","generation_config":{"max_output_tokens":900},"input":[{"type":"user_input","content":[{"type":"text","text":"a"}]},
+            r#"{"model":"m","generation_config":{"max_output_tokens":900,"tool_choice":"any"},"input":[{"type":"user_input","content":[{"type":"text","text":"a"}]},
             {"type":"thought","signature":"x"},{"type":"function_call","id":"c","name":"bash","arguments":{"a":1}},
             {"type":"function_result","call_id":"c","result":"d"}],"tools":[{"type":"function","name":"bash"},
             {"type":"function","name":"replace"},{"type":"function","name":"glob"}]}"#,
-            step,
+            forced,
         ),
     ]
 }
@@ -208,6 +208,10 @@ fn a_question_without_tools_has_none_and_ends_with_the_user() {
         (
             "/v1/responses",
             r#"{"model":"m","input":[{"role":"user","content":"a"}],"tool_choice":{"type":"allowed_tools","mode":"auto","tools":[{"type":"function","name":"f"}]}}"#,
+        ),
+        (
+            "/v1/messages",
+            r#"{"model":"m","messages":[{"role":"user","content":"a"},{"role":"system","content":"s"}]}"#,
         ),
         ("/v1/completions", r#"{"model":"m","prompt":"a"}"#),
         (
