@@ -377,6 +377,30 @@ fn of_a_long_conversation_the_latest_beginnings_are_kept() {
 }
 
 #[test]
+fn a_request_of_any_size_is_read_in_the_same_memory() {
+    let many = r#"{"role":"assistant","content":[]},"#.repeat(100_000);
+    let long = "n".repeat(100_000);
+    let deep = "[".repeat(200);
+    let request = format!(
+        r#"{{"model":"m","tools":[{{"name":"{long}","{long}":"{long}"}}],"tool_choice":{{"type":"{long}"}},"system":"{long}",
+        "messages":[{many}{{"role":"{long}","type":"{long}","content":"{long}"}}],"max_tokens":99999999999999999999999999}}"#
+    );
+    let mut found = asked("/v1/messages", &request);
+    assert!(found.request_hash.take().is_some());
+    let prefix = found.prefix.take().expect("a conversation");
+    assert_eq!(prefix.earlier.len(), Prefix::EARLIER);
+    let expected = Signals {
+        tools_offered: Some(1),
+        assistant_items: 100_000,
+        ..Signals::default()
+    };
+    assert_eq!(found, expected);
+    // What is nested too deeply is no JSON, and nothing behind it is known.
+    let request = format!(r#"{{"model":"m","messages":[{{"role":"user","content":{deep}"#);
+    assert_eq!(asked("/v1/messages", &request), Signals::default());
+}
+
+#[test]
 fn a_hash_of_a_request_has_the_key_of_the_run() {
     let hash = |key: u8| {
         let mut llm = Llm::new(Limits::default()).with_hash_key(HashKey::new([key; 16]));
