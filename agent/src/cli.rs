@@ -459,7 +459,7 @@ fn label(text: &str) -> Result<(String, String), String> {
 /// `bpftok workflow`
 #[derive(Debug, Subcommand)]
 pub enum WorkflowCommand {
-    /// The entries [[workflow]] of the configuration in their order, and what the ledger has seen
+    /// The rules of the configuration in their order, and what the ledger has seen
     List {
         /// When.
         #[command(flatten)]
