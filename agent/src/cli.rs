@@ -169,9 +169,9 @@ Examples:
     SelfCheck(SelfCheck),
     /// Run a command whose calls belong to a workflow of this name; needs no rights
     #[command(after_help = "\
-The command takes the place of bpftok, with BPFTOK_WORKFLOW=NAME[,KEY=VALUE…] in its environment. All
-that it starts inherits it, and an agent that sees their calls puts them under that name. The exit
-status is the command's; 126 if it can't be executed, 127 if it is not found.
+The command takes the place of bpftok, with BPFTOK_WORKFLOW=NAME[,KEY=VALUE…] in its environment.
+All that it starts inherits it, and an agent that sees their calls puts them under that name. The
+exit status is the command's; 126 if it can't be executed, 127 if it is not found.
 
 Examples:
   bpftok exec nightly-triage -- claude -p \"triage the new issues\"
@@ -179,8 +179,9 @@ Examples:
     Exec(Exec),
     /// Which workflow pays for what: the rules, how they name a process, and proposals
     #[command(after_help = "\
-A call belongs to the workflow that the marker of its process names (`bpftok exec`), else to that of the
-first entry [[workflow]] of the configuration that matches, else to one with an automatic name.
+A call belongs to the workflow that the marker of its process names (`bpftok exec`), else to that
+of the first entry [[workflow]] of the configuration that matches, else to one with an automatic
+name.
 
 Examples:
   bpftok workflow list                       the rules, in their order
@@ -459,7 +460,7 @@ fn label(text: &str) -> Result<(String, String), String> {
 /// `bpftok workflow`
 #[derive(Debug, Subcommand)]
 pub enum WorkflowCommand {
-    /// The entries [[workflow]] of the configuration in their order, and what the ledger has seen
+    /// The rules of the configuration in their order, and what the ledger has seen
     List {
         /// When.
         #[command(flatten)]
@@ -491,9 +492,9 @@ Examples:
     },
     /// Entries for the configuration, from calls with automatic names
     #[command(after_help = "\
-Calls whose workflow nobody named are put together by what is likely to stay: unit, image or container,
-client, user, executable. What the rules in force would name is left out, as far as the ledger tells:
-it has no command lines, and hosts and ancestors are not compared.
+Calls whose workflow nobody named are put together by what is likely to stay: unit, image or
+container, client, user, executable. What the rules in force would name is left out, as far as the
+ledger tells: it has no command lines, and hosts and ancestors are not compared.
 
 Examples:
   bpftok workflow suggest

@@ -1,6 +1,7 @@
 //! `bpftok replay`: a recording through the whole line, into a ledger.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 
 use crate::world::Home;
@@ -40,6 +41,24 @@ fn a_recording_gives_its_calls_once_however_often_it_is_replayed() {
     );
     let stored = home.sqlite3("SELECT count(*) FROM v_request").text();
     assert_eq!(stored.trim(), count.to_string());
+}
+
+#[test]
+fn calls_of_a_recording_have_the_workflows_of_the_rules_in_force() {
+    let home = Home::new();
+    let config = home.path("config.toml");
+    let rules = "[[workflow]]\nname = \"known-client-{client}\"\nmatch = { client = \"curl\" }\n\
+                 billing_code = \"CC-1\"\n[[workflow]]\nname = \"rest\"\nmatch = {}\n";
+    fs::write(&config, rules).unwrap();
+    fs::set_permissions(&config, fs::Permissions::from_mode(0o644)).unwrap();
+    let config = config.display().to_string();
+    let recording = corpus("curl-gzip").display().to_string();
+    let said = home.run(["replay", "--config", &config, &recording]);
+    assert_eq!((said.code, said.err.as_str()), (Some(0), ""));
+    let stored = home.sqlite3(
+        "SELECT DISTINCT client_name, workflow, workflow_origin, billing_code FROM v_request",
+    );
+    assert_eq!(stored.text(), "curl|known-client-curl|rule|CC-1\n");
 }
 
 #[test]
