@@ -75,10 +75,7 @@ impl Lineage {
     /// The same with what the body says, which over a WebSocket is another one for every call.
     pub(super) fn with(self, request: &Request) -> (SessionHints, Option<Class>) {
         let turn = &request.turn;
-        let body_id = request
-            .session_id()
-            .or_else(|| turn.session())
-            .or(self.trace);
+        let body_id = request.session_id().or_else(|| turn.session());
         let session = self.session.as_ref().or(body_id.as_ref());
         // The main line has the id of the session, or none.
         let beside = |id: &String| Some(id) != session;
@@ -93,6 +90,7 @@ impl Lineage {
             thread,
             client_header: self.session,
             body_id,
+            trace_id: self.trace,
         };
         let is_subagent = request.is_subagent();
         let class = turn.class().or(self.class);

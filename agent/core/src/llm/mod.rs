@@ -296,6 +296,8 @@ pub struct SessionHints {
     pub client_header: Option<String>,
     /// Session id in the request body (metadata, conversation, cache key).
     pub body_id: Option<String>,
+    /// Trace that the request is a part of: 32 hexadecimal digits.
+    pub trace_id: Option<String>,
     /// Id of the response that this request continues.
     pub previous_response_id: Option<String>,
     /// The failed try that this call repeats.

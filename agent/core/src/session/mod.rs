@@ -48,6 +48,9 @@ pub enum KeySource {
     ResponseChain,
     /// What the request consists of begins with all of an earlier one of the same tree of processes.
     PrefixChain,
+    /// A trace that the client says the request is a part of. Some begin one for each request, so that
+    /// a conversation goes before it.
+    Trace,
     /// Same tree of processes, provider, instructions and tools, and no pause longer than the idle
     /// time.
     ProcessIdle,
@@ -69,6 +72,7 @@ impl KeySource {
             Self::ClientBody => "client_body",
             Self::ResponseChain => "response_chain",
             Self::PrefixChain => "prefix_chain",
+            Self::Trace => "trace",
             Self::ProcessIdle => "process_idle",
         }
     }
@@ -300,6 +304,9 @@ impl Sessions {
                 grown.until = grown.until.max(call.ended);
             }
             return (key, KeySource::PrefixChain);
+        }
+        if let Some(key) = call.hints.trace_id.as_deref().and_then(key) {
+            return (key, KeySource::Trace);
         }
         (self.unnamed_session(call, talk), KeySource::ProcessIdle)
     }

@@ -2,7 +2,7 @@ use super::*;
 use crate::event::{ConnId, FactSource};
 use crate::http::ExchangeId;
 use crate::llm::{
-    Countable, Endpoint, Former, Outcome, Provider, SessionHints, Usage, UsageSource,
+    Countable, Endpoint, Former, Outcome, Prefix, Provider, SessionHints, Usage, UsageSource,
 };
 use crate::workflow::Origin;
 
@@ -194,6 +194,62 @@ fn the_best_hint_wins() {
         joined(&mut sessions, hinted(chain)),
         ("origin".to_owned(), KeySource::ResponseChain)
     );
+}
+
+/// What a conversation of these items is known by.
+fn prefix(items: &[u64]) -> Prefix {
+    let hash = |items: &[u64]| items.iter().fold(1_u64, |hash, item| hash * 31 + item);
+    Prefix {
+        setting: 1,
+        first: hash(&items[..1]),
+        whole: hash(items),
+        earlier: (0..items.len())
+            .rev()
+            .map(|end| hash(&items[..end]))
+            .collect(),
+    }
+}
+
+#[test]
+fn a_conversation_goes_before_its_traces_and_those_before_the_process() {
+    let talk = |started, items: &[u64], trace: Option<&str>| {
+        let mut call = call(7, started);
+        call.signals.prefix = Some(prefix(items));
+        call.hints.trace_id = trace.map(str::to_owned);
+        call
+    };
+    let mut sessions = sessions();
+    let first = joined(&mut sessions, talk(100, &[1], Some("trace-1")));
+    assert_eq!(first, ("trace-1".to_owned(), KeySource::Trace));
+    assert_eq!(
+        joined(&mut sessions, talk(110, &[1, 2, 3], Some("trace-2"))),
+        ("trace-1".to_owned(), KeySource::PrefixChain)
+    );
+    assert_eq!(
+        joined(&mut sessions, talk(120, &[4], Some("trace-3"))),
+        ("trace-3".to_owned(), KeySource::Trace)
+    );
+    let plain = joined(&mut sessions, talk(130, &[5], None));
+    assert_eq!(plain.1, KeySource::ProcessIdle);
+    assert_eq!(
+        joined(&mut sessions, talk(140, &[5, 6, 7], None)),
+        (plain.0, KeySource::PrefixChain)
+    );
+}
+
+#[test]
+fn other_instructions_are_another_session_of_the_process() {
+    let mut sessions = sessions();
+    let mut other = call(7, 110);
+    other.signals.prefix = Some(Prefix {
+        setting: 2,
+        ..prefix(&[1])
+    });
+    let first = joined(&mut sessions, call(7, 100));
+    let second = joined(&mut sessions, other);
+    assert_ne!(first.0, second.0);
+    assert_eq!(second.1, KeySource::ProcessIdle);
+    assert_eq!(joined(&mut sessions, call(7, 120)), first);
 }
 
 #[test]

@@ -231,19 +231,20 @@ fn copilot_and_other_clients_say_what_kind_of_conversation_it_is() {
 }
 
 #[test]
-fn a_trace_stands_for_a_session_where_nothing_else_does() {
+fn a_trace_is_told_apart_from_the_ids_of_sessions() {
     const TRACE: (&str, &str) = (
         "traceparent",
         "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
     );
-    let body_id = |fields: &[_], body: &str| said(fields, body).0.body_id;
+    let ids = |fields: &[_], body: &str| {
+        let hints = said(fields, body).0;
+        (hints.body_id, hints.trace_id)
+    };
     let plain = r#"{"model":"m","input":"a"}"#;
-    assert_eq!(
-        body_id(&[TRACE], plain),
-        id("4bf92f3577b34da6a3ce929d0e0e4736")
-    );
+    let trace = id("4bf92f3577b34da6a3ce929d0e0e4736");
+    assert_eq!(ids(&[TRACE], plain), (None, trace.clone()));
     let keyed = r#"{"model":"m","input":"a","prompt_cache_key":"key-0001"}"#;
-    assert_eq!(body_id(&[TRACE], keyed), id("key-0001"));
+    assert_eq!(ids(&[TRACE], keyed), (id("key-0001"), trace));
     for field in [
         "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
         "00-4bf92f3577b34da6a3ce929d0e0e473-00f067aa0ba902b7-01",
@@ -251,7 +252,11 @@ fn a_trace_stands_for_a_session_where_nothing_else_does() {
         "00",
         "",
     ] {
-        assert_eq!(body_id(&[("traceparent", field)], plain), None, "{field}");
+        assert_eq!(
+            ids(&[("traceparent", field)], plain),
+            (None, None),
+            "{field}"
+        );
     }
 }
 
