@@ -9,7 +9,7 @@ const NAME_BYTES: usize = 64;
 
 /// Products of user agents, in lower case, and the names that the ledger uses. The first that fits
 /// wins; one ends with `/` or blank, unless it ends with `*`. Sources: the clients themselves.
-const PRODUCTS: [(&str, &str); 48] = [
+const PRODUCTS: [(&str, &str); 57] = [
     ("claude-cli", "claude-code"),
     ("claude-code", "claude-code"),
     ("codex*", "codex"),
@@ -19,6 +19,8 @@ const PRODUCTS: [(&str, &str); 48] = [
     ("githubcopilot*", "copilot"),
     ("aider", "aider"),
     ("cursor", "cursor"),
+    ("cline", "cline"),
+    ("qwencode*", "qwen-code"),
     ("litellm", "litellm"),
     ("langchain*", "langchain"),
     ("openai/python", "openai-python"),
@@ -45,6 +47,13 @@ const PRODUCTS: [(&str, &str); 48] = [
     ("ai", "ai-sdk"),
     ("google-genai-sdk", "google-genai"),
     ("boto3", "boto3"),
+    ("groq/python", "groq-python"),
+    ("asyncgroq/python", "groq-python"),
+    ("groq/js", "groq-node"),
+    ("cohere", "cohere-python"),
+    ("cohere-ai", "cohere-node"),
+    ("ollama-python", "ollama-python"),
+    ("ollama-js", "ollama-node"),
     ("curl", "curl"),
     ("wget", "wget"),
     ("python-requests", "python-requests"),
@@ -109,6 +118,9 @@ fn product(agent: &str) -> Option<(&'static str, Option<&str>)> {
     if let Some((_, version)) = agent.split_once("aiohttp/") {
         return Some(("aiohttp", version.split([' ', ';']).next()));
     }
+    if let Some(found) = generated(agent) {
+        return Some(found);
+    }
     PRODUCTS.iter().find_map(|(pattern, name)| {
         let wanted = pattern.strip_suffix('*');
         let start = wanted.unwrap_or(pattern);
@@ -123,6 +135,20 @@ fn product(agent: &str) -> Option<(&'static str, Option<&str>)> {
         let version = parts.find(|part| part.starts_with(|c: char| c.is_ascii_digit()));
         Some((*name, version))
     })
+}
+
+/// SDKs that were generated say the generator first and their own name last:
+/// `speakeasy-sdk/python 3.7.0 2.935.1 1.0.0 mistralai`.
+fn generated(agent: &str) -> Option<(&'static str, Option<&str>)> {
+    let words = agent.strip_prefix("speakeasy-sdk/")?;
+    let mut words = words.split(' ');
+    let (language, version) = (words.next()?, words.next()?);
+    let name = match (words.next_back()?, language) {
+        ("mistralai", "python") => "mistralai-python",
+        ("@mistralai/mistralai", "typescript") => "mistralai-node",
+        _ => return None,
+    };
+    Some((name, Some(version)))
 }
 
 /// The client behind a library, by its `originator` or `x-app` field or by its file.

@@ -287,6 +287,18 @@ fn clients_are_told_by_their_user_agents() {
         ("Python/3.11 aiohttp/3.9.1", "aiohttp", "3.9.1"),
         ("ai-sdk/openai/4.0.1 runtime/node", "ai-sdk", "4.0.1"),
         ("ai/7.0.0 ai-sdk/provider-utils/4.0", "ai-sdk", "7.0.0"),
+        ("Groq/Python 1.9.0", "groq-python", "1.9.0"),
+        ("cohere/7.3.1", "cohere-python", "7.3.1"),
+        (
+            "ollama-python/0.6.1 (x86_64 linux) Python/3.11.2",
+            "ollama-python",
+            "0.6.1",
+        ),
+        (
+            "speakeasy-sdk/python 3.7.0 2.935.1 1.0.0 mistralai",
+            "mistralai-python",
+            "3.7.0",
+        ),
     ] {
         let expected = (Some(name.to_owned()), Some(version.to_owned()));
         assert_eq!(client(Some(agent), None, "/usr/bin/x"), expected, "{agent}");

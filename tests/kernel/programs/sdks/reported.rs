@@ -279,10 +279,22 @@ fn every_column_of_the_python_sdks_is_what_was_served() {
         python("anthropic", Some("anthropic-python"), anthropic_messages()),
         python("google-genai", Some("google-genai"), gemini_generate()),
         python("boto3", None, bedrock),
-        python("mistralai", None, both(mistral, "chat stream").into()),
-        python("cohere", None, both(cohere, "chat stream").into()),
-        python("groq", None, groq.into()),
-        python("ollama", None, both(ollama, "chat stream").into()),
+        python(
+            "mistralai",
+            Some("mistralai-python"),
+            both(mistral, "chat stream").into(),
+        ),
+        python(
+            "cohere",
+            Some("cohere-python"),
+            both(cohere, "chat stream").into(),
+        ),
+        python("groq", Some("groq-python"), groq.into()),
+        python(
+            "ollama",
+            Some("ollama-python"),
+            both(ollama, "chat stream").into(),
+        ),
         python("litellm", None, litellm),
     ];
     compare("python_sdks_reported", &sdks);
