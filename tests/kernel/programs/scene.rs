@@ -248,13 +248,11 @@ impl Played {
                 }
             }
         }
-        let processes: BTreeSet<_> = anonymous.iter().map(|(_, pid)| *pid).collect();
-        assert_eq!(
-            anonymous.len(),
-            processes.len(),
-            "{}: one session a process: {anonymous:?}",
-            self.test
-        );
+        // Calls with a conversation have one, those without (embeddings, completions) another.
+        for pid in anonymous.iter().map(|(_, pid)| *pid) {
+            let sessions = anonymous.iter().filter(|(_, of)| *of == pid).count();
+            assert!(sessions <= 2, "{}: {anonymous:?}", self.test);
+        }
     }
 
     /// What the calls came over; where it made none, what its other requests did.

@@ -46,13 +46,14 @@ pub enum KeySource {
     ClientBody,
     /// The id of the response that the request continues.
     ResponseChain,
-    /// What the request consists of begins with all of an earlier one of the same tree of processes.
+    /// What the request consists of begins with all of an earlier one of the same tree of processes
+    /// and workflow.
     PrefixChain,
     /// A trace that the client says the request is a part of. Some begin one for each request, so that
     /// a conversation goes before it.
     Trace,
-    /// Same tree of processes, provider, instructions and tools, and no pause longer than the idle
-    /// time.
+    /// Same tree of processes, workflow, provider, instructions and tools, and no pause longer than
+    /// the idle time.
     ProcessIdle,
 }
 
@@ -157,8 +158,9 @@ pub struct Sessions {
 }
 
 /// What tells the sessions of a tree of processes apart where its calls name none: its root, who
-/// answers, and the hash of instructions and tools.
-type Talk = (ProcId, Provider, Option<u64>);
+/// answers, the hash of instructions and tools, and who pays. A script may start work of several
+/// workflows, and a session has one.
+type Talk = (ProcId, Provider, Option<u64>, Arc<Workflow>);
 
 /// The session of a tree of processes whose calls name none.
 #[derive(Debug)]
@@ -228,13 +230,14 @@ impl Sessions {
         call.countable = None;
         let former = call.hints.former.take();
         let retry_of = former.map(|former| identity_of(call.provider, former));
-        let (session, key_source) = self.session(&call, process.as_deref());
+        let (session, key_source) = self.session(&call, process.as_deref(), &workflow);
         if let Some(response) = &call.response_id {
             self.chain.learn(call.provider, response, &session);
         }
         if let Some(prefix) = &call.signals.prefix {
             let root = root_of(&call, process.as_deref());
-            self.conversations.learn(prefix, root, &session, call.ended);
+            self.conversations
+                .learn(prefix, (root, &workflow), &session, call.ended);
         }
         let part = self.open.place(&Arrival {
             call: &call,
@@ -280,7 +283,12 @@ impl Sessions {
         self.open.expire(now, idle);
     }
 
-    fn session(&mut self, call: &LlmCall, process: Option<&Process>) -> (SessionKey, KeySource) {
+    fn session(
+        &mut self,
+        call: &LlmCall,
+        process: Option<&Process>,
+        workflow: &Arc<Workflow>,
+    ) -> (SessionKey, KeySource) {
         if let Some(key) = call.hints.client_header.as_deref().and_then(key) {
             return (key, KeySource::ClientHeader);
         }
@@ -296,9 +304,10 @@ impl Sessions {
         let prefix = call.signals.prefix.as_ref();
         let continued = prefix.and_then(|prefix| {
             self.conversations
-                .session(prefix, root, call.started, self.settings.idle)
+                .session(prefix, (root, workflow), call.started, self.settings.idle)
         });
-        let talk = (root, call.provider, prefix.map(|prefix| prefix.setting));
+        let setting = prefix.map(|prefix| prefix.setting);
+        let talk = (root, call.provider, setting, Arc::clone(workflow));
         if let Some(key) = continued {
             if let Some(grown) = self.unnamed.get_mut(&talk).filter(|grown| grown.key == key) {
                 grown.until = grown.until.max(call.ended);
@@ -323,18 +332,19 @@ impl Sessions {
                 .unnamed
                 .iter()
                 .min_by_key(|(_, unnamed)| unnamed.until)
-                .map(|(talk, _)| *talk);
+                .map(|(talk, _)| talk.clone());
             if let Some(silent) = silent {
                 self.unnamed.remove(&silent);
             }
         }
         // The time of the first call keeps keys apart when process ids come again after a reboot.
-        let (id, _, _) = talk;
+        let id = talk.0;
         let mut started = self.clock.unix_ms(call.started);
         let key = loop {
             let key = SessionKey(format!("proc-{}-{}-{started}", id.pid, id.start_ticks));
-            let of_root = self.unnamed.range((id, Provider(""), None)..);
-            let mut of_root = of_root.take_while(|((root, _, _), _)| *root == id);
+            // No provider is named so, whoever pays.
+            let first = (id, Provider(""), None, Arc::clone(&talk.3));
+            let mut of_root = self.unnamed.range(first..).take_while(|(of, _)| of.0 == id);
             if of_root.all(|(_, unnamed)| unnamed.key != key) {
                 break key;
             }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::event::{ConnId, FactSource};
+use crate::event::{Ancestor, ConnId, FactSource, Marker};
 use crate::http::ExchangeId;
 use crate::llm::{
     Countable, Endpoint, Former, Outcome, Prefix, Provider, SessionHints, Usage, UsageSource,
@@ -306,6 +306,63 @@ fn a_process_starts_a_new_session_after_the_idle_time() {
         second,
         "a late call joins what is open"
     );
+}
+
+/// A call of a process that a script started under a marker, saying so many items.
+fn under(marker: Option<&str>, pid: u32, started: u64, items: &[u64]) -> AttributedCall {
+    let script = Ancestor {
+        id: ProcId {
+            pid: 5,
+            start_ticks: 1,
+        },
+        comm: "script".to_owned(),
+        exe: None,
+    };
+    let facts = Process {
+        marker: marker.and_then(Marker::parse),
+        ancestors: vec![script],
+        ..Process::clone(&process(pid))
+    };
+    let (whole, earlier) = items.split_last().unwrap();
+    let mut call = call(pid, started);
+    call.signals.prefix = Some(Prefix {
+        setting: 1,
+        first: 2,
+        whole: *whole,
+        earlier: earlier.to_vec(),
+    });
+    AttributedCall {
+        process: Some(Arc::new(facts)),
+        ..attributed(call)
+    }
+}
+
+#[test]
+fn a_script_that_works_for_several_workflows_has_a_session_for_each() {
+    let mut sessions = sessions();
+    let mut joined = |call| {
+        let record = sessions.record(call);
+        (
+            record.session.0,
+            record.key_source,
+            record.workflow.name.clone(),
+        )
+    };
+    let mut named =
+        |marker, pid, started, items: &[u64]| joined(under(marker, pid, started, items));
+    let idle = |key: &str, name: &str| (key.to_owned(), KeySource::ProcessIdle, name.to_owned());
+    let first = idle("proc-5-1-100000", "triage");
+    let second = idle("proc-5-1-100001", "review");
+    let third = idle("proc-5-1-100002", "main");
+    assert_eq!(named(Some("triage"), 7, 100, &[10]), first);
+    assert_eq!(named(Some("review"), 8, 100, &[10]), second);
+    assert_eq!(named(None, 9, 100, &[10]), third);
+    assert_eq!(named(Some("triage"), 11, 110, &[20]), first);
+    // What goes on from the same conversation does so in the session of its own workflow.
+    for (marker, of) in [(Some("triage"), first), (Some("review"), second)] {
+        let expected = (of.0, KeySource::PrefixChain, of.2);
+        assert_eq!(named(marker, 12, 120, &[10, 11]), expected);
+    }
 }
 
 #[test]

@@ -4,11 +4,13 @@
 mod tests;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::{KeySource, SessionKey, TaskType, Thread, ThreadKind};
 use crate::event::{ProcId, Timestamp};
 use crate::llm::{Class, LastItem, LlmCall, Prefix};
+use crate::workflow::Workflow;
 
 /// LIMIT: sessions whose threads are remembered; beyond, the one that was silent longest is
 /// forgotten, and its next call is taken for its first.
@@ -19,7 +21,7 @@ const SESSIONS: usize = 8_192;
 const THREADS: usize = 256;
 
 /// LIMIT: conversations that are remembered, to find the session of a request that continues one;
-/// beyond, the oldest is forgotten. Some 4 MiB when full.
+/// beyond, the oldest is forgotten. Some 8 MiB when full, if each has another payer.
 const CONVERSATIONS: usize = 16_384;
 
 /// LIMIT: tokens below which a shrinking context says nothing: a new conversation is as short.
@@ -369,9 +371,9 @@ fn compacted(last: &Last, call: &LlmCall, follows: Option<Follows>) -> Option<St
 /// The sessions of conversations, by what they consist of.
 #[derive(Debug, Default)]
 pub(super) struct Conversations {
-    known: BTreeMap<(u64, ProcId), Known>,
+    known: BTreeMap<(u64, ProcId, Arc<Workflow>), Known>,
     /// The same, oldest first.
-    order: VecDeque<(u64, ProcId)>,
+    order: VecDeque<(u64, ProcId, Arc<Workflow>)>,
 }
 
 #[derive(Debug)]
@@ -381,20 +383,21 @@ struct Known {
 }
 
 impl Conversations {
-    /// Notes the session of a conversation of a tree of processes. The latest that has it keeps it.
+    /// Notes the session of a conversation of a tree of processes, by its root, and of who pays. The
+    /// latest that has it keeps it.
     pub(super) fn learn(
         &mut self,
         prefix: &Prefix,
-        root: ProcId,
+        (root, workflow): (ProcId, &Arc<Workflow>),
         key: &SessionKey,
         until: Timestamp,
     ) {
-        let id = (prefix.whole, root);
+        let id = (prefix.whole, root, Arc::clone(workflow));
         let known = Known {
             key: key.clone(),
             until,
         };
-        if self.known.insert(id, known).is_some() {
+        if self.known.insert(id.clone(), known).is_some() {
             return;
         }
         self.order.push_back(id);
@@ -405,17 +408,17 @@ impl Conversations {
         }
     }
 
-    /// The session of the conversation that a request goes on from, in the same tree of processes and
-    /// within the idle time.
+    /// The session of the conversation that a request goes on from, in the same tree of processes, for
+    /// the same payer and within the idle time.
     pub(super) fn session(
         &self,
         prefix: &Prefix,
-        root: ProcId,
+        (root, workflow): (ProcId, &Arc<Workflow>),
         started: Timestamp,
         idle: Duration,
     ) -> Option<SessionKey> {
         prefix.earlier.iter().find_map(|earlier| {
-            let known = self.known.get(&(*earlier, root))?;
+            let known = self.known.get(&(*earlier, root, Arc::clone(workflow)))?;
             (started.since(known.until) <= idle).then(|| known.key.clone())
         })
     }

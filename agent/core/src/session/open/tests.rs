@@ -365,9 +365,10 @@ fn sessions_and_threads_are_bounded_and_forgotten_after_twice_the_idle_time() {
 #[test]
 fn a_conversation_is_found_in_its_tree_of_processes_within_the_idle_time() {
     let mut conversations = Conversations::default();
-    let root = |pid| ProcId {
-        pid,
-        start_ticks: 1,
+    let payer = Arc::new(Workflow::unattributed());
+    let root = |pid| {
+        let start_ticks = 1;
+        (ProcId { pid, start_ticks }, &payer)
     };
     let key = SessionKey("first".to_owned());
     conversations.learn(&prefix(1, &[1]), root(7), &key, at(10));
