@@ -618,3 +618,95 @@ fn colour_comes_only_where_it_is_asked_for() {
     ));
     assert!(!has_colour(&[], &["--color", "always", "-o", "json"]));
 }
+
+#[test]
+fn the_documents_are_what_the_published_schema_says() {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/report.schema.json");
+    let schema: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    let check = |home: &Home, arguments: &[&str]| {
+        let found = document(home, arguments);
+        let wrong: Vec<String> = validator
+            .iter_errors(&found)
+            .map(|error| format!("{}: {error}", error.instance_path()))
+            .collect();
+        assert_eq!(wrong, Vec::<String>::new(), "{arguments:?}");
+        found
+    };
+    let ledgers = [
+        ledger(&some_calls(5, 120, "2026-11-01T00:00:00Z")),
+        crate::world::mixed(),
+        two_weeks(),
+        Home::with(&[]),
+    ];
+    for home in &ledgers {
+        for by in DIMENSIONS
+            .map(|(dimension, _)| dimension)
+            .into_iter()
+            .chain(["hour", "day", "week", "month", "day,model", "process,user"])
+        {
+            check(
+                home,
+                &[
+                    "report",
+                    "--by",
+                    by,
+                    "--since",
+                    "2026-11-01",
+                    "--until",
+                    "2026-12-01",
+                    "--top",
+                    "1",
+                ],
+            );
+        }
+        let weighted = [
+            "weekly",
+            "--metric",
+            "weighted-tokens",
+            "--where",
+            "repo!=shop",
+        ];
+        check(home, &weighted);
+        check(home, &["sessions", "--since", "2026-11-01"]);
+    }
+    check(
+        &ledgers[1],
+        &["sessions", "show", "8f31", "--tree", "--context"],
+    );
+    check(&ledgers[1], &["sessions", "show", "8f31"]);
+    // It says enough to tell a wrong document.
+    let mut wrong = check(&ledgers[1], &["report", "--since", "2026-11-01"]);
+    wrong["rows"][0]["requests"] = Value::Null;
+    assert!(!validator.is_valid(&wrong));
+    let mut wrong = check(&ledgers[1], &["report", "--since", "2026-11-01"]);
+    wrong["totals"]
+        .as_object_mut()
+        .unwrap()
+        .remove("cost_nanousd");
+    assert!(!validator.is_valid(&wrong));
+}
+
+#[test]
+fn completions_and_manual_pages_know_every_command() {
+    let home = Home::new();
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let script = home.run(["completions", shell]).text();
+        for word in ["report", "sessions", "require-coverage"] {
+            assert!(script.contains(word), "{shell} {word}");
+        }
+    }
+    let bash = home.run(["completions", "bash"]).text();
+    assert!(bash.contains("length-bucket"));
+    let folder = home.path("man");
+    std::fs::create_dir(&folder).unwrap();
+    home.run(["man".into(), folder.clone().into_os_string()])
+        .text();
+    let page = |name: &str| std::fs::read_to_string(folder.join(name)).unwrap();
+    assert!(page("bpftok.1").contains("sessions"));
+    assert!(page("bpftok-report.1").contains("weighted"));
+    assert!(page("bpftok-sessions-show.1").contains("tree"));
+    let nowhere = home.run(["man", "/nowhere/at/all"]);
+    assert_eq!(nowhere.code, Some(1));
+    assert!(nowhere.err.contains("/nowhere/at/all"), "{}", nowhere.err);
+}

@@ -98,17 +98,24 @@ struct Sizes {
     ranks: BTreeMap<Key, usize>,
 }
 
+/// What groups are ordered by: the metric, and where that is not known or the same, the tokens.
+type Size = (Option<u64>, Option<u64>);
+
+fn size(sum: &UsageSum, metric: Metric) -> Size {
+    (metric.of(sum).value, Metric::Tokens.of(sum).value)
+}
+
 impl Sizes {
     fn read(reader: &Reader, question: &Question, wanted: &Wanted) -> Result<Self, Error> {
         let dimension = wanted.by.iter().copied().find(|by| !by.is_ordered());
-        let mut sizes: Vec<(Option<u64>, Option<String>, Key)> = Vec::new();
+        let mut sizes: Vec<(Size, Option<String>, Key)> = Vec::new();
         if let Some(dimension) = dimension {
             let alone = Question {
                 by: vec![dimension],
                 ..question.clone()
             };
             for group in reader.sums(&alone)? {
-                let size = wanted.metric.of(&group.sum).value;
+                let size = size(&group.sum, wanted.metric);
                 let name = group.names.into_iter().next().flatten();
                 sizes.extend(group.keys.into_iter().next().map(|key| (size, name, key)));
             }
@@ -138,7 +145,7 @@ impl Sizes {
     /// Puts ordered values in their order, others by size, and what is not kept apart last.
     fn sort(&self, groups: &mut [Group], wanted: &Wanted) {
         groups.sort_by_cached_key(|group| {
-            let size = wanted.metric.of(&group.sum).value;
+            let size = size(&group.sum, wanted.metric);
             let place = |(by, key): (&Dimension, &Key)| {
                 let rank = if *key == Key::Other {
                     usize::MAX
