@@ -3,10 +3,13 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+use jiff::tz::TimeZone;
 
-use crate::report::Format;
-use crate::store::Grouping;
+use crate::report::{Color, Format, Metric, NoFilter, Part, filter};
+use crate::store::{Dimension, Filter};
 
 /// bpftok: a passive token meter for Linux hosts.
 #[derive(Debug, Parser)]
@@ -17,15 +20,17 @@ use crate::store::Grouping;
     after_help = "\
 Examples:
   sudo bpftok run                      watch this host, in the foreground
-  bpftok report --since month          tokens by day, this month
-  bpftok report --by model -o json     tokens by model, for programs
+  bpftok report --since month          usage by day, this month
+  bpftok report --by workflow --top 5  the five workflows that cost most, and all others
+  bpftok report --by model -o json     usage by model, for programs
   bpftok tail -f                       calls as they finish
   bpftok quota                         what is left of limits and plans
   bpftok exec nightly -- ./job.sh      a command whose calls belong to the workflow nightly
   bpftok query \"SELECT * FROM v_session ORDER BY started_ms DESC LIMIT 5\"
 
-Exit codes: 0 fine, 1 failure, 5 no data or no agent, 64 usage, 69 the kernel lacks something,
-70 a bug, 77 permission, 78 configuration. `bpftok exec` has those of its command.",
+Exit codes: 0 fine, 1 failure, 5 no data or no agent, 6 less was seen than --require-coverage asks
+for, 64 usage, 69 the kernel lacks something, 70 a bug, 77 permission, 78 configuration. `bpftok exec`
+has those of its command.",
     max_term_width = 100
 )]
 pub struct Cli {
@@ -46,6 +51,19 @@ pub struct Global {
     /// The configuration [default: /etc/bpftok/config.toml if it exists]
     #[arg(long, value_name = "PATH", global = true)]
     pub config: Option<PathBuf>,
+    /// Time zone of days, hours and shown times, as in Europe/Berlin [default: daemon.timezone of the
+    /// configuration, or else that of the host]
+    #[arg(long, value_name = "ZONE", value_parser = zone, global = true)]
+    pub tz: Option<TimeZone>,
+    /// The same as `--tz UTC`
+    #[arg(long, conflicts_with = "tz", global = true)]
+    pub utc: bool,
+    /// Colour; auto obeys NO_COLOR and CLICOLOR_FORCE
+    #[arg(long, value_name = "WHEN", value_enum, default_value_t, global = true)]
+    pub color: Color,
+    /// Never show a long report through $PAGER, or less
+    #[arg(long, global = true)]
+    pub no_pager: bool,
     /// Say more; twice says everything
     #[arg(short, long, action = clap::ArgAction::Count, global = true)]
     pub verbose: u8,
@@ -65,29 +83,28 @@ Examples:
   sudo bpftok run
   sudo bpftok run --db /root/try/usage.db -v")]
     Run(Run),
-    /// Tokens by day, process, session, model, provider or client
-    #[command(after_help = "\
-Columns: INPUT is the whole input, cached or not; CACHED was read from a cache, WRITTEN to one;
-OUTPUT includes REASONING; EST counts calls whose tokens were counted here, not reported. COST is
-by the prices of the time of each call. TTFT is the median time to the first token, TOK/S the
-output of streams from then on.
-Tokens are exact up to ten million, then M, G. `—` is unknown, `≥` begins a sum of which a part is
-unknown. A narrow terminal shows fewer columns; csv and json always have all.
-
-Examples:
-  bpftok report                                  by day, the last 30 days
-  bpftok report --by hour --since today
-  bpftok report --by process --since \"2 hours ago\"
-  bpftok report --by model --since 2026-11-01 --until 2026-12-01 -o csv")]
+    /// Usage and cost, put together by up to two of many things
+    #[command(after_help = USAGE_HELP)]
     Report(Report),
-    /// Sessions, latest first
+    /// The same as `report --by day`
+    #[command(after_help = USAGE_HELP)]
+    Daily(Selection),
+    /// The same as `report --by week`: the last twelve weeks
+    #[command(after_help = USAGE_HELP)]
+    Weekly(Selection),
+    /// The same as `report --by month`: the last twelve months
+    #[command(after_help = USAGE_HELP)]
+    Monthly(Selection),
+    /// Sessions, latest first, or one of them
     #[command(after_help = "\
 A session is what a client says belongs together, or else the calls of a process without a long
 pause; KEY tells which.
 
 Examples:
   bpftok sessions --since yesterday
-  bpftok sessions -n 5 -o json")]
+  bpftok sessions -n 5 -o json
+  bpftok sessions show 8f31c2 --tree             its threads, those that are alike together
+  bpftok sessions show 8f31c2 --context          how its context grew")]
     Sessions(Sessions),
     /// What is left of the limits of your accounts, as providers last told it
     #[command(after_help = "\
@@ -192,6 +209,24 @@ Examples:
         #[command(subcommand)]
         command: WorkflowCommand,
     },
+    /// Print what makes a shell complete this command line
+    #[command(after_help = "\
+Examples:
+  bpftok completions bash > /etc/bash_completion.d/bpftok
+  bpftok completions zsh > ~/.zfunc/_bpftok
+  bpftok completions fish > ~/.config/fish/completions/bpftok.fish")]
+    Completions {
+        /// The shell
+        #[arg(value_name = "SHELL", value_enum)]
+        shell: Shell,
+    },
+    /// Write the manual pages into a folder
+    #[command(hide = true)]
+    Man {
+        /// The folder, which is there
+        #[arg(value_name = "DIR")]
+        folder: PathBuf,
+    },
     /// Check, show or print a configuration
     Config {
         /// What to do with it.
@@ -259,18 +294,64 @@ pub struct Span {
 pub struct Written {
     /// Format
     #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t)]
-    pub output: Format,
+    output: Format,
+    /// The same as `--output json`
+    #[arg(long, conflicts_with = "output")]
+    json: bool,
+}
+
+impl Written {
+    /// The format.
+    pub const fn format(&self) -> Format {
+        if self.json { Format::Json } else { self.output }
+    }
+}
+
+/// What has to be seen.
+#[derive(Args, Clone, Debug)]
+pub struct Covered {
+    /// End with exit code 6 if a smaller share of the calls was seen whole, as in 0.98
+    #[arg(long, value_name = "SHARE", value_parser = share)]
+    pub require_coverage: Option<f64>,
 }
 
 /// `bpftok report`
 #[derive(Args, Debug)]
 pub struct Report {
-    /// What to put together
-    #[arg(long, value_name = "WHAT", value_enum, default_value_t)]
-    pub by: By,
+    /// What to put together: one of these, or two with a comma between them
+    #[arg(
+        long,
+        value_name = "DIM[,DIM]",
+        value_delimiter = ',',
+        num_args = 1..=2,
+        default_value = "day",
+        value_parser = dimensions(),
+    )]
+    pub by: Vec<Dimension>,
+    /// Which calls, and how.
+    #[command(flatten)]
+    pub selection: Selection,
+}
+
+/// Which calls a report is of, and how it is written.
+#[derive(Args, Debug)]
+pub struct Selection {
+    /// Only these calls: KEY=VALUE, KEY!=VALUE or KEY~PATTERN (* and ?); the keys are those of --by
+    /// without periods, and an empty value is an unknown one. Several have to hold all
+    #[arg(long = "where", value_name = "FILTER", value_parser = parsed_filter)]
+    pub filters: Vec<Filter>,
+    /// What rows are ordered, cut and compared by
+    #[arg(long, value_name = "METRIC", value_enum, default_value_t)]
+    pub metric: Metric,
+    /// Only the largest so many; the rest becomes one row
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
+    pub top: Option<u32>,
     /// When.
     #[command(flatten)]
     pub span: Span,
+    /// What has to be seen.
+    #[command(flatten)]
+    pub covered: Covered,
     /// How.
     #[command(flatten)]
     pub written: Written,
@@ -278,16 +359,56 @@ pub struct Report {
 
 /// `bpftok sessions`
 #[derive(Args, Debug)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct Sessions {
+    /// One of them.
+    #[command(subcommand)]
+    pub command: Option<SessionsCommand>,
     /// When.
     #[command(flatten)]
     pub span: Span,
     /// At most so many
     #[arg(short = 'n', long, value_name = "COUNT", default_value_t = 50)]
     pub lines: u32,
+    /// What has to be seen.
+    #[command(flatten)]
+    pub covered: Covered,
     /// How.
     #[command(flatten)]
     pub written: Written,
+}
+
+/// What to show of sessions.
+#[derive(Debug, Subcommand)]
+pub enum SessionsCommand {
+    /// One session
+    Show(SessionsShow),
+}
+
+/// `bpftok sessions show`
+#[derive(Args, Debug)]
+pub struct SessionsShow {
+    /// The session's id, or enough of its beginning
+    #[arg(value_name = "ID")]
+    pub id: String,
+    /// Its threads and what they used; those that are alike are one line
+    #[arg(long)]
+    tree: bool,
+    /// The context of its main thread, call by call, with compactions and changes of the price
+    #[arg(long)]
+    context: bool,
+    /// How.
+    #[command(flatten)]
+    pub written: Written,
+}
+
+impl SessionsShow {
+    /// What is wanted of it.
+    pub fn parts(&self) -> Vec<Part> {
+        let tree = self.tree.then_some(Part::Tree);
+        let context = self.context.then_some(Part::Context);
+        tree.into_iter().chain(context).collect()
+    }
 }
 
 /// `bpftok quota`
@@ -296,23 +417,9 @@ pub struct Quota {
     /// Only those of this provider, as `bpftok report --by provider` names it
     #[arg(long, value_name = "NAME")]
     pub provider: Option<String>,
-    /// The same as `--output json`
-    #[arg(long, conflicts_with = "output")]
-    json: bool,
     /// How.
     #[command(flatten)]
-    written: Written,
-}
-
-impl Quota {
-    /// How to write.
-    pub const fn format(&self) -> Format {
-        if self.json {
-            Format::Json
-        } else {
-            self.written.output
-        }
-    }
+    pub written: Written,
 }
 
 /// `bpftok tail`
@@ -412,7 +519,21 @@ pub struct Reprice {
 pub struct Status {
     /// Format; csv is none of them
     #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t)]
-    pub output: StatusFormat,
+    output: StatusFormat,
+    /// The same as `--output json`
+    #[arg(long, conflicts_with = "output")]
+    json: bool,
+}
+
+impl Status {
+    /// The format.
+    pub fn format(&self) -> Format {
+        if self.json {
+            Format::Json
+        } else {
+            self.output.into()
+        }
+    }
 }
 
 /// How a status is written.
@@ -527,38 +648,46 @@ pub enum ConfigCommand {
     Default,
 }
 
-/// What a report puts together.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum By {
-    /// Days of the local time zone
-    #[default]
-    Day,
-    /// Hours of the local time zone
-    Hour,
-    /// Processes
-    Process,
-    /// Sessions
-    Session,
-    /// Models, as served
-    Model,
-    /// Providers
-    Provider,
-    /// Client programs
-    Client,
+/// What explains the columns of a usage report.
+const USAGE_HELP: &str = "\
+Columns: CONTEXT is the whole input, cached or not, CACHED the share of it that was READ from a cache;
+WRITTEN went to one; OUTPUT includes REASONING; EST counts calls whose tokens were counted here, not
+reported. COST is by the prices of the time of each call. VS PREV compares the metric with the window of
+the same length before, P95/SESSION is the cost that 95 of 100 sessions keep below. TTFT is the median
+time to the first token, TOK/S the output of streams from then on. WEIGHTED tokens are the cost over the
+price of uncached input; where one of them is unknown, input counts 1, what a cache was read for 0.1,
+written for five minutes 1.25 and for an hour 2, output 5.
+Tokens are exact up to ten million, then M, G. `—` is unknown, `≥` begins a sum of which a part is
+unknown, `≈` what is made of such sums. A narrow terminal shows fewer columns; csv and json have all.
+TTFT is of single calls: `—` where the window has more than 200,000, or some are no longer kept.
+
+Examples:
+  bpftok report                                  by day, the last 30 days
+  bpftok report --by workflow --since -7d        beside the seven days before
+  bpftok report --by day,model --top 3           three models by day, and all others
+  bpftok report --by client --where user=ci --where model~claude-*
+  bpftok report --by length-bucket --metric weighted-tokens
+  bpftok report --by model --since 2026-11-01 --until 2026-12-01 -o csv";
+
+/// A dimension by its name.
+fn dimensions() -> impl TypedValueParser<Value = Dimension> {
+    PossibleValuesParser::new(Dimension::ALL.map(Dimension::name))
+        .try_map(|name| Dimension::named(&name).ok_or("it is none of them"))
 }
 
-impl From<By> for Grouping {
-    fn from(by: By) -> Self {
-        match by {
-            By::Day => Self::Day,
-            By::Hour => Self::Hour,
-            By::Process => Self::Process,
-            By::Session => Self::Session,
-            By::Model => Self::Model,
-            By::Provider => Self::Provider,
-            By::Client => Self::Client,
-        }
-    }
+fn parsed_filter(text: &str) -> Result<Filter, NoFilter> {
+    filter(text)
+}
+
+fn zone(name: &str) -> Result<TimeZone, String> {
+    TimeZone::get(name).map_err(|_unknown| "no such zone; names are as in Europe/Berlin".to_owned())
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    text.parse()
+        .ok()
+        .filter(|share| (0.0..=1.0).contains(share))
+        .ok_or_else(|| "a share is a number from 0 to 1".to_owned())
 }
 
 #[cfg(test)]

@@ -1,27 +1,36 @@
 //! Parses, dispatches, exits.
 
-use std::io::{self, BufWriter, Write as _};
+use std::io::{self, BufWriter, IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
 use agent::causes;
-use agent::cli::{Cli, Command, ConfigCommand, Exec, Global, PricesCommand, Span, WorkflowCommand};
+use agent::cli::{
+    Cli, Command, ConfigCommand, Exec, Global, PricesCommand, Selection, Sessions, SessionsCommand,
+    Span, WorkflowCommand,
+};
 use agent::config::{self, Config, Loaded};
 use agent::prices::InForce;
-use agent::report::{self, Asked, Follow, Format, Found, Page};
-use agent::store::{self, Keeping, Reader};
+use agent::report::{self, Asked, Follow, Format, Found, Metric, Page, Wanted};
+use agent::store::{self, Dimension, Keeping, Reader};
 use agent::telemetry::{self, Verbosity};
 use agent::{app, capture, exec, prices, privilege, process};
 use agent_core::attribution::Client;
 use agent_core::event::Marker;
 use agent_core::workflow::Subject;
 use anyhow::Context as _;
-use clap::Parser as _;
+use clap::{CommandFactory as _, Parser as _};
+use jiff::tz::TimeZone;
+
+/// Name of the program, as shells know it.
+const NAME: &str = "bpftok";
 
 /// Exit codes, after sysexits(3); those of commands after the shell.
 mod exit {
     pub(crate) const FAILURE: u8 = 1;
     /// No data, or no agent.
     pub(crate) const NOTHING: u8 = 5;
+    /// Less was seen than was asked for.
+    pub(crate) const UNCOVERED: u8 = 6;
     pub(crate) const USAGE: u8 = 64;
     /// The kernel, or this build, lacks something.
     pub(crate) const UNAVAILABLE: u8 = 69;
@@ -56,6 +65,7 @@ fn main() -> ExitCode {
     match dispatch(cli) {
         Ok(Found::Something) => ExitCode::SUCCESS,
         Ok(Found::Nothing) => ExitCode::from(exit::NOTHING),
+        Ok(Found::Uncovered) => ExitCode::from(exit::UNCOVERED),
         Err(error) => match code(&error) {
             None => ExitCode::SUCCESS,
             Some(code) => {
@@ -90,34 +100,30 @@ fn give_up(panic: &std::panic::PanicHookInfo<'_>) {
 fn dispatch(cli: Cli) -> anyhow::Result<Found> {
     let Cli { global, command } = cli;
     match command {
-        Command::Run(arguments) => app::run(&configured(global)?, &arguments)?,
-        Command::Doctor(arguments) => app::doctor(&configured(global)?, &arguments)?,
-        Command::Record(arguments) => app::record(&configured(global)?, &arguments)?,
-        Command::Replay(arguments) => app::replay(&configured(global)?, &arguments)?,
+        Command::Run(arguments) => app::run(&configured(&global)?, &arguments)?,
+        Command::Doctor(arguments) => app::doctor(&configured(&global)?, &arguments)?,
+        Command::Record(arguments) => app::record(&configured(&global)?, &arguments)?,
+        Command::Replay(arguments) => app::replay(&configured(&global)?, &arguments)?,
         Command::SelfCheck(arguments) => capture::self_check::call(&arguments.library)?,
         Command::Config { command } => configuration(global, command)?,
         Command::Exec(arguments) => return Err(execute(arguments)?.into()),
         Command::Workflow { command } => return of_workflows(global, command),
-        Command::Report(arguments) => {
-            let asked = Asked {
-                since: arguments.span.since,
-                until: arguments.span.until,
-            };
-            return read(global, arguments.written.output, |page, reader| {
-                report::usage(page, reader, arguments.by.into(), &asked)
-            });
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), NAME, &mut script);
+            io::stdout()
+                .write_all(&script)
+                .map_err(report::Error::Write)?;
         }
-        Command::Sessions(arguments) => {
-            let asked = Asked {
-                since: arguments.span.since,
-                until: arguments.span.until,
-            };
-            return read(global, arguments.written.output, |page, reader| {
-                report::sessions(page, reader, &asked, arguments.lines)
-            });
-        }
+        Command::Man { folder } => clap_mangen::generate_to(Cli::command(), &folder)
+            .with_context(|| format!("cannot write manual pages into {}", folder.display()))?,
+        Command::Report(arguments) => return usage(global, arguments.by, arguments.selection),
+        Command::Daily(selection) => return usage(global, vec![Dimension::Day], selection),
+        Command::Weekly(selection) => return usage(global, vec![Dimension::Week], selection),
+        Command::Monthly(selection) => return usage(global, vec![Dimension::Month], selection),
+        Command::Sessions(arguments) => return sessions(global, arguments),
         Command::Quota(arguments) => {
-            return read(global, arguments.format(), |page, reader| {
+            return read(global, arguments.written.format(), |page, reader| {
                 report::quota(page, reader, arguments.provider.as_deref())
             });
         }
@@ -127,71 +133,144 @@ fn dispatch(cli: Cli) -> anyhow::Result<Found> {
             } else {
                 Follow::No
             };
-            return read(global, Format::Table, |page, reader| {
-                report::tail(page, reader, arguments.lines, follow)
-            });
+            let config = configured(&global)?;
+            let reader = Reader::open(&config.daemon.db, &zone(&global, &config))?;
+            let mut out = BufWriter::new(io::stdout().lock());
+            let prices = in_force(&config);
+            let mut page = page(&global, &config, Format::Table, &mut out, &prices);
+            let found = report::tail(&mut page, &reader, arguments.lines, follow)?;
+            out.flush().map_err(report::Error::Write)?;
+            return Ok(found);
         }
         Command::Query(arguments) => {
-            return read(global, arguments.written.output, |page, reader| {
+            return read(global, arguments.written.format(), |page, reader| {
                 report::query(page, reader, &arguments.sql)
             });
         }
         Command::Prices { command } => return of_prices(global, command),
         Command::Reprice(arguments) => {
-            let config = configured(global)?;
+            let config = configured(&global)?;
             let prices = prices::prices(&config);
             let keeping = if arguments.dry_run {
                 Keeping::Told
             } else {
                 Keeping::Kept
             };
-            return write(&config, arguments.written.output, |page| {
-                report::prices::repriced(page, &asked(arguments.span), &prices, |window| {
+            return write(&global, &config, arguments.written.format(), |page| {
+                report::prices::repriced(page, &asked(arguments.span, None), &prices, |window| {
                     let sum = store::reprice(&config.daemon.db, window, &prices, keeping)?;
                     Ok((sum, keeping == Keeping::Kept))
                 })
             });
         }
         Command::Status(arguments) => {
-            return read(global, arguments.output.into(), report::status);
+            return read(global, arguments.format(), report::status);
         }
     }
     Ok(Found::Something)
 }
 
 /// The configuration in force.
-fn configured(global: Global) -> anyhow::Result<Config> {
+fn configured(global: &Global) -> anyhow::Result<Config> {
     Ok(Loaded::read(global.config.as_deref())?
-        .with_db(global.db)
+        .with_db(global.db.clone())
         .config)
 }
 
-fn asked(span: Span) -> Asked {
+fn asked(span: Span, coverage: Option<f64>) -> Asked {
     Asked {
         since: span.since,
         until: span.until,
+        coverage,
+    }
+}
+
+/// A report of usage by one or two dimensions.
+fn usage(global: Global, by: Vec<Dimension>, selection: Selection) -> anyhow::Result<Found> {
+    let wanted = Wanted {
+        by,
+        filters: selection.filters,
+        metric: selection.metric,
+        top: selection.top.and_then(|top| usize::try_from(top).ok()),
+    };
+    let asked = asked(selection.span, selection.covered.require_coverage);
+    let format = selection.written.format();
+    let config = configured(&global)?;
+    let mut reader = Reader::open(&config.daemon.db, &zone(&global, &config))?;
+    if wanted.metric == Metric::WeightedTokens {
+        reader.weigh_by(prices::prices(&config))?;
+    }
+    write(&global, &config, format, |page| {
+        report::usage(page, &reader, &wanted, &asked)
+    })
+}
+
+/// The list of sessions, or one of them.
+fn sessions(global: Global, arguments: Sessions) -> anyhow::Result<Found> {
+    if let Some(SessionsCommand::Show(show)) = arguments.command {
+        return read(global, show.written.format(), |page, reader| {
+            report::session(page, reader, &show.id, &show.parts())
+        });
+    }
+    let asked = asked(arguments.span, arguments.covered.require_coverage);
+    read(global, arguments.written.format(), |page, reader| {
+        report::sessions(page, reader, &asked, arguments.lines)
+    })
+}
+
+/// Tells which prices are in force.
+fn in_force(config: &Config) -> impl Fn() -> InForce {
+    || InForce::of(config, jiff::Timestamp::now().as_millisecond())
+}
+
+/// The zone of reports.
+fn zone(global: &Global, config: &Config) -> TimeZone {
+    match &global.tz {
+        Some(zone) => zone.clone(),
+        None if global.utc => TimeZone::UTC,
+        None => config.daemon.timezone.rules(),
+    }
+}
+
+fn page<'a>(
+    global: &Global,
+    config: &Config,
+    format: Format,
+    out: &'a mut dyn io::Write,
+    prices: &'a dyn Fn() -> InForce,
+) -> Page<'a> {
+    Page {
+        out,
+        format,
+        width: report::terminal_width(),
+        style: global.color.style(),
+        zone: zone(global, config),
+        now: jiff::Timestamp::now(),
+        prices,
     }
 }
 
 /// What is said of prices.
 fn of_prices(global: Global, command: PricesCommand) -> anyhow::Result<Found> {
-    let config = configured(global)?;
+    let config = configured(&global)?;
     let prices = prices::prices(&config);
     match command {
-        PricesCommand::List { provider, written } => write(&config, written.output, |page| {
-            report::prices::list(page, &prices, provider.as_deref())
-        }),
+        PricesCommand::List { provider, written } => {
+            write(&global, &config, written.format(), |page| {
+                report::prices::list(page, &prices, provider.as_deref())
+            })
+        }
         PricesCommand::Show {
             model,
             provider,
             written,
-        } => write(&config, written.output, |page| {
+        } => write(&global, &config, written.format(), |page| {
             report::prices::show(page, &prices, provider.as_deref(), &model)
         }),
         PricesCommand::Check { span, written } => {
-            let reader = Reader::open(&config.daemon.db, &config.daemon.timezone.rules())?;
-            write(&config, written.output, |page| {
-                report::prices::check(page, &reader, &asked(span), &prices)
+            let reader = Reader::open(&config.daemon.db, &zone(&global, &config))?;
+            write(&global, &config, written.format(), |page| {
+                report::prices::check(page, &reader, &asked(span, None), &prices)
             })
         }
         PricesCommand::Update {
@@ -210,11 +289,11 @@ fn of_prices(global: Global, command: PricesCommand) -> anyhow::Result<Found> {
                 true => None,
                 false => Some(prices::install(&candidate, &config.daemon.db)?),
             };
-            write(&config, written.output, |page| {
+            write(&global, &config, written.format(), |page| {
                 report::prices::update(page, &prices, &candidate, installed.as_deref())
             })
         }
-        PricesCommand::Override { written } => write(&config, written.output, |page| {
+        PricesCommand::Override { written } => write(&global, &config, written.format(), |page| {
             report::prices::own(page, &prices)
         }),
     }
@@ -235,12 +314,17 @@ fn execute(arguments: Exec) -> Result<exec::Error, exec::Error> {
 
 /// What is said of workflows.
 fn of_workflows(global: Global, command: WorkflowCommand) -> anyhow::Result<Found> {
-    let config = configured(global)?;
+    let config = configured(&global)?;
     match command {
         WorkflowCommand::List { span, output } => {
-            let reader = Reader::open(&config.daemon.db, &config.daemon.timezone.rules());
-            write(&config, output.into(), |page| {
-                report::workflows::list(page, &config.workflows, reader.as_ref(), &asked(span))
+            let reader = Reader::open(&config.daemon.db, &zone(&global, &config));
+            write(&global, &config, output.into(), |page| {
+                report::workflows::list(
+                    page,
+                    &config.workflows,
+                    reader.as_ref(),
+                    &asked(span, None),
+                )
             })
         }
         WorkflowCommand::Test {
@@ -258,7 +342,7 @@ fn of_workflows(global: Global, command: WorkflowCommand) -> anyhow::Result<Foun
                 host: host.as_deref(),
             };
             let unread = process::unread(pid);
-            write(&config, output.into(), |page| {
+            write(&global, &config, output.into(), |page| {
                 report::workflows::test(page, &config.workflows(), subject, &unread)
             })
         }
@@ -267,32 +351,31 @@ fn of_workflows(global: Global, command: WorkflowCommand) -> anyhow::Result<Foun
             lines,
             output,
         } => {
-            let reader = Reader::open(&config.daemon.db, &config.daemon.timezone.rules())?;
+            let reader = Reader::open(&config.daemon.db, &zone(&global, &config))?;
             let workflows = config.workflows();
-            write(&config, output.into(), |page| {
-                report::workflows::suggest(page, &reader, &asked(span), &workflows, lines)
+            write(&global, &config, output.into(), |page| {
+                report::workflows::suggest(page, &reader, &asked(span, None), &workflows, lines)
             })
         }
     }
 }
 
-/// Writes a report to standard output.
+/// Writes a report to standard output, through a pager where it is for people and long.
 fn write(
+    global: &Global,
     config: &Config,
     format: Format,
     report: impl FnOnce(&mut Page<'_>) -> Result<Found, report::Error>,
 ) -> anyhow::Result<Found> {
+    let prices = &in_force(config);
+    if format.is_text() && !global.no_pager && io::stdout().is_terminal() {
+        let mut text = Vec::new();
+        let found = report(&mut page(global, config, format, &mut text, prices))?;
+        report::write_paged(&text).map_err(report::Error::Write)?;
+        return Ok(found);
+    }
     let mut out = BufWriter::new(io::stdout().lock());
-    let now = jiff::Timestamp::now();
-    let mut page = Page {
-        out: &mut out,
-        format,
-        width: report::terminal_width(),
-        zone: config.daemon.timezone.rules(),
-        now,
-        prices: &|| InForce::of(config, now.as_millisecond()),
-    };
-    let found = report(&mut page)?;
+    let found = report(&mut page(global, config, format, &mut out, prices))?;
     out.flush().map_err(report::Error::Write)?;
     Ok(found)
 }
@@ -303,9 +386,9 @@ fn read(
     format: Format,
     report: impl FnOnce(&mut Page<'_>, &Reader) -> Result<Found, report::Error>,
 ) -> anyhow::Result<Found> {
-    let config = configured(global)?;
-    let reader = Reader::open(&config.daemon.db, &config.daemon.timezone.rules())?;
-    write(&config, format, |page| report(page, &reader))
+    let config = configured(&global)?;
+    let reader = Reader::open(&config.daemon.db, &zone(&global, &config))?;
+    write(&global, &config, format, |page| report(page, &reader))
 }
 
 fn configuration(global: Global, command: ConfigCommand) -> anyhow::Result<()> {
@@ -349,7 +432,11 @@ fn code(error: &anyhow::Error) -> Option<u8> {
         return match error {
             _ if error.is_closed_pipe() => None,
             report::Error::Store(error) => Some(store_code(error)),
-            report::Error::Moment(_) | report::Error::EmptyWindow => Some(exit::USAGE),
+            report::Error::Moment(_)
+            | report::Error::EmptyWindow
+            | report::Error::Dimensions
+            | report::Error::ManySessions { .. } => Some(exit::USAGE),
+            report::Error::NoSession { .. } => Some(exit::NOTHING),
             report::Error::Write(_) => Some(exit::FAILURE),
         };
     }

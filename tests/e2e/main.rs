@@ -20,6 +20,8 @@ mod quota;
 mod refusals;
 mod replay;
 mod reports;
+mod session;
 mod sums;
+mod usage;
 mod workflows;
 mod world;

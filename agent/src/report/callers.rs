@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use jiff::tz::TimeZone;
 use serde_json::Value;
 
+use super::page::Style;
 use super::table::{Cell, Column, Table};
 use super::text::Cut;
 use crate::store::{CalledHost, CallingProcess};
@@ -53,7 +54,7 @@ pub fn callers(
         keys: 2,
         totals: None,
     };
-    table.write_text(out, width, &TimeZone::UTC)
+    table.write_text(out, width, &TimeZone::UTC, Style::Plain)
 }
 
 fn row(process: &CallingProcess, calls: Calls) -> Vec<Cell> {

@@ -7,10 +7,14 @@
 
 mod call_line;
 mod callers;
+mod grammar;
+mod labels;
 pub mod moment;
+mod page;
 pub mod prices;
 mod query;
 mod quota;
+mod session;
 mod sessions;
 mod status;
 mod table;
@@ -21,32 +25,22 @@ pub mod workflows;
 
 use std::io::{self, IsTerminal as _, Write};
 
-use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use jiff::{Span, Timestamp, ZonedDateTime};
 use serde_json::{Map, Value, json};
 
 use crate::prices::InForce;
 use crate::store::{self, CoverageSum, Reader, UNPROBED_NAMES, UsageSum, Window};
-use table::{Table, utc};
+use table::{Separator, Table, utc};
 
 pub use call_line::CallLine;
 pub use callers::{Calls, callers};
+pub use grammar::{Metric, NoFilter, Wanted, filter};
 pub use moment::NoMoment;
+pub use page::{Color, Format, Style, write_paged};
 
 /// Version of the JSON documents; grows when a field changes its meaning or goes away.
 pub const JSON_SCHEMA_VERSION: u32 = 1;
-
-/// How a report is written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub enum Format {
-    /// Aligned columns for people.
-    #[default]
-    Table,
-    /// One document.
-    Json,
-    /// Comma-separated values with a header line.
-    Csv,
-}
 
 /// Why there is no report.
 #[derive(Debug, thiserror::Error)]
@@ -60,6 +54,23 @@ pub enum Error {
     /// The window is empty.
     #[error("the time after --since must be before that after --until")]
     EmptyWindow,
+    /// Rows are put together by one thing or by two.
+    #[error("--by takes one dimension, or two different ones with a comma between them")]
+    Dimensions,
+    /// No session has such an id.
+    #[error("no session's id is {id:?} or begins with it; `bpftok sessions` lists them")]
+    NoSession {
+        /// What was asked for.
+        id: String,
+    },
+    /// Several sessions have ids that begin so.
+    #[error("several sessions have an id that begins with {id:?}: {}", found.join(", "))]
+    ManySessions {
+        /// What was asked for.
+        id: String,
+        /// Some of them.
+        found: Vec<String>,
+    },
     /// The output is gone.
     #[error("cannot write the report")]
     Write(#[from] io::Error),
@@ -79,6 +90,8 @@ pub enum Found {
     Something,
     /// Nothing is there; the report says what to do.
     Nothing,
+    /// It had, but less of it was seen than was asked for.
+    Uncovered,
 }
 
 /// Where and how a report is written.
@@ -89,6 +102,8 @@ pub struct Page<'a> {
     pub format: Format,
     /// Width of the terminal; `None` if there is none, and so no limit.
     pub width: Option<usize>,
+    /// Whether there is colour.
+    pub style: Style,
     /// Zone of days, hours and shown times.
     pub zone: TimeZone,
     /// Now.
@@ -98,20 +113,55 @@ pub struct Page<'a> {
 }
 
 /// A window as the user gave it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Asked {
     /// Beginning.
     pub since: Option<String>,
     /// End.
     pub until: Option<String>,
+    /// The share of calls that has to have been seen whole.
+    pub coverage: Option<f64>,
 }
 
-/// Days that a report covers where no beginning is given.
-pub const DEFAULT_DAYS: u32 = 30;
+/// What a report covers where no beginning is given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reach {
+    /// Thirty days, the last one included.
+    Days,
+    /// Twelve weeks.
+    Weeks,
+    /// Twelve months.
+    Months,
+}
+
+impl Reach {
+    /// The first moment of it, where `end` is the last one.
+    fn start(self, end: &ZonedDateTime) -> Option<ZonedDateTime> {
+        let last = match self {
+            Self::Days => end.clone(),
+            Self::Weeks => {
+                let since_monday = end.weekday().to_monday_zero_offset();
+                end.checked_sub(Span::new().days(since_monday)).ok()?
+            }
+            Self::Months => end.first_of_month().ok()?,
+        };
+        let back = match self {
+            Self::Days => Span::new().days(29),
+            Self::Weeks => Span::new().weeks(11),
+            Self::Months => Span::new().months(11),
+        };
+        last.checked_sub(back).ok()?.start_of_day().ok()
+    }
+}
 
 impl Page<'_> {
-    /// The window that was asked for; by default the last [`DEFAULT_DAYS`] days, today included.
+    /// The window that was asked for; by default the last thirty days, today included.
     fn window(&self, asked: &Asked) -> Result<Window, Error> {
+        self.window_of(asked, Reach::Days)
+    }
+
+    /// The window that was asked for, or else as much as `reach` says.
+    fn window_of(&self, asked: &Asked, reach: Reach) -> Result<Window, Error> {
         let moment = |text: &str| moment::parse(text, self.now, &self.zone);
         // A millisecond later, so that what happens now is in it.
         let now_ms = self.now.as_millisecond() + 1;
@@ -123,15 +173,10 @@ impl Page<'_> {
             .map_or(now_ms, Timestamp::as_millisecond);
         let from_ms = match asked.since.as_deref() {
             Some(text) => moment(text)?.as_millisecond(),
-            None => {
-                let days = i64::from(DEFAULT_DAYS) - 1;
-                Timestamp::from_millisecond(until_ms)
-                    .ok()
-                    .map(|end| end.to_zoned_datetime(self.zone.clone()))
-                    .and_then(|end| end.checked_sub(jiff::Span::new().days(days)).ok())
-                    .and_then(|day| day.start_of_day().ok())
-                    .map_or(until_ms, |start| start.timestamp().as_millisecond())
-            }
+            None => Timestamp::from_millisecond(until_ms)
+                .ok()
+                .and_then(|end| reach.start(&end.to_zoned_datetime(self.zone.clone())))
+                .map_or(until_ms, |start| start.timestamp().as_millisecond()),
         };
         if from_ms >= until_ms {
             return Err(Error::EmptyWindow);
@@ -140,26 +185,64 @@ impl Page<'_> {
     }
 
     fn is_for_people(&self) -> bool {
-        self.format == Format::Table
+        self.format.is_for_people()
+    }
+
+    /// Writes a table in the format that was asked for; as JSON its rows alone.
+    fn table(&mut self, table: &Table) -> io::Result<()> {
+        match self.format {
+            Format::Table => table.write_text(self.out, self.width, &self.zone, self.style),
+            Format::Wide => table.write_text(self.out, None, &self.zone, self.style),
+            Format::Json => table::write_json(self.out, &table.json_rows()),
+            Format::Ndjson => table.write_ndjson(self.out),
+            Format::Csv => table.write_csv(self.out, Separator::Comma),
+            Format::Tsv => table.write_csv(self.out, Separator::Tab),
+            Format::Md => table.write_markdown(self.out, &self.zone),
+        }
+    }
+
+    /// Writes parts of a sentence in one line, or where that is too wide one below the other.
+    fn parts(&mut self, parts: &[String]) -> io::Result<()> {
+        let line = parts.join(" · ");
+        let is_narrow = self.width.is_some_and(|width| text::width(&line) > width);
+        match self.format {
+            Format::Table if is_narrow => writeln!(self.out, "{}", parts.join("\n")),
+            Format::Md => writeln!(self.out, "{}", table::markdown(&line)),
+            Format::Table
+            | Format::Wide
+            | Format::Json
+            | Format::Ndjson
+            | Format::Csv
+            | Format::Tsv => writeln!(self.out, "{line}"),
+        }
     }
 
     /// The window with its zone, and the prices in force: on a line, if they fit.
     fn heading(&self, window: Window) -> String {
-        let at = |ms| table::moment(ms, &self.zone, "%Y-%m-%d %H:%M");
-        let offset = table::moment(window.until_ms, &self.zone, "%:z");
-        let zone = self.zone.iana_name().unwrap_or("local time");
-        let times = format!(
-            "{} – {} {offset} ({zone})",
-            at(window.from_ms),
-            at(window.until_ms)
-        );
-        let prices = prices::in_force_text(&(self.prices)());
-        let line = format!("{times} · {prices}");
+        let parts = [self.times(window), self.prices_part()];
+        let line = parts.join(" · ");
         if self.width.is_some_and(|width| text::width(&line) > width) {
-            format!("{times}\n{prices}")
+            parts.join("\n")
         } else {
             line
         }
+    }
+
+    /// The window with its zone.
+    fn times(&self, window: Window) -> String {
+        let at = |ms| table::moment(ms, &self.zone, "%Y-%m-%d %H:%M");
+        let offset = table::moment(window.until_ms, &self.zone, "%:z");
+        let zone = self.zone.iana_name().unwrap_or("local time");
+        format!(
+            "{} – {} {offset} ({zone})",
+            at(window.from_ms),
+            at(window.until_ms)
+        )
+    }
+
+    /// The prices in force.
+    fn prices_part(&self) -> String {
+        prices::in_force_text(&(self.prices)())
     }
 
     /// The fields that every document of a window begins with.
@@ -209,39 +292,104 @@ impl Page<'_> {
         Ok(())
     }
 
-    /// Writes a table of a window in the format that was asked for, with what it covers.
-    fn window_report(
-        &mut self,
-        window: Window,
-        table: &Table,
-        totals: &UsageSum,
-        coverage: &CoverageSum,
-        fields: Map<String, Value>,
-    ) -> Result<(), Error> {
-        match self.format {
-            Format::Table => {
-                writeln!(self.out, "{}\n", self.heading(window))?;
-                table.write_text(self.out, self.width, &self.zone)?;
-                let parts = coverage_parts(totals, coverage);
-                let line = parts.join(" · ");
-                let is_narrow = self.width.is_some_and(|width| text::width(&line) > width);
-                writeln!(
-                    self.out,
-                    "{}",
-                    if is_narrow { parts.join("\n") } else { line }
-                )?;
+    /// Writes parts of a sentence, as many to a line as fit.
+    fn filled(&mut self, parts: &[String]) -> io::Result<()> {
+        let width = match (self.format, self.width) {
+            (Format::Table, Some(width)) => width,
+            _ => usize::MAX,
+        };
+        let mut line: Vec<String> = Vec::new();
+        for part in parts {
+            let used = text::width(&line.join(" · "));
+            if !line.is_empty() && used + 3 + text::width(part) > width {
+                self.parts(&line)?;
+                line.clear();
             }
-            Format::Csv => table.write_csv(self.out)?,
-            Format::Json => {
-                let mut document = self.document(window);
-                document.extend(fields);
-                document.insert("coverage".to_owned(), coverage_json(coverage));
-                document.insert("rows".to_owned(), table.json_rows());
-                document.insert("totals".to_owned(), table.json_totals());
-                table::write_json(self.out, &Value::Object(document))?;
+            line.push(part.clone());
+        }
+        self.parts(&line)
+    }
+
+    /// Writes a sentence, broken between words where it is too wide.
+    fn sentence(&mut self, sentence: &str) -> io::Result<()> {
+        let width = match (self.format, self.width) {
+            (Format::Table, Some(width)) => width,
+            _ => usize::MAX,
+        };
+        let mut used = 0;
+        for word in sentence.split(' ') {
+            let room = text::width(word);
+            if used > 0 && used + 1 + room > width {
+                write!(self.out, "\n{word}")?;
+                used = room;
+            } else {
+                let gap = if used > 0 { " " } else { "" };
+                write!(self.out, "{gap}{word}")?;
+                used += gap.len() + room;
             }
         }
+        writeln!(self.out)
+    }
+
+    /// Writes a table of a window in the format that was asked for, with what it covers.
+    fn window_report(&mut self, report: &WindowReport<'_>) -> Result<(), Error> {
+        let WindowReport { window, table, .. } = report;
+        if self.format == Format::Json {
+            let mut document = self.document(*window);
+            document.extend(report.fields.clone());
+            document.insert("coverage".to_owned(), coverage_json(report.coverage));
+            document.insert("rows".to_owned(), table.json_rows());
+            document.insert("totals".to_owned(), table.json_totals());
+            table::write_json(self.out, &Value::Object(document))?;
+        } else if self.is_for_people() {
+            let mut heading = vec![self.times(*window)];
+            heading.extend(report.about.iter().cloned());
+            heading.push(self.prices_part());
+            self.filled(&heading)?;
+            writeln!(self.out)?;
+            self.table(table)?;
+            if self.format == Format::Md {
+                writeln!(self.out)?;
+            }
+            self.parts(&coverage_parts(report.totals, report.coverage))?;
+            for note in report.notes {
+                self.sentence(note)?;
+            }
+        } else {
+            self.table(table)?;
+        }
         Ok(())
+    }
+}
+
+/// A table of a window and what it rests on.
+struct WindowReport<'a> {
+    window: Window,
+    table: &'a Table,
+    totals: &'a UsageSum,
+    coverage: &'a CoverageSum,
+    /// More parts of the heading.
+    about: &'a [String],
+    /// Sentences below the table.
+    notes: &'a [String],
+    /// More fields of the document.
+    fields: Map<String, Value>,
+}
+
+/// Whether as much was seen as was asked for.
+fn enough(asked: &Asked, coverage: &CoverageSum) -> Found {
+    let Some(required) = asked.coverage else {
+        return Found::Something;
+    };
+    // Counts beyond 2^53 are none that a host makes.
+    let float = |count: u64| count.to_string().parse::<f64>().unwrap_or(0.0);
+    // Where nothing was recorded it is not known, and that is not enough.
+    let is_enough = coverage.total_calls > 0
+        && float(coverage.decoded_calls) >= required * float(coverage.total_calls);
+    if is_enough {
+        Found::Something
+    } else {
+        Found::Uncovered
     }
 }
 
@@ -283,6 +431,12 @@ fn coverage_parts(totals: &UsageSum, coverage: &CoverageSum) -> Vec<String> {
             "{many} processes not fully decoded (view v_coverage)"
         )),
     }
+    estimated_parts(totals, &mut parts);
+    parts
+}
+
+/// What tokens and cost rest on.
+fn estimated_parts(totals: &UsageSum, parts: &mut Vec<String>) {
     let tokens = totals
         .context
         .value
@@ -300,8 +454,7 @@ fn coverage_parts(totals: &UsageSum, coverage: &CoverageSum) -> Vec<String> {
             text::grouped(many)
         )),
     }
-    cost_parts(totals, &mut parts);
-    parts
+    cost_parts(totals, parts);
 }
 
 /// What the cost rests on. It is list prices unless a part says otherwise.
@@ -377,6 +530,7 @@ fn coverage_json(coverage: &CoverageSum) -> Value {
 
 pub use query::query;
 pub use quota::quota;
+pub use session::{Part, session};
 pub use sessions::sessions;
 pub use status::status;
 pub use tail::{Follow, tail};

@@ -70,7 +70,7 @@ pub fn show(
     {
         found = prices.list().sold(Some(provider), model);
     }
-    if found.is_empty() && page.format == Format::Table {
+    if found.is_empty() && page.is_for_people() {
         writeln!(
             page.out,
             "No price in the list is for {name:?}: calls of it are unpriced unless an entry [[price]] of\n\
@@ -227,18 +227,16 @@ fn lines(
 }
 
 fn write(page: &mut Page<'_>, prices: &Prices, table: &Table) -> Result<(), Error> {
-    match page.format {
-        Format::Csv => table.write_csv(page.out)?,
-        Format::Json => {
-            let mut document = document(page, prices);
-            document.insert("rows".to_owned(), table.json_rows());
-            write_json(page.out, &Value::Object(document))?;
-        }
-        Format::Table => {
-            table.write_text(page.out, page.width, &page.zone)?;
-            let about = about_text(&prices.list().about);
-            writeln!(page.out, "US dollars per million tokens · {about}")?;
-        }
+    if page.format == Format::Json {
+        let mut document = document(page, prices);
+        document.insert("rows".to_owned(), table.json_rows());
+        write_json(page.out, &Value::Object(document))?;
+        return Ok(());
+    }
+    page.table(table)?;
+    if page.is_for_people() {
+        let about = about_text(&prices.list().about);
+        writeln!(page.out, "US dollars per million tokens · {about}")?;
     }
     Ok(())
 }
@@ -249,7 +247,7 @@ fn write(page: &mut Page<'_>, prices: &Prices, table: &Table) -> Result<(), Erro
 /// All of [`Error`].
 pub fn own(page: &mut Page<'_>, prices: &Prices) -> Result<Found, Error> {
     let own = prices.own();
-    if own.is_empty() && page.format == Format::Table {
+    if own.is_empty() && page.is_for_people() {
         writeln!(
             page.out,
             "No price of your own is configured; `bpftok config default` shows how entries [[price]] look."
@@ -345,16 +343,16 @@ pub fn check(
         rows: unpriced.iter().map(row).collect(),
         ..Table::default()
     };
-    match page.format {
-        Format::Csv => table.write_csv(page.out)?,
-        Format::Json => {
-            let mut document = document(page, prices);
-            document.extend(page.document(window));
-            document.insert("is_old".to_owned(), Value::from(is_old));
-            document.insert("rows".to_owned(), table.json_rows());
-            write_json(page.out, &Value::Object(document))?;
-        }
-        Format::Table => check_text(page, window, &table, about, is_old)?,
+    if page.format == Format::Json {
+        let mut document = document(page, prices);
+        document.extend(page.document(window));
+        document.insert("is_old".to_owned(), Value::from(is_old));
+        document.insert("rows".to_owned(), table.json_rows());
+        write_json(page.out, &Value::Object(document))?;
+    } else if page.is_for_people() {
+        check_text(page, window, &table, about, is_old)?;
+    } else {
+        page.table(&table)?;
     }
     Ok(Found::Something)
 }
@@ -373,7 +371,7 @@ fn check_text(
             "Every call of this time whose tokens are known has a price."
         )?;
     } else {
-        table.write_text(page.out, page.width, &page.zone)?;
+        page.table(table)?;
         writeln!(
             page.out,
             "Entries [[price]] of the configuration give a model a price; `bpftok reprice` gives it to calls\n\

@@ -4,13 +4,13 @@ use std::ops::ControlFlow;
 
 use serde_json::{Value as Json, json};
 
-use super::table::{Align, Cell, Column, CsvLines, Table, write_json};
+use super::table::{Align, Cell, Column, CsvLines, Separator, Table, write_json, write_json_line};
 use super::text::Cut;
 use super::{Error, Format, Found, JSON_SCHEMA_VERSION, Page};
 use crate::store::{Reader, Value};
 
 /// LIMIT: rows that are kept in memory to align a table or to make one document; more are cut off
-/// with a note, because a person reads none of them. CSV has no limit.
+/// with a note, because a person reads none of them. CSV, TSV and NDJSON have no limit.
 const MAX_ROWS: usize = 100_000;
 
 /// Runs one statement that reads.
@@ -20,9 +20,14 @@ const MAX_ROWS: usize = 100_000;
 pub fn query(page: &mut Page<'_>, reader: &Reader, sql: &str) -> Result<Found, Error> {
     let query = reader.query(sql)?;
     let names = query.columns();
-    if page.format == Format::Csv {
+    let separator = match page.format {
+        Format::Csv => Some(Separator::Comma),
+        Format::Tsv => Some(Separator::Tab),
+        Format::Table | Format::Wide | Format::Json | Format::Ndjson | Format::Md => None,
+    };
+    if let Some(separator) = separator {
         // Row by row, so that a whole ledger passes through.
-        let mut lines = CsvLines::new(page.out);
+        let mut lines = CsvLines::new(page.out, separator);
         lines.write(names.into_iter().map(Cell::Text))?;
         let mut written = Ok(());
         query.each(|row| {
@@ -35,6 +40,24 @@ pub fn query(page: &mut Page<'_>, reader: &Reader, sql: &str) -> Result<Found, E
         })?;
         written?;
         lines.finish()?;
+        return Ok(Found::Something);
+    }
+    if page.format == Format::Ndjson {
+        let table = Table {
+            columns: names.iter().map(|name| Column::hidden(name)).collect(),
+            ..Table::default()
+        };
+        let mut written = Ok(());
+        query.each(|row| {
+            let cells: Vec<Cell> = row.into_iter().map(cell).collect();
+            written = write_json_line(page.out, &table.json_row(&cells));
+            if written.is_ok() {
+                ControlFlow::Continue(())
+            } else {
+                ControlFlow::Break(())
+            }
+        })?;
+        written?;
         return Ok(Found::Something);
     }
     let mut rows = Vec::new();
@@ -67,8 +90,8 @@ pub fn query(page: &mut Page<'_>, reader: &Reader, sql: &str) -> Result<Found, E
         });
         write_json(page.out, &document)?;
     } else {
-        table.write_text(page.out, page.width, &page.zone)?;
-        if is_cut {
+        page.table(&table)?;
+        if is_cut && page.is_for_people() {
             writeln!(page.out, "cut after {MAX_ROWS} rows; -o csv writes all")?;
         }
     }

@@ -67,16 +67,14 @@ pub fn quota(page: &mut Page<'_>, reader: &Reader, provider: Option<&str>) -> Re
         keys: 0,
         totals: None,
     };
-    match page.format {
-        Format::Table => table.write_text(page.out, page.width, &page.zone)?,
-        Format::Csv => table.write_csv(page.out)?,
-        Format::Json => {
-            let mut document = Map::new();
-            document.insert("schema_version".to_owned(), JSON_SCHEMA_VERSION.into());
-            document.insert("generated_at".to_owned(), page.now.to_string().into());
-            document.insert("rows".to_owned(), table.json_rows());
-            write_json(page.out, &Value::Object(document))?;
-        }
+    if page.format == Format::Json {
+        let mut document = Map::new();
+        document.insert("schema_version".to_owned(), JSON_SCHEMA_VERSION.into());
+        document.insert("generated_at".to_owned(), page.now.to_string().into());
+        document.insert("rows".to_owned(), table.json_rows());
+        write_json(page.out, &Value::Object(document))?;
+    } else {
+        page.table(&table)?;
     }
     Ok(found)
 }

@@ -4,9 +4,9 @@ use serde_json::{Map, Value};
 
 use super::table::{Cell, Column, Table};
 use super::text::Cut;
-use super::usage::{sum_cells, sum_columns};
-use super::{Asked, Error, Found, Page};
-use crate::store::{Grouping, Reader, Session};
+use super::usage::{hosts_part, sum_cells, sum_columns};
+use super::{Asked, Error, Found, Page, WindowReport};
+use crate::store::{Question, Reader, Session};
 
 /// Writes the sessions with a call in the window, at most `limit`.
 ///
@@ -21,9 +21,10 @@ pub fn sessions(
     let window = page.window(asked)?;
     let sessions = reader.sessions(window, limit)?;
     let totals = reader
-        .usage(Grouping::All, window)?
+        .usage(&Question::all(window))?
         .into_iter()
         .next()
+        .map(|group| group.sum)
         .unwrap_or_default();
     let coverage = reader.coverage(window)?;
     let is_empty = sessions.is_empty();
@@ -45,6 +46,12 @@ pub fn sessions(
         },
         Column::number("duration_ms", "LENGTH", 2),
         Column::number("peak_context_tokens", "PEAK", 5),
+        Column::text("workflow", "WORKFLOW", 4, Cut::End),
+        Column::text("task_type", "TASK", 7, Cut::End),
+        Column {
+            cut: None,
+            ..Column::text("length_bucket_requests", "REQS/SESSION", 12, Cut::End)
+        },
     ];
     // A session is one session.
     columns.extend(sum_columns().into_iter().skip(1));
@@ -57,19 +64,27 @@ pub fn sessions(
         ("limit".to_owned(), Value::from(limit)),
         ("sessions".to_owned(), Value::from(totals.sessions)),
     ]);
-    page.window_report(window, &table, &totals, &coverage, fields)?;
     let shown = u64::try_from(sessions.len()).unwrap_or(u64::MAX);
-    if page.is_for_people() && shown < totals.sessions {
-        writeln!(
-            page.out,
+    let mut notes = Vec::new();
+    if shown < totals.sessions {
+        notes.push(format!(
             "{shown} of {} sessions; -n shows more",
             totals.sessions
-        )?;
+        ));
     }
+    page.window_report(&WindowReport {
+        window,
+        table: &table,
+        totals: &totals,
+        coverage: &coverage,
+        about: hosts_part(&reader.host_names()?).as_slice(),
+        notes: &notes,
+        fields,
+    })?;
     Ok(if is_empty {
         Found::Nothing
     } else {
-        Found::Something
+        super::enough(asked, &coverage)
     })
 }
 
@@ -91,6 +106,9 @@ fn row(session: &Session) -> Vec<Cell> {
         session
             .peak_context_tokens
             .map_or(Cell::Unknown, Cell::Count),
+        Cell::text(session.workflow.clone()),
+        Cell::text(session.task_type.clone()),
+        Cell::Text(session.length_bucket.clone()),
     ];
     cells.extend(sum_cells(usage).into_iter().skip(1));
     cells

@@ -1,210 +1,409 @@
-//! `bpftok report`: usage by day, process, session, model and so on.
+//! `bpftok report`: usage by day, workflow, session, model and so on.
 
-use jiff::Timestamp;
-use serde_json::{Map, Value};
+use std::collections::BTreeMap;
 
-use super::table::{Cell, Column, Table};
-use super::text::Cut;
-use super::{Asked, Error, Found, Page};
-use crate::store::{Grouping, Reader, Sum, UsageSum};
+use serde_json::{Map, Value, json};
 
-/// Writes the usage of a window, put together by `grouping`.
+use super::labels;
+use super::table::{Cell, Change, Column, Exactness, Share, Table};
+use super::text::{grouped, visible};
+use super::{Asked, Error, Found, Metric, Page, Reach, Wanted, WindowReport};
+use crate::store::{Dimension, Group, Key, Question, Reader, Relation, Sum, UsageSum, Window};
+
+/// Writes the usage of a window.
 ///
 /// # Errors
 /// All of [`Error`].
 pub fn usage(
     page: &mut Page<'_>,
     reader: &Reader,
-    grouping: Grouping,
+    wanted: &Wanted,
     asked: &Asked,
 ) -> Result<Found, Error> {
-    let window = page.window(asked)?;
-    let groups = reader.usage(grouping, window)?;
-    let totals = reader
-        .usage(Grouping::All, window)?
-        .into_iter()
-        .next()
-        .unwrap_or_default();
+    match wanted.by.as_slice() {
+        [_] => {}
+        [one, other] if one != other => {}
+        _ => return Err(Error::Dimensions),
+    }
+    let window = page.window_of(asked, reach(wanted))?;
     let coverage = reader.coverage(window)?;
+    let mut question = Question {
+        window,
+        by: wanted.by.clone(),
+        filters: wanted.filters.clone(),
+        kept: None,
+    };
+    let sizes = Sizes::read(reader, &question, wanted)?;
+    let others = sizes.cut(wanted.top);
+    if let (Some(dimension), 1..) = (sizes.dimension, others) {
+        question.kept = Some((dimension, sizes.top(wanted.top)));
+    }
+    let mut groups = reader.usage(&question)?;
     let is_empty = groups.is_empty();
     if is_empty && page.is_for_people() {
         page.nothing_decoded(reader, &coverage)?;
         return Ok(Found::Nothing);
     }
-    let keys = key_columns(grouping);
-    let labels = labels(page, grouping, &groups);
-    let mut table = Table {
-        keys: keys.len(),
-        ..Table::default()
+    sizes.sort(&mut groups, wanted);
+    let all = Question {
+        by: Vec::new(),
+        kept: None,
+        ..question.clone()
     };
-    table.columns.extend(keys.iter().cloned());
-    table.columns.extend(sum_columns());
-    for (label, group) in labels.into_iter().zip(&groups) {
-        table
-            .rows
-            .push(label.into_iter().chain(sum_cells(group)).collect());
-    }
-    let mut total: Vec<Cell> = keys.iter().map(|_| Cell::Unknown).collect();
-    if let Some(first) = total.first_mut() {
-        *first = Cell::Text("total".to_owned());
-    }
-    total.extend(sum_cells(&totals));
-    table.totals = Some(total);
-    let fields = Map::from_iter([("by".to_owned(), Value::from(name(grouping)))]);
-    page.window_report(window, &table, &totals, &coverage, fields)?;
+    let totals = only(reader.usage(&all)?);
+    let before = Before::read(reader, &question, &all)?;
+    let table = table(page, wanted, &groups, &totals, &before, others);
+    let pruned = reader.pruned(&question)?;
+    let hosts = reader.host_names()?;
+    let report = WindowReport {
+        window,
+        table: &table,
+        totals: &totals,
+        coverage: &coverage,
+        about: &about(&hosts, wanted),
+        notes: &notes(page, &before, pruned),
+        fields: fields(wanted, others, pruned, &before),
+    };
+    page.window_report(&report)?;
     Ok(if is_empty {
         Found::Nothing
     } else {
-        Found::Something
+        super::enough(asked, &coverage)
     })
 }
 
-/// Name of a grouping in documents.
-const fn name(grouping: Grouping) -> &'static str {
-    match grouping {
-        Grouping::All => "all",
-        Grouping::Day => "day",
-        Grouping::Hour => "hour",
-        Grouping::Process => "process",
-        Grouping::Session => "session",
-        Grouping::Model => "model",
-        Grouping::Provider => "provider",
-        Grouping::Client => "client",
+/// How far back a report goes by itself.
+fn reach(wanted: &Wanted) -> Reach {
+    match wanted.by.first() {
+        Some(Dimension::Week) => Reach::Weeks,
+        Some(Dimension::Month) => Reach::Months,
+        Some(_) | None => Reach::Days,
     }
 }
 
-fn key_columns(grouping: Grouping) -> Vec<Column> {
-    let text = |name, heading| Column::text(name, heading, 0, Cut::End);
-    match grouping {
-        Grouping::All => Vec::new(),
-        Grouping::Day => vec![fixed("day", "DAY"), Column::hidden("start")],
-        Grouping::Hour => vec![fixed("hour", "HOUR"), Column::hidden("start")],
-        Grouping::Process => vec![
-            fixed("pid", "PID"),
-            text("comm", "COMM"),
-            Column::text("user_name", "USER", 1, Cut::End),
-            Column::text("exe_path", "EXE", 3, Cut::Start),
-        ],
-        Grouping::Session => vec![
-            text("session_key", "SESSION"),
-            Column::text("client_name", "CLIENT", 1, Cut::End),
-            Column::text("user_name", "USER", 3, Cut::End),
-            Column::text("key_source", "KEY", 6, Cut::End),
-        ],
-        Grouping::Model => vec![
-            text("model", "MODEL"),
-            Column::text("provider", "PROVIDER", 1, Cut::End),
-        ],
-        Grouping::Provider => vec![text("provider", "PROVIDER")],
-        Grouping::Client => {
-            vec![
-                text("client_name", "CLIENT"),
-                Column::text("client_version", "VERSION", 1, Cut::End),
-            ]
-        }
-    }
-}
-
-/// A text that is never cut.
-fn fixed(name: &str, heading: &str) -> Column {
-    Column {
-        cut: None,
-        ..Column::text(name, heading, 0, Cut::End)
-    }
-}
-
-/// The cells that name each group.
-fn labels(page: &Page<'_>, grouping: Grouping, groups: &[UsageSum]) -> Vec<Vec<Cell>> {
-    let period = |format: &'static str| {
-        let names: Vec<String> = groups
-            .iter()
-            .map(|group| period_name(page, group, format))
-            .collect();
-        groups
-            .iter()
-            .zip(&names)
-            .map(|(group, name)| {
-                // Where clocks go back an hour comes twice; the offset tells the two apart.
-                let is_twice = names.iter().filter(|other| *other == name).count() > 1;
-                let name = if is_twice {
-                    period_name(page, group, "%Y-%m-%d %H:%M%:z")
-                } else {
-                    name.clone()
-                };
-                vec![
-                    Cell::Text(name),
-                    group.period_ms.map_or(Cell::Unknown, Cell::Moment),
-                ]
-            })
-            .collect()
-    };
-    match grouping {
-        Grouping::All => groups.iter().map(|_| Vec::new()).collect(),
-        Grouping::Day => period("%Y-%m-%d"),
-        Grouping::Hour => period("%Y-%m-%d %H:%M"),
-        Grouping::Process
-        | Grouping::Session
-        | Grouping::Model
-        | Grouping::Provider
-        | Grouping::Client => {
-            let count = key_columns(grouping).len();
-            groups
-                .iter()
-                .map(|group| {
-                    let mut cells: Vec<Cell> = group
-                        .labels
-                        .iter()
-                        .take(count)
-                        .map(|label| Cell::text(label.clone()))
-                        .collect();
-                    if grouping == Grouping::Process
-                        && let Some(pid) = cells.first_mut()
-                        && let Cell::Text(digits) = &pid
-                        && let Ok(number) = digits.parse::<u32>()
-                    {
-                        *pid = Cell::Number(Value::from(number));
-                    }
-                    cells
-                })
-                .collect()
-        }
-    }
-}
-
-fn period_name(page: &Page<'_>, group: &UsageSum, format: &str) -> String {
-    group
-        .period_ms
-        .and_then(|ms| Timestamp::from_millisecond(ms).ok())
-        .map(|start| {
-            start
-                .to_zoned_datetime(page.zone.clone())
-                .strftime(format)
-                .to_string()
-        })
+fn only(groups: Vec<Group>) -> UsageSum {
+    groups
+        .into_iter()
+        .next()
+        .map(|group| group.sum)
         .unwrap_or_default()
+}
+
+/// How much the values of the dimension have that rows are ordered and cut by: the first one that has
+/// no order of its own.
+struct Sizes {
+    dimension: Option<Dimension>,
+    /// Most first.
+    values: Vec<Key>,
+    ranks: BTreeMap<Key, usize>,
+}
+
+/// What groups are ordered by: the metric, and where that is not known or the same, the tokens.
+type Size = (Option<u64>, Option<u64>);
+
+fn size(sum: &UsageSum, metric: Metric) -> Size {
+    (metric.of(sum).value, Metric::Tokens.of(sum).value)
+}
+
+impl Sizes {
+    fn read(reader: &Reader, question: &Question, wanted: &Wanted) -> Result<Self, Error> {
+        let dimension = wanted.by.iter().copied().find(|by| !by.is_ordered());
+        let mut sizes: Vec<(Size, Option<String>, Key)> = Vec::new();
+        if let Some(dimension) = dimension {
+            let alone = Question {
+                by: vec![dimension],
+                ..question.clone()
+            };
+            for group in reader.sums(&alone)? {
+                let size = size(&group.sum, wanted.metric);
+                let name = group.names.into_iter().next().flatten();
+                sizes.extend(group.keys.into_iter().next().map(|key| (size, name, key)));
+            }
+        }
+        sizes.sort_by(|one, other| {
+            (other.0.cmp(&one.0)).then_with(|| (&one.1, &one.2).cmp(&(&other.1, &other.2)))
+        });
+        let values: Vec<Key> = sizes.into_iter().map(|(_, _, key)| key).collect();
+        let ranks = values.iter().cloned().zip(0..).collect();
+        Ok(Self {
+            dimension,
+            values,
+            ranks,
+        })
+    }
+
+    /// How many values are not kept apart.
+    fn cut(&self, top: Option<usize>) -> usize {
+        top.map_or(0, |top| self.values.len().saturating_sub(top))
+    }
+
+    fn top(&self, top: Option<usize>) -> Vec<Key> {
+        let count = top.unwrap_or(usize::MAX);
+        self.values.iter().take(count).cloned().collect()
+    }
+
+    /// Puts ordered values in their order, others by size, and what is not kept apart last.
+    fn sort(&self, groups: &mut [Group], wanted: &Wanted) {
+        groups.sort_by_cached_key(|group| {
+            let size = size(&group.sum, wanted.metric);
+            let place = |(by, key): (&Dimension, &Key)| {
+                let rank = if *key == Key::Other {
+                    usize::MAX
+                } else if !by.is_ordered() && self.dimension == Some(*by) {
+                    self.ranks.get(key).copied().unwrap_or(usize::MAX)
+                } else {
+                    0
+                };
+                let own = by.is_ordered().then(|| key.clone());
+                // The second of two dimensions without an order goes by the size of the group.
+                let by_size = (!by.is_ordered() && self.dimension != Some(*by))
+                    .then_some(std::cmp::Reverse(size));
+                (rank, own, by_size)
+            };
+            let places: Vec<_> = wanted.by.iter().zip(&group.keys).map(place).collect();
+            (places, group.names.clone(), group.keys.clone())
+        });
+    }
+}
+
+/// The window of the same length before.
+struct Before {
+    /// `None` where time itself is what rows are by, or where the ledger has nothing of it.
+    groups: Option<BTreeMap<Vec<Key>, UsageSum>>,
+    totals: Option<UsageSum>,
+    /// First call of the ledger, if it lies inside of that window.
+    begins_ms: Option<i64>,
+}
+
+impl Before {
+    fn read(reader: &Reader, question: &Question, all: &Question) -> Result<Self, Error> {
+        let Window { from_ms, until_ms } = question.window;
+        let window = Window {
+            from_ms: from_ms.saturating_sub(until_ms.saturating_sub(from_ms)),
+            until_ms: from_ms,
+        };
+        let first_ms = reader.first_ms()?;
+        let has_any = first_ms.is_some_and(|first| first < from_ms);
+        if question.by.iter().any(|by| by.is_period()) || !has_any {
+            return Ok(Self {
+                groups: None,
+                totals: None,
+                begins_ms: None,
+            });
+        }
+        let then = |question: &Question| Question {
+            window,
+            ..question.clone()
+        };
+        let groups = reader.sums(&then(question))?;
+        Ok(Self {
+            groups: Some(
+                groups
+                    .into_iter()
+                    .map(|group| (group.keys, group.sum))
+                    .collect(),
+            ),
+            totals: Some(only(reader.sums(&then(all))?)),
+            begins_ms: first_ms.filter(|first| *first > window.from_ms),
+        })
+    }
+
+    /// What a group's amount was, and how it changed.
+    fn of(&self, keys: Option<&[Key]>, now: &UsageSum, metric: Metric) -> [Cell; 2] {
+        let Some(groups) = &self.groups else {
+            return [Cell::Unknown, Cell::Unknown];
+        };
+        let before = match keys {
+            Some(keys) => groups.get(keys),
+            None => self.totals.as_ref(),
+        };
+        let Some(before) = before.filter(|before| before.requests > 0) else {
+            return [Cell::Count(0), Cell::Change(Change::New)];
+        };
+        let (before, after) = (metric.of(before), metric.of(now));
+        let exactness = if before.is_lower_bound || after.is_lower_bound {
+            Exactness::About
+        } else {
+            Exactness::Exact
+        };
+        let change = match (before.value, after.value) {
+            (Some(before), Some(after)) => Cell::Change(Change::From {
+                before,
+                after,
+                exactness,
+            }),
+            _ => Cell::Unknown,
+        };
+        [sum(before), change]
+    }
+}
+
+fn table(
+    page: &Page<'_>,
+    wanted: &Wanted,
+    groups: &[Group],
+    totals: &UsageSum,
+    before: &Before,
+    others: usize,
+) -> Table {
+    let names = labels::columns(&wanted.by);
+    let keys = names.len();
+    let mut columns = names;
+    columns.extend(sum_columns().into_iter().map(|column| {
+        // A session is one session.
+        match column.name == "sessions" && wanted.by.contains(&Dimension::Session) {
+            true => Column::hidden("sessions"),
+            false => column,
+        }
+    }));
+    let metric = wanted.metric;
+    if metric == Metric::WeightedTokens {
+        columns.push(Column::number("weighted_tokens", "WEIGHTED", 1));
+    }
+    columns.push(match before.groups {
+        Some(_) => Column::number("change_ratio", "VS PREV", 3),
+        None => Column::hidden("change_ratio"),
+    });
+    columns.push(Column::hidden("previous"));
+    let has_session_costs = groups
+        .iter()
+        .any(|group| group.sum.session_cost_p95.is_some());
+    columns.push(match has_session_costs {
+        true => Column::number("session_cost_p95_nanousd", "P95/SESSION", 4),
+        false => Column::hidden("session_cost_p95_nanousd"),
+    });
+    let row = |keys: Option<&[Key]>, group: &UsageSum| {
+        let mut cells = sum_cells(group);
+        if metric == Metric::WeightedTokens {
+            cells.push(sum(group.weighted));
+        }
+        let [previous, change] = before.of(keys, group, metric);
+        let session_cost = group.session_cost_p95.map_or(Cell::Unknown, Cell::Money);
+        cells.extend([change, previous, session_cost]);
+        cells
+    };
+    let other = format!("other ({others})");
+    let rows = labels::cells(page, &wanted.by, groups, &other)
+        .into_iter()
+        .zip(groups)
+        .map(|(label, group)| {
+            let cells = row(Some(&group.keys), &group.sum);
+            label.into_iter().chain(cells).collect()
+        })
+        .collect();
+    let mut total = vec![Cell::Unknown; keys];
+    if let Some(first) = total.first_mut() {
+        *first = Cell::Text("total".to_owned());
+    }
+    total.extend(row(None, totals));
+    Table {
+        columns,
+        rows,
+        keys,
+        totals: Some(total),
+    }
+}
+
+/// What a heading says besides the window.
+fn about(hosts: &[String], wanted: &Wanted) -> Vec<String> {
+    let mut parts: Vec<String> = hosts_part(hosts).into_iter().collect();
+    let filters: Vec<String> = written(wanted)
+        .iter()
+        .map(|filter| visible(filter).into_owned())
+        .collect();
+    if !filters.is_empty() {
+        parts.push(format!("where {}", filters.join(" and ")));
+    }
+    parts
+}
+
+/// Which hosts the ledger is of.
+pub(super) fn hosts_part(hosts: &[String]) -> Option<String> {
+    match hosts {
+        [] => None,
+        [only] => Some(format!("host {}", visible(only))),
+        many => Some(format!("{} hosts", many.len())),
+    }
+}
+
+/// The filters as they are written on the command line.
+fn written(wanted: &Wanted) -> Vec<String> {
+    wanted
+        .filters
+        .iter()
+        .map(|filter| {
+            let sign = match filter.relation {
+                Relation::Is => "=",
+                Relation::IsNot => "!=",
+                Relation::Matches => "~",
+            };
+            let value = filter.value.as_deref().unwrap_or_default();
+            format!("{}{sign}{value}", filter.dimension.name())
+        })
+        .collect()
+}
+
+/// What has to be said below a table.
+fn notes(page: &Page<'_>, before: &Before, pruned: u64) -> Vec<String> {
+    let mut notes = Vec::new();
+    if let Some(begins) = before.begins_ms {
+        notes.push(format!(
+            "VS PREV compares with less than the window before: the ledger begins at {}",
+            super::table::moment(begins, &page.zone, "%Y-%m-%d %H:%M")
+        ));
+    }
+    if pruned > 0 {
+        notes.push(format!(
+            "{} older calls are not in it: only their sums are kept, and those do not know this",
+            grouped(pruned)
+        ));
+    }
+    notes
+}
+
+/// What a document says of the question.
+fn fields(wanted: &Wanted, others: usize, pruned: u64, before: &Before) -> Map<String, Value> {
+    let by: Vec<&str> = wanted.by.iter().map(|by| by.name()).collect();
+    Map::from_iter([
+        ("by".to_owned(), Value::from(by.join(","))),
+        ("where".to_owned(), Value::from(written(wanted))),
+        ("metric".to_owned(), Value::from(wanted.metric.name())),
+        ("other_values".to_owned(), Value::from(others)),
+        ("pruned_requests".to_owned(), Value::from(pruned)),
+        (
+            "previous_is_partial".to_owned(),
+            json!(
+                before
+                    .groups
+                    .is_some()
+                    .then_some(before.begins_ms.is_some())
+            ),
+        ),
+    ])
 }
 
 /// The columns of [`sum_cells`].
 pub(super) fn sum_columns() -> Vec<Column> {
     vec![
-        Column::number("sessions", "SESS", 4),
+        Column::number("sessions", "SESS", 2),
         Column::number("requests", "REQS", 0),
-        Column::number("errors", "ERR", 5),
-        Column::number("context_tokens", "INPUT", 0),
-        Column::number("input_uncached_tokens", "UNCACHED", 8),
-        Column::number("cache_read_tokens", "CACHED", 2),
-        Column::number("cache_write_tokens", "WRITTEN", 7),
+        Column::number("errors", "ERR", 7),
+        Column::number("context_tokens", "CONTEXT", 0),
+        Column::number("cached_ratio", "CACHED", 1),
+        Column::number("input_uncached_tokens", "UNCACHED", 10),
+        Column::number("cache_read_tokens", "READ", 9),
+        Column::number("cache_write_tokens", "WRITTEN", 8),
         Column::number("output_tokens", "OUTPUT", 0),
-        Column::number("reasoning_tokens", "REASONING", 9),
-        Column::number("estimated_requests", "EST", 5),
-        Column::number("cost_nanousd", "COST", 0),
-        Column::number("output_tokens_per_second", "TOK/S", 12),
-        Column::number("ttft_p50_ms", "TTFT", 11),
+        Column::number("reasoning_tokens", "REASONING", 11),
+        Column::number("estimated_requests", "EST", 6),
+        Column::number("output_tokens_per_second", "TOK/S", 13),
+        Column::number("ttft_p50_ms", "TTFT", 12),
         Column::hidden("ttft_p95_ms"),
         Column::hidden("duration_p50_ms"),
         Column::hidden("duration_p95_ms"),
         Column::hidden("aborted_requests"),
         Column::hidden("retry_requests"),
+        Column::hidden("human_turns"),
         Column::hidden("estimated_tokens"),
         Column::hidden("lower_bound_requests"),
         Column::hidden("estimated_cost_nanousd"),
@@ -213,6 +412,7 @@ pub(super) fn sum_columns() -> Vec<Column> {
         Column::hidden("repriced_nanousd"),
         Column::hidden("cost_lower_bound_requests"),
         Column::hidden("unpriced_tokens"),
+        Column::number("cost_nanousd", "COST", 0),
     ]
 }
 
@@ -223,13 +423,13 @@ pub(super) fn sum_cells(group: &UsageSum) -> Vec<Cell> {
         Cell::Count(group.requests),
         Cell::Count(group.errors),
         sum(group.context),
+        cached(group),
         sum(group.input_uncached),
         sum(group.cache_read),
         sum(group.cache_write),
         sum(group.output),
         sum(group.reasoning),
         Cell::Count(group.estimated_requests),
-        money(group.cost),
         count(group.output_tokens_per_second),
         millis(group.ttft_p50_ms),
         millis(group.ttft_p95_ms),
@@ -237,6 +437,7 @@ pub(super) fn sum_cells(group: &UsageSum) -> Vec<Cell> {
         millis(group.duration_p95_ms),
         Cell::Count(group.aborted_requests),
         Cell::Count(group.retry_requests),
+        Cell::Count(group.human_turns),
         Cell::Count(group.estimated_tokens),
         Cell::Count(group.lower_bound_requests),
         group.estimated_cost.map_or(Cell::Unknown, Cell::Money),
@@ -245,7 +446,28 @@ pub(super) fn sum_cells(group: &UsageSum) -> Vec<Cell> {
         group.repriced_cost.map_or(Cell::Unknown, Cell::Money),
         Cell::Count(group.cost_lower_bound_requests),
         Cell::Count(group.unpriced_tokens),
+        money(group.cost),
     ]
+}
+
+/// The share of the input that came from a cache.
+pub(super) fn cached(group: &UsageSum) -> Cell {
+    let (Some(part), Some(whole)) = (group.cache_read.value, group.context.value) else {
+        return Cell::Unknown;
+    };
+    let exactness = match (
+        group.cache_read.is_lower_bound,
+        group.context.is_lower_bound,
+    ) {
+        (_, true) => Exactness::About,
+        (true, false) => Exactness::AtLeast,
+        (false, false) => Exactness::Exact,
+    };
+    Cell::Share(Share {
+        part,
+        whole,
+        exactness,
+    })
 }
 
 fn count(count: Option<u64>) -> Cell {
@@ -256,7 +478,7 @@ fn millis(millis: Option<u64>) -> Cell {
     millis.map_or(Cell::Unknown, Cell::Millis)
 }
 
-fn money(sum: Sum) -> Cell {
+pub(super) fn money(sum: Sum) -> Cell {
     match sum {
         Sum { value: None, .. } => Cell::Unknown,
         Sum {
@@ -270,7 +492,7 @@ fn money(sum: Sum) -> Cell {
     }
 }
 
-fn sum(sum: Sum) -> Cell {
+pub(super) fn sum(sum: Sum) -> Cell {
     match sum {
         Sum { value: None, .. } => Cell::Unknown,
         Sum {

@@ -67,7 +67,7 @@ pub fn list(
              `bpftok workflow suggest` proposes entries; `bpftok exec NAME -- COMMAND` sets a marker."
         )?;
     } else {
-        rules_table(rules).write_text(page.out, page.width, &page.zone)?;
+        page.table(&rules_table(rules))?;
     }
     match seen {
         Ok(seen) if seen.is_empty() => {
@@ -75,7 +75,7 @@ pub fn list(
         }
         Ok(seen) => {
             writeln!(page.out, "\nSeen {}:\n", page.heading(window))?;
-            seen_table(&seen).write_text(page.out, page.width, &page.zone)?;
+            page.table(&seen_table(&seen))?;
         }
         Err(error) => writeln!(page.out, "\nWhat was seen can't be told: {error}")?,
     }

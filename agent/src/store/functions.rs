@@ -1,17 +1,28 @@
 //! The functions that our queries use and SQLite lacks.
 
-use jiff::Timestamp;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
+use agent_core::llm::{Terms, Units, Usage};
+use agent_core::prices::{Billable, Prices};
 use jiff::tz::TimeZone;
+use jiff::{Span, Timestamp, ZonedDateTime};
 use rusqlite::Connection;
 use rusqlite::functions::{Aggregate, Context, FunctionFlags};
 
-/// Gives a connection `day_start(ms)` and `hour_start(ms)` of `zone`, and `percentile(value, percent)`.
+/// Gives a connection `hour_start(ms)`, `day_start(ms)`, `week_start(ms)` and `month_start(ms)` of
+/// `zone`, and `percentile(value, percent)`.
 ///
 /// # Errors
 /// Those of SQLite.
 pub(super) fn install(conn: &Connection, zone: &TimeZone) -> rusqlite::Result<()> {
     let flags = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DETERMINISTIC;
-    let starts: [(_, PeriodStart); 2] = [(c"day_start", day_start), (c"hour_start", hour_start)];
+    let starts: [(_, PeriodStart); 4] = [
+        (c"hour_start", hour_start),
+        (c"day_start", day_start),
+        (c"week_start", week_start),
+        (c"month_start", month_start),
+    ];
     for (name, start) in starts {
         let zone = zone.clone();
         conn.create_scalar_function(name, 1, flags, move |context| {
@@ -19,6 +30,65 @@ pub(super) fn install(conn: &Connection, zone: &TimeZone) -> rusqlite::Result<()
         })?;
     }
     conn.create_aggregate_function(c"percentile", 2, flags, Percentile)
+}
+
+/// Gives a connection `weighted_tokens(provider, model, at_ms, cost_nanousd, input_uncached,
+/// cache_read, cache_write_5m, cache_write_1h, cache_write_other, output)`: the cost in tokens of
+/// uncached input, at the model's price of that hour for short prompts on standard terms. Where the
+/// cost or that price is not known, the classes count 1, 0.1, 1.25, 2, 1.25 and 5; NULL if nothing
+/// is known.
+///
+/// # Errors
+/// Those of SQLite.
+pub(super) fn install_weights(conn: &Connection, prices: Prices) -> rusqlite::Result<()> {
+    let flags = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DETERMINISTIC;
+    // What was looked up once; as many entries as there are models and hours in a report.
+    let known: RefCell<BTreeMap<(String, String, i64), Option<u64>>> = RefCell::default();
+    conn.create_scalar_function(c"weighted_tokens", 10, flags, move |context| {
+        let tokens = |at: usize| context.get::<Option<i64>>(at);
+        let model = context.get::<Option<String>>(1)?;
+        if let (Some(cost), Some(model)) = (tokens(3)?, model) {
+            let provider = context.get::<String>(0)?;
+            let hour = context.get::<i64>(2)?.div_euclid(3_600_000);
+            let rate = *known
+                .borrow_mut()
+                .entry((provider, model, hour))
+                .or_insert_with_key(|(provider, model, hour)| {
+                    input_rate(&prices, provider, model, hour.saturating_mul(3_600_000))
+                });
+            if let Some(rate) = rate.filter(|rate| *rate > 0) {
+                let tokens = i128::from(cost) * 1_000_000 / i128::from(rate);
+                return Ok(Some(i64::try_from(tokens).unwrap_or(i64::MAX)));
+            }
+        }
+        let mut sum = None;
+        // In hundredths.
+        for (at, weight) in [(4, 100), (5, 10), (6, 125), (7, 200), (8, 125), (9, 500)] {
+            if let Some(tokens) = tokens(at)? {
+                sum = Some(sum.unwrap_or(0) + i128::from(tokens) * weight);
+            }
+        }
+        Ok(sum.map(|sum: i128| i64::try_from(sum / 100).unwrap_or(i64::MAX)))
+    })
+}
+
+/// The price of a million tokens of uncached input in a short prompt on standard terms.
+fn input_rate(prices: &Prices, provider: &str, model: &str, at_ms: i64) -> Option<u64> {
+    let usage = Usage {
+        input_uncached: Some(1),
+        ..Usage::default()
+    };
+    let priced = prices.cost(&Billable {
+        provider,
+        model: Some(model),
+        usage: &usage,
+        is_complete: true,
+        units: Units::default(),
+        terms: &Terms::default(),
+        reported_nanousd: None,
+        completed_ms: at_ms,
+    });
+    priced.price?.rates.input_uncached
 }
 
 /// The SQL function `percentile(value, percent)`: the smallest of the values that so many of a
@@ -66,6 +136,30 @@ fn day_start(ms: i64, zone: &TimeZone) -> i64 {
     Timestamp::from_millisecond(ms)
         .and_then(|moment| moment.to_zoned_datetime(zone.clone()).start_of_day())
         .map_or(ms, |start| start.timestamp().as_millisecond())
+}
+
+/// Start of the week of a moment: of its Monday.
+fn week_start(ms: i64, zone: &TimeZone) -> i64 {
+    local(ms, zone)
+        .and_then(|day| {
+            day.checked_sub(Span::new().days(day.weekday().to_monday_zero_offset()))
+                .ok()
+        })
+        .and_then(|monday| monday.start_of_day().ok())
+        .map_or(ms, |start| start.timestamp().as_millisecond())
+}
+
+/// Start of the month of a moment.
+fn month_start(ms: i64, zone: &TimeZone) -> i64 {
+    local(ms, zone)
+        .and_then(|day| day.first_of_month().ok())
+        .and_then(|first| first.start_of_day().ok())
+        .map_or(ms, |start| start.timestamp().as_millisecond())
+}
+
+fn local(ms: i64, zone: &TimeZone) -> Option<ZonedDateTime> {
+    let moment = Timestamp::from_millisecond(ms).ok()?;
+    Some(moment.to_zoned_datetime(zone.clone()))
 }
 
 /// Start of the hour of a moment. Within the offset in force: where clocks go back, an hour that

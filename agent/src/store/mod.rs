@@ -15,6 +15,7 @@
 //!   stays when the writer ends; without it a reader who may not write cannot open the file.
 
 mod calls;
+mod dimension;
 mod functions;
 mod host;
 mod migrate;
@@ -25,8 +26,10 @@ mod quota;
 mod reader;
 mod reprice;
 mod rollup;
+mod sessions;
 mod shape;
 mod status;
+mod usage;
 mod workflows;
 mod writer;
 
@@ -35,16 +38,16 @@ use std::path::PathBuf;
 
 use rusqlite::ErrorCode;
 
+pub use dimension::Dimension;
 pub use host::{AccountKey, HostFacts};
 pub use migrate::SCHEMA_VERSION;
 pub use prices::Unpriced;
 pub use quota::Quota;
-pub use reader::{
-    Call, CoverageSum, Grouping, Query, QueryRow, Reader, Session, Sum, UNPROBED_NAMES, UsageSum,
-    Value, Window,
-};
+pub use reader::{Call, CoverageSum, Query, QueryRow, Reader, UNPROBED_NAMES, Value, Window};
 pub use reprice::{Keeping, Repriced, reprice};
+pub use sessions::{ContextPoint, Session, SessionDetail, Thread};
 pub use status::{AgentStatus, CalledHost, CallingProcess, FailedFile, HookedFile, TlsFile};
+pub use usage::{Filter, Group, Key, MOST_CALLS_OF_PERCENTILES, Question, Relation, Sum, UsageSum};
 pub use workflows::{Kind, SeenWorkflow, Size};
 pub use writer::{Applied, Keep, Writer};
 

@@ -83,6 +83,18 @@ pub struct Unpriced {
 }
 
 impl Reader {
+    /// The names of the hosts in the ledger.
+    ///
+    /// # Errors
+    /// Those of SQLite.
+    pub fn host_names(&self) -> Result<Vec<String>, Error> {
+        self.rows_of(
+            "SELECT DISTINCT host_name FROM host ORDER BY 1",
+            [],
+            |row| row.get(0),
+        )
+    }
+
     /// What has no price of the calls that began in `window`, most tokens first.
     ///
     /// # Errors

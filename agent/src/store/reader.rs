@@ -4,6 +4,7 @@ use std::io;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
+use agent_core::prices::Prices;
 use jiff::tz::TimeZone;
 use rusqlite::limits::Limit;
 use rusqlite::types::ValueRef;
@@ -24,142 +25,6 @@ pub struct Window {
     pub from_ms: i64,
     /// First moment after it.
     pub until_ms: i64,
-}
-
-/// By what the calls of a report are put together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Grouping {
-    /// Everything in one sum.
-    All,
-    /// Calendar days of the report's time zone.
-    Day,
-    /// Hours of the report's time zone.
-    Hour,
-    /// Processes.
-    Process,
-    /// Sessions.
-    Session,
-    /// Models, as served.
-    Model,
-    /// Providers.
-    Provider,
-    /// Client programs.
-    Client,
-}
-
-impl Grouping {
-    /// The key in SQL: what tells groups apart, and at most four texts that describe one.
-    const fn key(self) -> [&'static str; 5] {
-        match self {
-            Self::All => ["1", "NULL", "NULL", "NULL", "NULL"],
-            Self::Day => ["day_start(started_ms)", "NULL", "NULL", "NULL", "NULL"],
-            Self::Hour => ["hour_start(started_ms)", "NULL", "NULL", "NULL", "NULL"],
-            Self::Process => [
-                "process_id",
-                "CAST(max(pid) AS TEXT)",
-                "max(comm)",
-                "max(user_name)",
-                "max(exe_path)",
-            ],
-            Self::Session => [
-                "session_id",
-                "max(session_key)",
-                "max(client_name)",
-                "max(user_name)",
-                "max(key_source)",
-            ],
-            Self::Model => [
-                "ifnull(model_served, model_requested)",
-                "ifnull(model_served, model_requested)",
-                "group_concat(DISTINCT provider)",
-                "NULL",
-                "NULL",
-            ],
-            Self::Provider => ["provider", "provider", "NULL", "NULL", "NULL"],
-            Self::Client => [
-                "client_name",
-                "client_name",
-                "group_concat(DISTINCT client_version)",
-                "NULL",
-                "NULL",
-            ],
-        }
-    }
-}
-
-/// A sum in which something may be missing.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Sum {
-    /// What is known; `None` if nothing is.
-    pub value: Option<u64>,
-    /// True if more was used than `value` says.
-    pub is_lower_bound: bool,
-}
-
-/// The usage of one group of calls.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct UsageSum {
-    /// Start of the day or hour, in milliseconds since the Unix epoch.
-    pub period_ms: Option<i64>,
-    /// What describes the group: for a process its pid, name, user and executable; for a session
-    /// its key, client, user and the source of the key; else name and detail.
-    pub labels: [Option<String>; 4],
-    /// Calls.
-    pub requests: u64,
-    /// Sessions they belong to.
-    pub sessions: u64,
-    /// Calls that ended in an error.
-    pub errors: u64,
-    /// Calls whose tokens were counted here.
-    pub estimated_requests: u64,
-    /// Calls that used more tokens than are known.
-    pub lower_bound_requests: u64,
-    /// The whole input.
-    pub context: Sum,
-    /// Input that no cache was involved in.
-    pub input_uncached: Sum,
-    /// Input from a cache.
-    pub cache_read: Sum,
-    /// Input written to a cache, for any time.
-    pub cache_write: Sum,
-    /// Output, reasoning included.
-    pub output: Sum,
-    /// The part of the output that is reasoning.
-    pub reasoning: Sum,
-    /// Input and output that were counted here.
-    pub estimated_tokens: u64,
-    /// Cost, in billionths of a US dollar.
-    pub cost: Sum,
-    /// Calls, and models inside of calls, that cost more than is known.
-    pub cost_lower_bound_requests: u64,
-    /// Input and output without a price.
-    pub unpriced_tokens: u64,
-    /// The part of the cost that rests on tokens counted here.
-    pub estimated_cost: Option<u64>,
-    /// The part of the cost that a plan covers.
-    pub subscription_cost: Option<u64>,
-    /// What providers said that their calls cost.
-    pub provider_cost: Option<u64>,
-    /// The cost by other prices, of those calls that were priced anew, and the cost of the others.
-    pub repriced_cost: Option<u64>,
-    /// Calls whose reply was cut.
-    pub aborted_requests: u64,
-    /// Calls that repeat a failed try.
-    pub retry_requests: u64,
-    /// Median of the time to the first token.
-    pub ttft_p50_ms: Option<u64>,
-    /// The time to the first token that 95 of 100 calls keep below.
-    pub ttft_p95_ms: Option<u64>,
-    /// Median of the duration.
-    pub duration_p50_ms: Option<u64>,
-    /// The duration that 95 of 100 calls keep below.
-    pub duration_p95_ms: Option<u64>,
-    /// Output of streams over the time from their first token to their end.
-    pub output_tokens_per_second: Option<u64>,
-    /// First call, in milliseconds since the Unix epoch.
-    pub first_ms: i64,
-    /// Last call, in milliseconds since the Unix epoch.
-    pub last_ms: i64,
 }
 
 /// What was and was not understood in a window.
@@ -184,29 +49,6 @@ pub struct CoverageSum {
 
 /// LIMIT: names of unprobed processes in a report; `v_coverage` has all of them.
 pub const UNPROBED_NAMES: usize = 3;
-
-/// A session, with the calls of it that lie in a window.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Session {
-    /// Key.
-    pub key: String,
-    /// Where the key comes from.
-    pub key_source: String,
-    /// Client.
-    pub client_name: Option<String>,
-    /// Process of its first call.
-    pub pid: Option<i64>,
-    /// Name of that process.
-    pub comm: Option<String>,
-    /// User.
-    pub user_name: Option<String>,
-    /// Working directory of that process.
-    pub cwd: Option<String>,
-    /// Largest input of a call.
-    pub peak_context_tokens: Option<u64>,
-    /// Its calls in the window.
-    pub usage: UsageSum,
-}
 
 /// One call, as a line of `tail` needs it.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -267,6 +109,16 @@ pub type QueryRow = Vec<Value>;
 pub struct Reader {
     conn: Connection,
     path: PathBuf,
+    weights: Weights,
+}
+
+/// Whether tokens can be weighed by their price.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Weights {
+    /// No prices were given.
+    None,
+    /// They can.
+    ByPrice,
 }
 
 impl Reader {
@@ -311,7 +163,25 @@ impl Reader {
         let conn = found?;
         let path = path.to_owned();
         functions::install(&conn, zone).map_err(|source| Error::sql("open", &path, source))?;
-        Ok(Self { conn, path })
+        Ok(Self {
+            conn,
+            path,
+            weights: Weights::None,
+        })
+    }
+
+    /// Weighs tokens by these prices in all sums from now on.
+    ///
+    /// # Errors
+    /// Those of SQLite.
+    pub fn weigh_by(&mut self, prices: Prices) -> Result<(), Error> {
+        functions::install_weights(&self.conn, prices).map_err(|source| self.failed(source))?;
+        self.weights = Weights::ByPrice;
+        Ok(())
+    }
+
+    pub(super) const fn has_prices(&self) -> bool {
+        matches!(self.weights, Weights::ByPrice)
     }
 
     /// Where the ledger is.
@@ -333,70 +203,17 @@ impl Reader {
             .map_err(|source| self.failed(source))
     }
 
-    /// Usage of the calls that began in `window`, by `grouping`: periods in order of time, other
-    /// groups by their tokens, most first.
+    /// When the first call began that is in any sum, as the beginning of its quarter of an hour;
+    /// `None` if there is none.
     ///
     /// # Errors
     /// Those of SQLite.
-    pub fn usage(&self, grouping: Grouping, window: Window) -> Result<Vec<UsageSum>, Error> {
-        let [key, labels @ ..] = grouping.key();
-        let is_period = matches!(grouping, Grouping::Day | Grouping::Hour);
-        let period = if is_period { key } else { "NULL" };
-        let order = if is_period {
-            "1"
-        } else {
-            "total_tokens DESC, 2, 3"
-        };
-        // The joins of v_request cost more than the sums.
-        let calls = match grouping {
-            Grouping::Process | Grouping::Session => "v_request",
-            Grouping::All
-            | Grouping::Day
-            | Grouping::Hour
-            | Grouping::Model
-            | Grouping::Provider
-            | Grouping::Client => "request_derived",
-        };
-        let sql = format!(
-            "SELECT {period}, {}, {SUMS} FROM {calls}
-             WHERE started_ms >= ?1 AND started_ms < ?2 GROUP BY {key} ORDER BY {order}",
-            labels.join(", "),
-        );
-        self.rows(&sql, window, |row| usage_sum(row, 0))
-    }
-
-    /// Sessions with a call in `window`, latest first, at most `limit`.
-    ///
-    /// # Errors
-    /// Those of SQLite.
-    pub fn sessions(&self, window: Window, limit: u32) -> Result<Vec<Session>, Error> {
-        let sql = format!(
-            "SELECT s.session_key, s.key_source, s.client_name, s.pid, s.comm, s.user_name, s.cwd,
-                    s.peak_context_tokens, t.*
-             FROM (SELECT NULL, CAST(session_id AS TEXT) AS session_ref, NULL, NULL, NULL, {SUMS}
-                   FROM request_derived WHERE started_ms >= ?1 AND started_ms < ?2
-                   GROUP BY session_id ORDER BY last_ms DESC LIMIT {limit}) AS t
-             JOIN (SELECT s.*, p.pid, p.comm, p.user_name, p.cwd FROM session AS s
-                   LEFT JOIN process AS p ON p.process_id = s.process_id) AS s
-               ON s.session_id = CAST(t.session_ref AS INTEGER)
-             ORDER BY t.last_ms DESC, s.session_key"
-        );
-        self.rows(&sql, window, |row| {
-            Ok(Session {
-                key: row.get(0)?,
-                key_source: row.get(1)?,
-                client_name: row.get(2)?,
-                pid: row.get(3)?,
-                comm: row.get(4)?,
-                user_name: row.get(5)?,
-                cwd: row.get(6)?,
-                peak_context_tokens: row.get::<_, Option<i64>>(7)?.map(from_db),
-                usage: UsageSum {
-                    labels: [const { None }; 4],
-                    ..usage_sum(row, 8)?
-                },
+    pub fn first_ms(&self) -> Result<Option<i64>, Error> {
+        self.conn
+            .query_row("SELECT min(bucket_start_ms) FROM usage_15m", [], |row| {
+                row.get(0)
             })
-        })
+            .map_err(|source| self.failed(source))
     }
 
     /// What was read in `window` and what was not.
@@ -576,49 +393,6 @@ fn query_failed(source: rusqlite::Error) -> Error {
     }
 }
 
-/// The sums of a group, in the order in which [`usage_sum`] reads them.
-///
-/// A sum is a lower bound where a call that is not fully known has no value, where its value was
-/// counted of a part, and, for output, where its value is one of a reply that was not finished. A class that the provider's final usage does
-/// not name is no loss: the provider has no such class.
-const SUMS: &str = "
-    sum(is_call), count(DISTINCT session_id), sum(is_call AND outcome = 'error'),
-    sum(is_call AND usage_source = 'estimated'), sum(is_call AND is_lower_bound),
-    sum(context_tokens),
-    max(is_lower_bound AND (context_tokens IS NULL OR input_quality IS 'lower_bound')),
-    sum(input_uncached_tokens),
-    max(is_lower_bound AND (input_uncached_tokens IS NULL OR input_quality IS 'lower_bound')),
-    sum(cache_read_tokens), max((is_lower_bound OR usage_source = 'estimated') AND cache_read_tokens IS NULL),
-    sum(CASE WHEN coalesce(cache_write_5m_tokens, cache_write_1h_tokens, cache_write_other_tokens) IS NOT NULL
-        THEN ifnull(cache_write_5m_tokens, 0) + ifnull(cache_write_1h_tokens, 0)
-           + ifnull(cache_write_other_tokens, 0) END),
-    max((is_lower_bound OR usage_source = 'estimated')
-        AND coalesce(cache_write_5m_tokens, cache_write_1h_tokens, cache_write_other_tokens) IS NULL),
-    sum(output_tokens),
-    max(is_lower_bound AND (output_tokens IS NULL OR usage_source = 'provider_partial'
-                            OR output_quality IS 'lower_bound')),
-    sum(reasoning_tokens),
-    max((is_lower_bound OR usage_source = 'estimated')
-        AND (reasoning_tokens IS NULL OR usage_source = 'provider_partial')),
-    sum(estimated_tokens),
-    min(started_ms), max(started_ms) AS last_ms,
-    ifnull(sum(context_tokens), 0) + ifnull(sum(output_tokens), 0) AS total_tokens,
-    sum(cost_nanousd), max(is_cost_lower_bound), sum(is_cost_lower_bound),
-    sum(CASE WHEN cost_nanousd IS NULL
-        THEN ifnull(context_tokens, 0) + ifnull(output_tokens, 0) ELSE 0 END),
-    sum(CASE WHEN estimated_tokens > 0 THEN cost_nanousd END),
-    sum(CASE WHEN billing_kind = 'subscription' THEN cost_nanousd END),
-    sum(provider_cost_nanousd),
-    CASE WHEN count(repriced_nanousd) > 0 THEN sum(ifnull(repriced_nanousd, cost_nanousd)) END,
-    sum(is_call AND outcome = 'aborted'), ifnull(sum(is_call AND attempt > 1), 0),
-    percentile(CASE WHEN is_call THEN ttft_ms END, 50),
-    percentile(CASE WHEN is_call THEN ttft_ms END, 95),
-    percentile(CASE WHEN is_call THEN duration_ms END, 50),
-    percentile(CASE WHEN is_call THEN duration_ms END, 95),
-    sum(CASE WHEN is_stream AND duration_ms > ttft_ms THEN output_tokens END) * 1000
-        / sum(CASE WHEN is_stream AND duration_ms > ttft_ms AND output_tokens IS NOT NULL
-              THEN duration_ms - ttft_ms END)";
-
 /// The columns that [`call`] reads.
 const CALLS: &str = "
     SELECT request_id, started_ms, duration_ms, ttft_ms, pid, comm, user_name, client_name,
@@ -627,57 +401,6 @@ const CALLS: &str = "
            kind, attempt, aborted_by, output_tokens_per_second, cost_nanousd, is_cost_lower_bound,
            via_pid, via_comm
     FROM v_request";
-
-/// Reads period, labels and sums from column `at` on.
-fn usage_sum(row: &Row<'_>, at: usize) -> rusqlite::Result<UsageSum> {
-    let count = |column: usize| row.get(at + column).map(from_db);
-    let known = |column: usize| {
-        Ok::<_, rusqlite::Error>(row.get::<_, Option<i64>>(at + column)?.map(from_db))
-    };
-    let sum = |column: usize| {
-        Ok::<_, rusqlite::Error>(Sum {
-            value: row.get::<_, Option<i64>>(at + column)?.map(from_db),
-            is_lower_bound: row.get(at + column + 1)?,
-        })
-    };
-    Ok(UsageSum {
-        period_ms: row.get(at)?,
-        labels: [
-            row.get(at + 1)?,
-            row.get(at + 2)?,
-            row.get(at + 3)?,
-            row.get(at + 4)?,
-        ],
-        requests: count(5)?,
-        sessions: count(6)?,
-        errors: count(7)?,
-        estimated_requests: count(8)?,
-        lower_bound_requests: count(9)?,
-        context: sum(10)?,
-        input_uncached: sum(12)?,
-        cache_read: sum(14)?,
-        cache_write: sum(16)?,
-        output: sum(18)?,
-        reasoning: sum(20)?,
-        estimated_tokens: count(22)?,
-        first_ms: row.get(at + 23)?,
-        last_ms: row.get(at + 24)?,
-        cost: sum(26)?,
-        cost_lower_bound_requests: count(28)?,
-        unpriced_tokens: count(29)?,
-        estimated_cost: known(30)?,
-        subscription_cost: known(31)?,
-        provider_cost: known(32)?,
-        repriced_cost: known(33)?,
-        aborted_requests: count(34)?,
-        retry_requests: count(35)?,
-        ttft_p50_ms: known(36)?,
-        ttft_p95_ms: known(37)?,
-        duration_p50_ms: known(38)?,
-        duration_p95_ms: known(39)?,
-        output_tokens_per_second: known(40)?,
-    })
-}
 
 fn call(row: &Row<'_>) -> rusqlite::Result<Call> {
     let count =

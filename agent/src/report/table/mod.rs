@@ -1,4 +1,4 @@
-//! Rows of cells, and the three ways to write them.
+//! Rows of cells, and the ways to write them.
 
 use std::io::{self, Write};
 
@@ -7,7 +7,12 @@ use jiff::tz::TimeZone;
 use serde::Serialize as _;
 use serde_json::{Map, Value, ser::Formatter};
 
+use super::page::{Paint, Style};
 use super::text::{self, Cut, UNKNOWN};
+
+mod measure;
+
+pub(super) use measure::{Change, Exactness, Share};
 
 /// Spaces between columns.
 const GAP: usize = 2;
@@ -35,6 +40,10 @@ pub(super) enum Cell {
     Moment(i64),
     /// A duration in milliseconds.
     Millis(u64),
+    /// A part of a whole.
+    Share(Share),
+    /// How something changed.
+    Change(Change),
 }
 
 impl Cell {
@@ -55,7 +64,14 @@ impl Cell {
             Self::Number(number) => number.to_string(),
             Self::Moment(ms) => moment(*ms, zone, "%Y-%m-%d %H:%M"),
             Self::Millis(ms) => text::duration(*ms),
+            Self::Share(share) => share.shown(),
+            Self::Change(change) => change.shown(),
         }
+    }
+
+    /// In a table of Markdown: nothing ends the cell or is taken for markup.
+    fn markdown(&self, zone: &TimeZone) -> String {
+        markdown(&self.shown(zone))
     }
 
     /// Whether it may be more.
@@ -64,7 +80,7 @@ impl Cell {
     }
 
     /// As a program reads it.
-    fn json(&self) -> Value {
+    pub(super) fn json(&self) -> Value {
         match self {
             Self::Unknown => Value::Null,
             Self::Text(stored) => Value::from(stored.as_str()),
@@ -76,6 +92,8 @@ impl Cell {
             | Self::Millis(count) => Value::from(*count),
             Self::Number(number) => number.clone(),
             Self::Moment(ms) => Value::from(utc(*ms)),
+            Self::Share(share) => share.ratio(),
+            Self::Change(change) => change.ratio(),
         }
     }
 
@@ -83,6 +101,10 @@ impl Cell {
     fn csv(&self) -> String {
         match self {
             Self::Unknown => String::new(),
+            Self::Share(_) | Self::Change(_) => {
+                let number = Some(self.json()).filter(|number| !number.is_null());
+                number.map_or_else(String::new, |number| number.to_string())
+            }
             Self::Text(stored) => {
                 let visible = text::visible(stored);
                 if visible.starts_with(['=', '+', '-', '@'])
@@ -103,6 +125,21 @@ impl Cell {
             Self::Moment(ms) => utc(*ms),
         }
     }
+}
+
+/// A text in which nothing is taken for markup, or ends the cell of a table.
+pub(super) fn markdown(text: &str) -> String {
+    let mut out = String::new();
+    for c in text.chars() {
+        if matches!(
+            c,
+            '|' | '\\' | '`' | '*' | '_' | '<' | '>' | '[' | ']' | '~'
+        ) {
+            out.push('\\');
+        }
+        out.push(c);
+    }
+    out
 }
 
 /// A moment on the clock of `zone`.
@@ -207,6 +244,7 @@ impl Table {
         out: &mut dyn Write,
         width: Option<usize>,
         zone: &TimeZone,
+        style: Style,
     ) -> io::Result<()> {
         let mut shown: Vec<Shown<'_>> = self
             .columns
@@ -219,7 +257,10 @@ impl Table {
             narrow(&mut shown, width);
         }
         let total: usize = line_width(&shown);
-        let line = |out: &mut dyn Write, cells: &dyn Fn(&Shown<'_>) -> String| -> io::Result<()> {
+        let line = |out: &mut dyn Write,
+                    paint: Paint,
+                    cells: &dyn Fn(&Shown<'_>) -> String|
+         -> io::Result<()> {
             let mut text = String::new();
             for (at, column) in shown.iter().enumerate() {
                 if at > 0 {
@@ -228,6 +269,8 @@ impl Table {
                 let cell = cells(column);
                 let cell = text::fit(&cell, column.width, column.column.cut.unwrap_or(Cut::End));
                 let pad = " ".repeat(column.width.saturating_sub(text::width(&cell)));
+                let paint = if cell == UNKNOWN { Paint::Dim } else { paint };
+                let cell = style.painted(&cell, paint);
                 match column.column.align {
                     Align::Left => text.extend([cell.as_ref(), &pad]),
                     Align::Right => text.extend([pad.as_str(), &cell]),
@@ -235,24 +278,70 @@ impl Table {
             }
             writeln!(out, "{}", text.trim_end())
         };
-        line(out, &|column| {
+        line(out, Paint::Bold, &|column| {
             column.column.heading.clone().unwrap_or_default()
         })?;
         for row in 0..self.rows.len() {
-            line(out, &|column| {
+            line(out, Paint::Plain, &|column| {
                 column.cells.get(row).cloned().unwrap_or_default()
             })?;
         }
         if self.totals.is_some() {
             writeln!(out, "{}", "─".repeat(total))?;
-            line(out, &|column| column.total.clone())?;
+            line(out, Paint::Plain, &|column| column.total.clone())?;
+        }
+        Ok(())
+    }
+
+    /// As a table of Markdown, with the columns that a person sees; totals are its last row.
+    pub(super) fn write_markdown(&self, out: &mut dyn Write, zone: &TimeZone) -> io::Result<()> {
+        let shown: Vec<(usize, &Column)> = self
+            .columns
+            .iter()
+            .enumerate()
+            .filter(|(_, column)| column.heading.is_some())
+            .collect();
+        let mut line = |cells: Vec<String>| writeln!(out, "| {} |", cells.join(" | "));
+        let headings = shown.iter().map(|(_, column)| {
+            let heading = column.heading.clone().unwrap_or_default();
+            Cell::Text(heading).markdown(zone)
+        });
+        line(headings.collect())?;
+        let rules = shown.iter().map(|(_, column)| match column.align {
+            Align::Left => "---".to_owned(),
+            Align::Right => "---:".to_owned(),
+        });
+        line(rules.collect())?;
+        let cell = |row: &[Cell], at: usize| {
+            row.get(at)
+                .map(|cell| cell.markdown(zone))
+                .unwrap_or_default()
+        };
+        for row in &self.rows {
+            line(shown.iter().map(|(at, _)| cell(row, *at)).collect())?;
+        }
+        if let Some(totals) = &self.totals {
+            let cells = shown.iter().map(|(at, column)| match totals.get(*at) {
+                // A total of names is no unknown one.
+                Some(Cell::Unknown) if column.align == Align::Left => String::new(),
+                Some(_) | None => cell(totals, *at),
+            });
+            line(cells.collect())?;
+        }
+        Ok(())
+    }
+
+    /// One document a row, each on a line.
+    pub(super) fn write_ndjson(&self, out: &mut dyn Write) -> io::Result<()> {
+        for row in &self.rows {
+            write_json_line(out, &self.json_row(row))?;
         }
         Ok(())
     }
 
     /// For spreadsheets: all columns, raw numbers, moments in UTC, no totals.
-    pub(super) fn write_csv(&self, out: &mut dyn Write) -> io::Result<()> {
-        let mut lines = CsvLines::new(out);
+    pub(super) fn write_csv(&self, out: &mut dyn Write, separator: Separator) -> io::Result<()> {
+        let mut lines = CsvLines::new(out, separator);
         let with_bounds = self.rows.iter().flatten().any(Cell::is_lower_bound);
         let names = self.columns.iter().map(|column| column.name.as_str());
         lines.write(
@@ -311,15 +400,28 @@ impl Table {
     }
 }
 
-/// Lines of comma-separated values.
+/// What stands between values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Separator {
+    Comma,
+    Tab,
+}
+
+/// Lines of separated values.
 pub(super) struct CsvLines<'a> {
     csv: csv::Writer<&'a mut dyn Write>,
 }
 
 impl<'a> CsvLines<'a> {
-    pub(super) fn new(out: &'a mut dyn Write) -> Self {
+    pub(super) fn new(out: &'a mut dyn Write, separator: Separator) -> Self {
+        let delimiter = match separator {
+            Separator::Comma => b',',
+            Separator::Tab => b'\t',
+        };
         Self {
-            csv: csv::Writer::from_writer(out),
+            csv: csv::WriterBuilder::new()
+                .delimiter(delimiter)
+                .from_writer(out),
         }
     }
 
@@ -446,6 +548,40 @@ pub(super) fn write_json(out: &mut dyn Write, value: &Value) -> io::Result<()> {
     writeln!(out)
 }
 
+/// Writes a document on one line, escaped in the same way.
+pub(super) fn write_json_line(out: &mut dyn Write, value: &Value) -> io::Result<()> {
+    let mut serializer = serde_json::Serializer::with_formatter(&mut *out, OnOneLine);
+    value.serialize(&mut serializer).map_err(io::Error::from)?;
+    writeln!(out)
+}
+
+/// A part of a string, in which every character that steers a terminal is escaped.
+fn write_escaped<W: ?Sized + Write>(out: &mut W, fragment: &str) -> io::Result<()> {
+    let mut plain = fragment;
+    while let Some((at, hidden)) = plain.char_indices().find(|(_, c)| text::is_hidden(*c)) {
+        let (before, rest) = plain.split_at(at);
+        out.write_all(before.as_bytes())?;
+        for unit in hidden.encode_utf16(&mut [0; 2]) {
+            write!(out, "\\u{unit:04x}")?;
+        }
+        plain = rest.strip_prefix(hidden).unwrap_or_default();
+    }
+    out.write_all(plain.as_bytes())
+}
+
+/// serde_json's compact layout, with more escapes.
+struct OnOneLine;
+
+impl Formatter for OnOneLine {
+    fn write_string_fragment<W: ?Sized + Write>(
+        &mut self,
+        out: &mut W,
+        fragment: &str,
+    ) -> io::Result<()> {
+        write_escaped(out, fragment)
+    }
+}
+
 /// serde_json's pretty layout, with more escapes.
 #[derive(Default)]
 struct Escaping {
@@ -458,16 +594,7 @@ impl Formatter for Escaping {
         out: &mut W,
         fragment: &str,
     ) -> io::Result<()> {
-        let mut plain = fragment;
-        while let Some((at, hidden)) = plain.char_indices().find(|(_, c)| text::is_hidden(*c)) {
-            let (before, rest) = plain.split_at(at);
-            out.write_all(before.as_bytes())?;
-            for unit in hidden.encode_utf16(&mut [0; 2]) {
-                write!(out, "\\u{unit:04x}")?;
-            }
-            plain = rest.strip_prefix(hidden).unwrap_or_default();
-        }
-        out.write_all(plain.as_bytes())
+        write_escaped(out, fragment)
     }
 
     fn begin_array<W: ?Sized + Write>(&mut self, out: &mut W) -> io::Result<()> {

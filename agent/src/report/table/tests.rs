@@ -38,7 +38,9 @@ fn table() -> Table {
 
 fn text(width: Option<usize>) -> String {
     let mut out = Vec::new();
-    table().write_text(&mut out, width, &TimeZone::UTC).unwrap();
+    table()
+        .write_text(&mut out, width, &TimeZone::UTC, Style::Plain)
+        .unwrap();
     String::from_utf8(out).unwrap()
 }
 
@@ -73,13 +75,66 @@ fn a_narrow_table_drops_by_priority_and_then_cuts_visibly() {
 #[test]
 fn csv_holds_no_formula_no_break_and_no_control_character() {
     let mut out = Vec::new();
-    table().write_csv(&mut out).unwrap();
+    table().write_csv(&mut out, Separator::Comma).unwrap();
     assert_eq!(
         String::from_utf8(out).unwrap(),
         "name,path,tokens,rest,start,lower_bound\n\
          '=cmd(),/usr/lib/node/bin/node,1234,7,1970-01-01T00:00:00Z,tokens\n\
          \"b\\u{1b}[2J\"\"\\n\",,,0,,\n"
     );
+}
+
+#[test]
+fn markdown_has_what_a_person_sees_and_no_markup_of_names() {
+    let mut out = Vec::new();
+    let mut table = table();
+    table.rows[0][0] = Cell::Text("a|b_c`<x>`".to_owned());
+    table.write_markdown(&mut out, &TimeZone::UTC).unwrap();
+    assert_eq!(
+        String::from_utf8(out).unwrap(),
+        r#"| NAME | PATH | TOKENS | REST |
+| --- | --- | ---: | ---: |
+| a\|b\_c\`\<x\>\` | /usr/lib/node/bin/node | ≥ 1,234 | 7 |
+| b\\u{1b}\[2J"\\n | — | — | 0 |
+| total |  | ≥ 1,234 | 7 |
+"#
+    );
+}
+
+#[test]
+fn a_line_of_ndjson_is_a_row_and_no_text_holds_a_tab() {
+    let mut out = Vec::new();
+    table().write_ndjson(&mut out).unwrap();
+    let text = String::from_utf8(out).unwrap();
+    assert_eq!(
+        text.lines().nth(1).unwrap(),
+        r#"{"name":"b\u001b[2J\"\n","path":null,"rest":0,"start":null,"tokens":null}"#
+    );
+    assert_eq!(text.lines().count(), 2);
+    let mut out = Vec::new();
+    let mut table = table();
+    table.rows[0][0] = Cell::Text("a\tb".to_owned());
+    table.write_csv(&mut out, Separator::Tab).unwrap();
+    let text = String::from_utf8(out).unwrap();
+    assert!(
+        text.lines().all(|line| line.split('\t').count() == 6),
+        "{text}"
+    );
+}
+
+#[test]
+fn colour_is_of_headings_and_of_what_is_unknown_and_takes_no_room() {
+    let mut out = Vec::new();
+    table()
+        .write_text(&mut out, Some(50), &TimeZone::UTC, Style::Coloured)
+        .unwrap();
+    let coloured = String::from_utf8(out).unwrap();
+    assert!(coloured.starts_with("\u{1b}[1mNAME\u{1b}[0m"));
+    assert!(coloured.contains("\u{1b}[2m—\u{1b}[0m"));
+    let plain = ["\u{1b}[1m", "\u{1b}[2m", "\u{1b}[0m"]
+        .iter()
+        .fold(coloured, |text, code| text.replace(code, ""));
+    assert_eq!(plain, text(Some(50)));
 }
 
 #[test]

@@ -1,0 +1,791 @@
+//! Usage of a window, put together by any of its dimensions.
+//!
+//! Three sources, of which the smallest that knows what is asked for is read: the sums by quarter
+//! of an hour, with the calls of the quarters that the window cuts; the sums of sessions that lie
+//! in the window whole, with the calls of those that it cuts; and the calls alone. The first two
+//! outlast the calls, so [`Reader::pruned`] says what the calls miss.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rusqlite::types::ValueRef;
+use rusqlite::{Row, ToSql};
+
+use super::dimension::{Dimension, Grain};
+use super::rollup::{BUCKET_MS, bucket, columns};
+use super::{Error, Reader, Window, from_db};
+
+/// LIMIT: percentiles are made of calls, not of sums. Of more calls than this, or where a call of
+/// the window is no longer kept, there are none: a report is to take a moment.
+pub const MOST_CALLS_OF_PERCENTILES: u64 = 200_000;
+
+/// A sum in which something may be missing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sum {
+    /// What is known; `None` if nothing is.
+    pub value: Option<u64>,
+    /// True if more was used than `value` says.
+    pub is_lower_bound: bool,
+}
+
+/// The usage of one group of calls.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UsageSum {
+    /// Calls.
+    pub requests: u64,
+    /// Sessions they belong to.
+    pub sessions: u64,
+    /// Calls that ended in an error.
+    pub errors: u64,
+    /// Calls whose tokens were counted here.
+    pub estimated_requests: u64,
+    /// Calls that used more tokens than are known.
+    pub lower_bound_requests: u64,
+    /// The whole input.
+    pub context: Sum,
+    /// Input that no cache was involved in.
+    pub input_uncached: Sum,
+    /// Input from a cache.
+    pub cache_read: Sum,
+    /// Input written to a cache, for any time.
+    pub cache_write: Sum,
+    /// Output, reasoning included.
+    pub output: Sum,
+    /// The part of the output that is reasoning.
+    pub reasoning: Sum,
+    /// Input and output that were counted here.
+    pub estimated_tokens: u64,
+    /// Cost, in billionths of a US dollar.
+    pub cost: Sum,
+    /// Calls, and models inside of calls, that cost more than is known.
+    pub cost_lower_bound_requests: u64,
+    /// Input and output without a price.
+    pub unpriced_tokens: u64,
+    /// The part of the cost that rests on tokens counted here.
+    pub estimated_cost: Option<u64>,
+    /// The part of the cost that a plan covers.
+    pub subscription_cost: Option<u64>,
+    /// What providers said that their calls cost.
+    pub provider_cost: Option<u64>,
+    /// The cost by other prices, of those calls that were priced anew, and the cost of the others.
+    pub repriced_cost: Option<u64>,
+    /// Calls whose reply was cut.
+    pub aborted_requests: u64,
+    /// Calls that repeat a failed try.
+    pub retry_requests: u64,
+    /// Requests whose last message a person wrote.
+    pub human_turns: u64,
+    /// Input-equivalents: cost over the model's price of uncached input; where one of them is not
+    /// known, classes of tokens by fixed weights. `None` where the reader has no prices.
+    pub weighted: Sum,
+    /// Median of the time to the first token.
+    pub ttft_p50_ms: Option<u64>,
+    /// The time to the first token that 95 of 100 calls keep below.
+    pub ttft_p95_ms: Option<u64>,
+    /// Median of the duration.
+    pub duration_p50_ms: Option<u64>,
+    /// The duration that 95 of 100 calls keep below.
+    pub duration_p95_ms: Option<u64>,
+    /// Output of streams over the time from their first token to their end.
+    pub output_tokens_per_second: Option<u64>,
+    /// The cost that 95 of 100 sessions keep below, of their calls in the group.
+    pub session_cost_p95: Option<u64>,
+    /// First call, or the beginning of its quarter of an hour, in milliseconds since the Unix epoch.
+    pub first_ms: i64,
+    /// Last call, or the beginning of its quarter of an hour, in milliseconds since the Unix epoch.
+    pub last_ms: i64,
+}
+
+impl Sum {
+    fn add(&mut self, other: Self) {
+        self.value = added(self.value, other.value);
+        self.is_lower_bound |= other.is_lower_bound;
+    }
+}
+
+/// Both, as far as they are known.
+fn added(one: Option<u64>, other: Option<u64>) -> Option<u64> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.saturating_add(other)),
+        (one, other) => one.or(other),
+    }
+}
+
+impl UsageSum {
+    /// Adds other calls: what adds up. Sessions, rates and percentiles do not, and are left alone.
+    pub fn add(&mut self, other: &Self) {
+        for (sum, more) in [
+            (&mut self.requests, other.requests),
+            (&mut self.errors, other.errors),
+            (&mut self.estimated_requests, other.estimated_requests),
+            (&mut self.lower_bound_requests, other.lower_bound_requests),
+            (&mut self.estimated_tokens, other.estimated_tokens),
+            (
+                &mut self.cost_lower_bound_requests,
+                other.cost_lower_bound_requests,
+            ),
+            (&mut self.unpriced_tokens, other.unpriced_tokens),
+            (&mut self.aborted_requests, other.aborted_requests),
+            (&mut self.retry_requests, other.retry_requests),
+            (&mut self.human_turns, other.human_turns),
+        ] {
+            *sum = sum.saturating_add(more);
+        }
+        self.context.add(other.context);
+        self.input_uncached.add(other.input_uncached);
+        self.cache_read.add(other.cache_read);
+        self.cache_write.add(other.cache_write);
+        self.output.add(other.output);
+        self.reasoning.add(other.reasoning);
+        self.cost.add(other.cost);
+        self.weighted.add(other.weighted);
+        self.estimated_cost = added(self.estimated_cost, other.estimated_cost);
+        self.subscription_cost = added(self.subscription_cost, other.subscription_cost);
+        self.provider_cost = added(self.provider_cost, other.provider_cost);
+        self.repriced_cost = added(self.repriced_cost, other.repriced_cost);
+    }
+}
+
+/// What tells a group from others along one dimension.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Key {
+    /// It is not known.
+    Unknown,
+    /// An id, a rank, or the beginning of a period in milliseconds since the Unix epoch.
+    Number(i64),
+    /// A text.
+    Text(String),
+    /// All values that a question does not keep apart.
+    Other,
+}
+
+/// How a filter compares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Relation {
+    /// The value is this.
+    Is,
+    /// The value is not this; an unknown one is not.
+    IsNot,
+    /// The value is known, and the pattern matches it: `*`, `?` and `[…]` as in a shell.
+    Matches,
+}
+
+/// Which calls count.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Filter {
+    /// What is compared; no period.
+    pub dimension: Dimension,
+    /// How.
+    pub relation: Relation,
+    /// With what; `None` for what is not known.
+    pub value: Option<String>,
+}
+
+/// What is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Question {
+    /// When the calls began.
+    pub window: Window,
+    /// What they are put together by; all in one sum if it is empty.
+    pub by: Vec<Dimension>,
+    /// Which of them count: those that pass all of these.
+    pub filters: Vec<Filter>,
+    /// The values of one dimension that are kept apart; all others are one.
+    pub kept: Option<(Dimension, Vec<Key>)>,
+}
+
+impl Question {
+    /// All usage of a window in one sum.
+    pub const fn all(window: Window) -> Self {
+        Self {
+            window,
+            by: Vec::new(),
+            filters: Vec::new(),
+            kept: None,
+        }
+    }
+}
+
+/// Usage that belongs together.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Group {
+    /// What tells it from others, one for each dimension of the question.
+    pub keys: Vec<Key>,
+    /// The values' names, one for each dimension; of periods and unknown ones there is none.
+    pub names: Vec<Option<String>>,
+    /// What else describes it, where the question has one dimension.
+    pub details: Vec<Option<String>>,
+    /// Its sums.
+    pub sum: UsageSum,
+}
+
+impl Reader {
+    /// Usage with all that is known of it, in order of the keys.
+    ///
+    /// # Errors
+    /// Those of SQLite.
+    pub fn usage(&self, question: &Question) -> Result<Vec<Group>, Error> {
+        let mut groups = self.sums(question)?;
+        let grain = grain(question);
+        if grain == Grain::Kind {
+            let sessions = Select::new(question, Grain::Kind)
+                .from(active_sessions(question.window))
+                .sql("count(DISTINCT u.session_id)");
+            self.add(&mut groups, &sessions, |sum, row, at| {
+                sum.sessions = from_db(row.get(at)?);
+                Ok(())
+            })?;
+        }
+        let is_by_session = question.by.contains(&Dimension::Session);
+        if !is_by_session && !question.by.iter().any(|by| by.is_period()) {
+            let costs = Select::new(question, grain.max(Grain::Session)).by_session();
+            self.add(&mut groups, &costs, |sum, row, at| {
+                sum.session_cost_p95 = row.get::<_, Option<i64>>(at)?.map(from_db);
+                Ok(())
+            })?;
+        }
+        if self.has_every_call(question.window)? {
+            let percentiles = Select::new(question, Grain::Call).sql(PERCENTILES);
+            self.add(&mut groups, &percentiles, |sum, row, at| {
+                let known = |column: usize| {
+                    Ok::<_, rusqlite::Error>(row.get::<_, Option<i64>>(at + column)?.map(from_db))
+                };
+                sum.ttft_p50_ms = known(0)?;
+                sum.ttft_p95_ms = known(1)?;
+                sum.duration_p50_ms = known(2)?;
+                sum.duration_p95_ms = known(3)?;
+                Ok(())
+            })?;
+        }
+        Ok(groups)
+    }
+
+    /// Usage without percentiles, and without sessions where only kinds of calls are asked for: what
+    /// adds up. In order of the keys.
+    ///
+    /// # Errors
+    /// Those of SQLite.
+    pub fn sums(&self, question: &Question) -> Result<Vec<Group>, Error> {
+        let select = Select::new(question, grain(question));
+        let width = question.by.len();
+        let names: Vec<String> = question
+            .by
+            .iter()
+            .map(|by| format!("max({})", by.text()))
+            .collect();
+        let details: Vec<String> = match question.by.as_slice() {
+            [only] => only
+                .details()
+                .iter()
+                .map(|detail| in_window(detail, question.window))
+                .collect(),
+            _ => Vec::new(),
+        };
+        let (name_count, detail_count) = (names.len(), details.len());
+        let columns = names
+            .into_iter()
+            .chain(details)
+            .chain([self.summed()])
+            .collect::<Vec<_>>()
+            .join(", ");
+        let sql = select.sql(&columns);
+        let mut groups = self.rows_of(&sql.text, sql.parameters().as_slice(), |row| {
+            let texts = |from: usize, count: usize| {
+                (from..from + count)
+                    .map(|column| row.get(column))
+                    .collect::<rusqlite::Result<Vec<Option<String>>>>()
+            };
+            let details_at = width + name_count;
+            Ok(Group {
+                keys: keys(row, width)?,
+                names: texts(width, name_count)?,
+                details: texts(details_at, detail_count)?,
+                sum: usage_sum(row, details_at + detail_count)?,
+            })
+        })?;
+        groups.sort_by(|one, other| one.keys.cmp(&other.keys));
+        Ok(groups)
+    }
+
+    /// How many calls of the window are in its lasting sums but not in the answer to `question`,
+    /// because they are no longer kept one by one.
+    ///
+    /// # Errors
+    /// Those of SQLite.
+    pub fn pruned(&self, question: &Question) -> Result<u64, Error> {
+        let window = question.window;
+        let (from, until) = quarters(window);
+        let cut = match grain(question) {
+            Grain::Call => format!(
+                "SELECT (SELECT ifnull(sum(requests), 0) FROM usage_15m
+                         WHERE bucket_start_ms >= {from} AND bucket_start_ms < {until}),
+                        (SELECT ifnull(sum(requests), 0) FROM request_sums
+                         WHERE started_ms >= {from} AND started_ms < {until})"
+            ),
+            Grain::Session => format!(
+                "SELECT ifnull(sum(kept), 0), ifnull(sum(there), 0) FROM (
+                     SELECT (SELECT ifnull(sum(requests), 0) FROM session_usage AS u
+                             WHERE u.session_id = s.session_id) AS kept,
+                            (SELECT ifnull(sum(requests), 0) FROM request_sums AS r
+                             WHERE r.session_id = s.session_id) AS there
+                     FROM session AS s WHERE {})",
+                cut_sessions(window)
+            ),
+            Grain::Kind => {
+                let quarters = [bucket(window.from_ms), bucket(window.until_ms)];
+                let [first, last] = quarters;
+                format!(
+                    "SELECT (SELECT ifnull(sum(requests), 0) FROM usage_15m
+                             WHERE bucket_start_ms IN ({first}, {last})),
+                            (SELECT ifnull(sum(requests), 0) FROM request_sums
+                             WHERE started_ms >= {first} AND started_ms < {first} + {BUCKET_MS})
+                          + (SELECT ifnull(sum(requests), 0) FROM request_sums
+                             WHERE {first} <> {last}
+                               AND started_ms >= {last} AND started_ms < {last} + {BUCKET_MS})"
+                )
+            }
+        };
+        let counts = self.rows_of(&cut, [], |row| {
+            Ok((from_db(row.get(0)?), from_db(row.get(1)?)))
+        })?;
+        Ok(counts
+            .first()
+            .map_or(0, |(kept, there)| kept.saturating_sub(*there)))
+    }
+
+    /// Whether there are few enough calls in a window for percentiles, and all are kept.
+    fn has_every_call(&self, window: Window) -> Result<bool, Error> {
+        let (from, until) = quarters(window);
+        let count = |table: &str, moment: &str| {
+            let sql = format!(
+                "SELECT ifnull(sum(requests), 0) FROM {table}
+                 WHERE {moment} >= {from} AND {moment} < {until}"
+            );
+            let counts = self.rows_of(&sql, [], |row| row.get(0).map(from_db))?;
+            Ok::<_, Error>(counts.first().copied().unwrap_or(0))
+        };
+        let calls = count("usage_15m", "bucket_start_ms")?;
+        Ok(calls <= MOST_CALLS_OF_PERCENTILES && count("request_sums", "started_ms")? >= calls)
+    }
+
+    /// Adds what another statement says of the same groups.
+    fn add(
+        &self,
+        groups: &mut [Group],
+        sql: &Sql,
+        mut add: impl FnMut(&mut UsageSum, &Row<'_>, usize) -> rusqlite::Result<()>,
+    ) -> Result<(), Error> {
+        let width = groups.first().map_or(0, |group| group.keys.len());
+        let mut by_keys: BTreeMap<Vec<Key>, &mut UsageSum> = groups
+            .iter_mut()
+            .map(|group| (group.keys.clone(), &mut group.sum))
+            .collect();
+        if by_keys.is_empty() {
+            return Ok(());
+        }
+        self.rows_of(&sql.text, sql.parameters().as_slice(), |row| match by_keys
+            .get_mut(&keys(row, width)?)
+        {
+            Some(sum) => add(sum, row, width),
+            None => Ok(()),
+        })?;
+        Ok(())
+    }
+
+    /// The sums of a group, in the order in which [`usage_sum`] reads them.
+    fn summed(&self) -> String {
+        let weighted = if self.has_prices() {
+            "sum(weighted_tokens(k.provider, k.model, u.first_ms, u.cost_nanousd,
+                 u.input_uncached_tokens, u.cache_read_tokens, u.cache_write_5m_tokens,
+                 u.cache_write_1h_tokens, u.cache_write_other_tokens, u.output_tokens))"
+        } else {
+            "NULL"
+        };
+        format!("{SUMS}, {weighted}")
+    }
+}
+
+/// A statement with the texts that it is about.
+struct Sql {
+    text: String,
+    texts: Vec<String>,
+}
+
+impl Sql {
+    fn parameters(&self) -> Vec<&dyn ToSql> {
+        self.texts.iter().map(|text| text as &dyn ToSql).collect()
+    }
+}
+
+/// The parts of a statement that answers a question.
+struct Select {
+    keys: Vec<String>,
+    source: String,
+    joins: BTreeSet<&'static str>,
+    conditions: Vec<String>,
+    texts: Vec<String>,
+}
+
+impl Select {
+    fn new(question: &Question, grain: Grain) -> Self {
+        let mut texts = Vec::new();
+        let keys = question
+            .by
+            .iter()
+            .map(|by| match &question.kept {
+                Some((dimension, kept)) if dimension == by => kept_apart(*by, kept, &mut texts),
+                Some(_) | None => by.key().to_owned(),
+            })
+            .collect();
+        let conditions = question
+            .filters
+            .iter()
+            .map(|filter| condition(filter, &mut texts))
+            .collect();
+        let filtered = question.filters.iter().map(|filter| filter.dimension);
+        Self {
+            keys,
+            source: match grain {
+                Grain::Kind => kinds(question.window),
+                Grain::Session => sessions(question.window),
+                Grain::Call => calls(question.window),
+            },
+            joins: question
+                .by
+                .iter()
+                .copied()
+                .chain(filtered)
+                .filter_map(Dimension::joined)
+                .collect(),
+            conditions,
+            texts,
+        }
+    }
+
+    /// The same, of another source.
+    fn from(mut self, source: String) -> Self {
+        self.source = source;
+        self
+    }
+
+    /// The keys, and `columns` of each group.
+    fn sql(self, columns: &str) -> Sql {
+        let places: Vec<String> = (1..=self.keys.len()).map(|at| at.to_string()).collect();
+        let places = match places.is_empty() {
+            // No group where there is no call.
+            true => "'all'".to_owned(),
+            false => places.join(", "),
+        };
+        let selected = self.selected(columns);
+        Sql {
+            text: format!("{selected} GROUP BY {places}"),
+            texts: self.texts,
+        }
+    }
+
+    /// The keys, and the cost that 95 of 100 sessions keep below.
+    fn by_session(self) -> Sql {
+        let mut places: Vec<String> = (1..=self.keys.len()).map(|at| at.to_string()).collect();
+        let inner = places.clone();
+        let sums = self.selected("u.session_id AS session_id, sum(u.cost_nanousd) AS cost");
+        if places.is_empty() {
+            places.push("'all'".to_owned());
+        }
+        let keys = (1..=self.keys.len()).map(|at| format!("key_{at}"));
+        let columns = keys
+            .chain(["percentile(cost, 95)".to_owned()])
+            .collect::<Vec<_>>()
+            .join(", ");
+        let each = inner
+            .into_iter()
+            .chain(["u.session_id".to_owned()])
+            .collect::<Vec<_>>()
+            .join(", ");
+        Sql {
+            text: format!(
+                "SELECT {columns} FROM ({sums} GROUP BY {each}) GROUP BY {}",
+                places.join(", ")
+            ),
+            texts: self.texts,
+        }
+    }
+
+    fn selected(&self, columns: &str) -> String {
+        let keys = self
+            .keys
+            .iter()
+            .enumerate()
+            .map(|(at, key)| format!("{key} AS key_{}", at + 1));
+        let columns = keys
+            .chain([columns.to_owned()])
+            .collect::<Vec<_>>()
+            .join(", ");
+        let joins: Vec<&str> = self.joins.iter().copied().collect();
+        let conditions = match self.conditions.is_empty() {
+            true => String::new(),
+            false => format!("WHERE {}", self.conditions.join(" AND ")),
+        };
+        format!(
+            "SELECT {columns} FROM ({}) AS u
+             JOIN usage_key AS k ON k.usage_key_id = u.usage_key_id {} {conditions}",
+            self.source,
+            joins.join(" "),
+        )
+    }
+}
+
+/// The source that knows all that a question asks for.
+fn grain(question: &Question) -> Grain {
+    let filtered = question.filters.iter().map(|filter| filter.dimension);
+    let finest = question
+        .by
+        .iter()
+        .copied()
+        .chain(filtered)
+        .map(Dimension::grain)
+        .max()
+        .unwrap_or(Grain::Kind);
+    // The sums of a session don't say when.
+    let is_by_period = question.by.iter().any(|by| by.is_period());
+    if finest == Grain::Session && is_by_period {
+        Grain::Call
+    } else {
+        finest
+    }
+}
+
+/// The quarters of an hour that a window touches.
+const fn quarters(window: Window) -> (i64, i64) {
+    (
+        bucket(window.from_ms),
+        bucket(window.until_ms + BUCKET_MS - 1),
+    )
+}
+
+/// The whole quarters of an hour inside of a window; none if the end is not after the beginning.
+const fn whole_quarters(window: Window) -> (i64, i64) {
+    (
+        bucket(window.from_ms + BUCKET_MS - 1),
+        bucket(window.until_ms),
+    )
+}
+
+/// The moments of a window outside of its whole quarters of an hour, as two ranges.
+fn edges(window: Window) -> [(i64, i64); 2] {
+    let (first, last) = whole_quarters(window);
+    if first < last {
+        [(window.from_ms, first), (last, window.until_ms)]
+    } else {
+        [(window.from_ms, window.until_ms), (0, 0)]
+    }
+}
+
+/// Sums by kind of call.
+fn kinds(window: Window) -> String {
+    let columns = columns();
+    let (first, last) = whole_quarters(window);
+    let sums = "NULL AS session_id, NULL AS process_id, NULL AS thread_id, NULL AS ttft_ms";
+    let mut source = format!(
+        "SELECT bucket_start_ms AS first_ms, bucket_start_ms AS last_ms, usage_key_id, {sums}, {columns}
+         FROM usage_15m WHERE bucket_start_ms >= {first} AND bucket_start_ms < {last}"
+    );
+    for (from, until) in edges(window) {
+        source.push_str(&format!(
+            " UNION ALL SELECT started_ms, started_ms, usage_key_id, NULL, NULL, NULL, NULL, {columns}
+             FROM request_sums WHERE started_ms >= {from} AND started_ms < {until}"
+        ));
+    }
+    source
+}
+
+/// Which sessions had a call of which kind.
+fn active_sessions(window: Window) -> String {
+    let (first, last) = whole_quarters(window);
+    let mut source = format!(
+        "SELECT bucket_start_ms AS first_ms, usage_key_id, session_id
+         FROM session_15m WHERE bucket_start_ms >= {first} AND bucket_start_ms < {last}"
+    );
+    for (from, until) in edges(window) {
+        source.push_str(&format!(
+            " UNION ALL SELECT started_ms, usage_key_id, session_id
+             FROM request_sums WHERE started_ms >= {from} AND started_ms < {until}"
+        ));
+    }
+    source
+}
+
+/// Sums by session and kind of call.
+pub(super) fn sessions(window: Window) -> String {
+    let columns = columns();
+    let Window { from_ms, until_ms } = window;
+    format!(
+        "SELECT first_ms, last_ms, usage_key_id, session_id, NULL AS process_id, NULL AS thread_id,
+                NULL AS ttft_ms, {columns}
+         FROM session_usage WHERE session_id IN (
+             SELECT session_id FROM session
+             WHERE started_ms >= {from_ms} AND last_request_ms < {until_ms}
+               AND last_request_ms >= {from_ms})
+         UNION ALL
+         SELECT r.started_ms, r.started_ms, r.usage_key_id, r.session_id, NULL, NULL, NULL, {columns}
+         FROM (SELECT session_id AS cut_id FROM session AS s WHERE {})
+         CROSS JOIN request_sums AS r ON r.session_id = cut_id
+         WHERE r.started_ms >= {from_ms} AND r.started_ms < {until_ms}",
+        cut_sessions(window)
+    )
+}
+
+/// The condition of a session, `s`, that lies in a window in part.
+fn cut_sessions(window: Window) -> String {
+    let Window { from_ms, until_ms } = window;
+    format!(
+        "s.last_request_ms >= {from_ms} AND s.started_ms < {until_ms}
+         AND (s.started_ms < {from_ms} OR s.last_request_ms >= {until_ms})"
+    )
+}
+
+/// Calls, and models that ran inside of them.
+fn calls(window: Window) -> String {
+    let columns = columns()
+        .split(", ")
+        .map(|column| format!("r.{column}"))
+        .collect::<Vec<_>>()
+        .join(", ");
+    format!(
+        "SELECT r.started_ms AS first_ms, r.started_ms AS last_ms, r.usage_key_id, r.session_id,
+                q.process_id, q.thread_id, q.ttft_ms, {columns}
+         FROM request_sums AS r JOIN request AS q ON q.request_id = r.request_id
+         WHERE r.started_ms >= {} AND r.started_ms < {}",
+        window.from_ms, window.until_ms
+    )
+}
+
+/// The key of a dimension of which only some values are kept apart.
+fn kept_apart(dimension: Dimension, kept: &[Key], texts: &mut Vec<String>) -> String {
+    let key = dimension.key();
+    let mut any = vec!["0".to_owned()];
+    for value in kept {
+        match value {
+            Key::Unknown => any.push(format!("{key} IS NULL")),
+            Key::Number(number) => any.push(format!("{key} = {number}")),
+            Key::Text(text) => any.push(format!("{key} = {}", placed(text, texts))),
+            Key::Other => {}
+        }
+    }
+    // A blob is no value of any dimension.
+    format!("CASE WHEN {} THEN {key} ELSE x'00' END", any.join(" OR "))
+}
+
+fn condition(filter: &Filter, texts: &mut Vec<String>) -> String {
+    let text = filter.dimension.text();
+    match (&filter.value, filter.relation) {
+        (None, Relation::Is | Relation::Matches) => format!("({text}) IS NULL"),
+        (None, Relation::IsNot) => format!("({text}) IS NOT NULL"),
+        (Some(value), Relation::Is) => format!("({text}) = {}", placed(value, texts)),
+        (Some(value), Relation::IsNot) => format!("({text}) IS NOT {}", placed(value, texts)),
+        (Some(value), Relation::Matches) => format!("({text}) GLOB {}", placed(value, texts)),
+    }
+}
+
+/// The place of a text among the parameters.
+fn placed(text: &str, texts: &mut Vec<String>) -> String {
+    texts.push(text.to_owned());
+    format!("?{}", texts.len())
+}
+
+fn in_window(sql: &str, window: Window) -> String {
+    sql.replace("{from}", &window.from_ms.to_string())
+        .replace("{until}", &window.until_ms.to_string())
+}
+
+/// What adds up, over sums `u` and their kinds `k`.
+///
+/// A class that the provider's final usage does not name is no loss: the provider has no such class.
+pub(super) const SUMS: &str = "
+    sum(u.requests), count(DISTINCT u.session_id),
+    sum(CASE WHEN k.outcome = 'error' THEN u.requests ELSE 0 END),
+    sum(u.estimated_requests), sum(u.lower_bound_requests),
+    sum(u.context_tokens), max(u.context_is_partial),
+    sum(u.input_uncached_tokens), max(u.uncached_is_partial),
+    sum(u.cache_read_tokens), max(u.read_is_partial),
+    sum(CASE WHEN coalesce(u.cache_write_5m_tokens, u.cache_write_1h_tokens,
+                           u.cache_write_other_tokens) IS NOT NULL
+        THEN ifnull(u.cache_write_5m_tokens, 0) + ifnull(u.cache_write_1h_tokens, 0)
+           + ifnull(u.cache_write_other_tokens, 0) END), max(u.write_is_partial),
+    sum(u.output_tokens), max(u.output_is_partial),
+    sum(u.reasoning_tokens), max(u.reasoning_is_partial),
+    sum(u.estimated_tokens), min(u.first_ms), max(u.last_ms) AS last_ms,
+    sum(u.cost_nanousd), max(u.cost_lower_bound_requests > 0), sum(u.cost_lower_bound_requests),
+    sum(u.unpriced_tokens), sum(u.estimated_cost_nanousd),
+    sum(CASE WHEN k.billing_kind = 'subscription' THEN u.cost_nanousd END),
+    sum(u.provider_cost_nanousd),
+    sum(u.repriced_nanousd) + ifnull(sum(u.cost_nanousd), 0)
+        - ifnull(sum(u.repriced_from_nanousd), 0),
+    sum(CASE WHEN k.outcome = 'aborted' THEN u.requests ELSE 0 END), sum(u.retry_requests),
+    sum(u.human_turns), sum(u.stream_output_tokens) * 1000 / sum(u.stream_ms)";
+
+/// What is made of single calls, over calls `u`.
+const PERCENTILES: &str = "
+    percentile(CASE WHEN u.requests THEN u.ttft_ms END, 50),
+    percentile(CASE WHEN u.requests THEN u.ttft_ms END, 95),
+    percentile(CASE WHEN u.requests THEN u.duration_ms END, 50),
+    percentile(CASE WHEN u.requests THEN u.duration_ms END, 95)";
+
+/// Reads the columns of [`SUMS`], and the weighted tokens after them, from column `at` on.
+pub(super) fn usage_sum(row: &Row<'_>, at: usize) -> rusqlite::Result<UsageSum> {
+    let count = |column: usize| row.get(at + column).map(from_db);
+    let known = |column: usize| {
+        Ok::<_, rusqlite::Error>(row.get::<_, Option<i64>>(at + column)?.map(from_db))
+    };
+    let sum = |column: usize| {
+        Ok::<_, rusqlite::Error>(Sum {
+            value: known(column)?,
+            is_lower_bound: row.get(at + column + 1)?,
+        })
+    };
+    let (context, output) = (sum(5)?, sum(13)?);
+    let cost = sum(20)?;
+    Ok(UsageSum {
+        requests: count(0)?,
+        sessions: count(1)?,
+        errors: count(2)?,
+        estimated_requests: count(3)?,
+        lower_bound_requests: count(4)?,
+        context,
+        input_uncached: sum(7)?,
+        cache_read: sum(9)?,
+        cache_write: sum(11)?,
+        output,
+        reasoning: sum(15)?,
+        estimated_tokens: count(17)?,
+        first_ms: row.get(at + 18)?,
+        last_ms: row.get(at + 19)?,
+        cost,
+        cost_lower_bound_requests: count(22)?,
+        unpriced_tokens: count(23)?,
+        estimated_cost: known(24)?,
+        subscription_cost: known(25)?,
+        provider_cost: known(26)?,
+        repriced_cost: known(27)?,
+        aborted_requests: count(28)?,
+        retry_requests: count(29)?,
+        human_turns: count(30)?,
+        output_tokens_per_second: known(31)?,
+        weighted: Sum {
+            value: known(32)?,
+            is_lower_bound: context.is_lower_bound || output.is_lower_bound,
+        },
+        ..UsageSum::default()
+    })
+}
+
+fn keys(row: &Row<'_>, count: usize) -> rusqlite::Result<Vec<Key>> {
+    (0..count)
+        .map(|at| {
+            Ok(match row.get_ref(at)? {
+                ValueRef::Null => Key::Unknown,
+                ValueRef::Integer(number) => Key::Number(number),
+                ValueRef::Text(text) => Key::Text(String::from_utf8_lossy(text).into_owned()),
+                ValueRef::Real(_) | ValueRef::Blob(_) => Key::Other,
+            })
+        })
+        .collect()
+}
