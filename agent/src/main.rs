@@ -116,6 +116,17 @@ fn dispatch(cli: Cli) -> anyhow::Result<Found> {
                 report::sessions(page, reader, &asked, arguments.lines)
             });
         }
+        Command::Explain(arguments) => {
+            return read(global, arguments.written.output, |page, reader| {
+                let vs = arguments.vs.as_deref();
+                report::explain(page, reader, &asked(arguments.span), vs)
+            });
+        }
+        Command::Waste(arguments) => {
+            return read(global, arguments.written.output, |page, reader| {
+                report::waste(page, reader, &asked(arguments.span))
+            });
+        }
         Command::Quota(arguments) => {
             return read(global, arguments.format(), |page, reader| {
                 report::quota(page, reader, arguments.provider.as_deref())
@@ -349,7 +360,9 @@ fn code(error: &anyhow::Error) -> Option<u8> {
         return match error {
             _ if error.is_closed_pipe() => None,
             report::Error::Store(error) => Some(store_code(error)),
-            report::Error::Moment(_) | report::Error::EmptyWindow => Some(exit::USAGE),
+            report::Error::Moment(_) | report::Error::Period(_) | report::Error::EmptyWindow => {
+                Some(exit::USAGE)
+            }
             report::Error::Write(_) => Some(exit::FAILURE),
         };
     }

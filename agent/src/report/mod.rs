@@ -7,16 +7,19 @@
 
 mod call_line;
 mod callers;
+mod explain;
 pub mod moment;
 pub mod prices;
 mod query;
 mod quota;
 mod sessions;
+mod spend;
 mod status;
 mod table;
 mod tail;
 mod text;
 mod usage;
+mod waste;
 pub mod workflows;
 
 use std::io::{self, IsTerminal as _, Write};
@@ -31,6 +34,7 @@ use table::{Table, utc};
 
 pub use call_line::CallLine;
 pub use callers::{Calls, callers};
+pub use explain::{NoPeriod, explain};
 pub use moment::NoMoment;
 
 /// Version of the JSON documents; grows when a field changes its meaning or goes away.
@@ -57,6 +61,9 @@ pub enum Error {
     /// A time cannot be understood.
     #[error(transparent)]
     Moment(#[from] NoMoment),
+    /// A time to compare with cannot be understood.
+    #[error(transparent)]
+    Period(#[from] NoPeriod),
     /// The window is empty.
     #[error("the time after --since must be before that after --until")]
     EmptyWindow,
@@ -382,3 +389,4 @@ pub use status::status;
 pub use tail::{Follow, tail};
 pub use text::visible;
 pub use usage::usage;
+pub use waste::waste;

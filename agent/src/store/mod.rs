@@ -17,6 +17,7 @@
 mod calls;
 mod functions;
 mod host;
+mod insight;
 mod migrate;
 mod owner;
 mod place;
@@ -36,6 +37,10 @@ use std::path::PathBuf;
 use rusqlite::ErrorCode;
 
 pub use host::{AccountKey, HostFacts};
+pub use insight::{
+    CLASSES, Candidates, LengthBucket, MissedRead, NotKept, PricedUse, SessionChange, Slice,
+    Unseen, WastedCall,
+};
 pub use migrate::SCHEMA_VERSION;
 pub use prices::Unpriced;
 pub use quota::Quota;
