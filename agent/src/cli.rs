@@ -106,6 +106,41 @@ Examples:
   bpftok sessions show 8f31c2 --tree             its threads, those that are alike together
   bpftok sessions show 8f31c2 --context          how its context grew")]
     Sessions(Sessions),
+    /// Why spend changed between two times: volume, models, cache, prices, workflows
+    #[command(after_help = "\
+The change is taken apart in steps, workflow by workflow, and the parts add up to it exactly:
+  volume         more or fewer tokens, at what a token of the workflow cost before
+  model mix      other models, or other terms (a tier, long prompts), at their prices of before
+  output share   a token of output costs more than one of input
+  cache          other shares of input read from a cache, written to one, and neither
+  price changes  the later usage at its own prices instead of the earlier ones
+  other          searches, sound and pictures, and models whose prices are not in the ledger
+  new and ended workflows, each with all that it cost
+Only what has a known cost is compared; `≥` says that there is more.
+
+Examples:
+  bpftok explain --since month --vs \"previous month\"     the same days of the month before
+  bpftok explain --since -7d                             against the seven days before them
+  bpftok explain --since 2026-11-01 --until 2026-12-01 --vs 2026-10
+  bpftok explain --since today --vs yesterday..today -o json")]
+    Explain(Explain),
+    /// What need not have been paid for: cache misses, duplicates, cut replies, retries, idle sessions
+    #[command(after_help = "\
+Each call is counted once, in the first kind that fits:
+  failed tries    that were made again, with what the provider billed for them
+  cut replies     calls whose reply was cut by client, server or network
+  duplicates      complete calls whose very request had been answered since the agent started
+  idle sessions   calls in the background or beside the work, where for an hour no person and no
+                  thread that works did anything
+  cache expired, prefix changed, cache evicted
+                  input that a cache had held and that was paid for anew; the cost is what was paid
+                  above the price of reading it
+Not all of it can be avoided; the lines under the table say where most of it is and what would help.
+
+Examples:
+  bpftok waste --since month
+  bpftok waste -S -7d -o json | jq '.rows[] | {kind, cost_nanousd, sessions}'")]
+    Waste(Waste),
     /// What is left of the limits of your accounts, as providers last told it
     #[command(after_help = "\
 Providers tell limits in the heads of their replies: plans of Claude, ChatGPT and GitHub Copilot,
@@ -402,6 +437,21 @@ pub struct SessionsShow {
     pub written: Written,
 }
 
+/// `bpftok explain`
+#[derive(Args, Debug)]
+pub struct Explain {
+    /// When.
+    #[command(flatten)]
+    pub span: Span,
+    /// What to compare it with: previous (as long, just before), "previous month" (or day, week,
+    /// year: moved back by one), 2026-10, 2026-10-05, or FROM..UNTIL [default: previous]
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+    pub vs: Option<String>,
+    /// How.
+    #[command(flatten)]
+    pub written: Written,
+}
+
 impl SessionsShow {
     /// What is wanted of it.
     pub fn parts(&self) -> Vec<Part> {
@@ -409,6 +459,17 @@ impl SessionsShow {
         let context = self.context.then_some(Part::Context);
         tree.into_iter().chain(context).collect()
     }
+}
+
+/// `bpftok waste`
+#[derive(Args, Debug)]
+pub struct Waste {
+    /// When.
+    #[command(flatten)]
+    pub span: Span,
+    /// How.
+    #[command(flatten)]
+    pub written: Written,
 }
 
 /// `bpftok quota`

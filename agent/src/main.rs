@@ -122,6 +122,17 @@ fn dispatch(cli: Cli) -> anyhow::Result<Found> {
         Command::Weekly(selection) => return usage(global, vec![Dimension::Week], selection),
         Command::Monthly(selection) => return usage(global, vec![Dimension::Month], selection),
         Command::Sessions(arguments) => return sessions(global, arguments),
+        Command::Explain(arguments) => {
+            return read(global, arguments.written.format(), |page, reader| {
+                let vs = arguments.vs.as_deref();
+                report::explain(page, reader, &asked(arguments.span, None), vs)
+            });
+        }
+        Command::Waste(arguments) => {
+            return read(global, arguments.written.format(), |page, reader| {
+                report::waste(page, reader, &asked(arguments.span, None))
+            });
+        }
         Command::Quota(arguments) => {
             return read(global, arguments.written.format(), |page, reader| {
                 report::quota(page, reader, arguments.provider.as_deref())
@@ -433,6 +444,7 @@ fn code(error: &anyhow::Error) -> Option<u8> {
             _ if error.is_closed_pipe() => None,
             report::Error::Store(error) => Some(store_code(error)),
             report::Error::Moment(_)
+            | report::Error::Period(_)
             | report::Error::EmptyWindow
             | report::Error::Dimensions
             | report::Error::ManySessions { .. } => Some(exit::USAGE),

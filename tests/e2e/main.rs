@@ -12,6 +12,7 @@ mod access;
 mod configuration;
 mod costs;
 mod hostile;
+mod insight;
 mod ledger;
 mod place;
 mod prices;

@@ -70,6 +70,12 @@ impl Home {
         path
     }
 
+    /// The same with a configuration for which the list of prices is not old.
+    pub(crate) fn timeless(self) -> Self {
+        self.configure(TIMELESS, "[prices]\nmax_age_days = 3650\n");
+        self
+    }
+
     /// Runs the program on the ledger, in UTC and without a terminal.
     pub(crate) fn run<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Ran {
         self.run_in("UTC", None, arguments)
@@ -397,6 +403,5 @@ pub(crate) fn mixed() -> Home {
         coverage("2026-11-01T15:04:00Z", CoverageOutcome::Decoded, 994),
         coverage("2026-11-02T09:00:00Z", CoverageOutcome::Truncated, 6),
     ]);
-    home.configure(TIMELESS, "[prices]\nmax_age_days = 3650\n");
-    home
+    home.timeless()
 }

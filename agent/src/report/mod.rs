@@ -7,6 +7,7 @@
 
 mod call_line;
 mod callers;
+mod explain;
 mod grammar;
 mod labels;
 pub mod moment;
@@ -16,11 +17,13 @@ mod query;
 mod quota;
 mod session;
 mod sessions;
+mod spend;
 mod status;
 mod table;
 mod tail;
 mod text;
 mod usage;
+mod waste;
 pub mod workflows;
 
 use std::io::{self, IsTerminal as _, Write};
@@ -35,6 +38,7 @@ use table::{Separator, Table, utc};
 
 pub use call_line::CallLine;
 pub use callers::{Calls, callers};
+pub use explain::{NoPeriod, explain};
 pub use grammar::{Metric, NoFilter, Wanted, filter};
 pub use moment::NoMoment;
 pub use page::{Color, Format, Style, write_paged};
@@ -51,6 +55,9 @@ pub enum Error {
     /// A time cannot be understood.
     #[error(transparent)]
     Moment(#[from] NoMoment),
+    /// A time to compare with cannot be understood.
+    #[error(transparent)]
+    Period(#[from] NoPeriod),
     /// The window is empty.
     #[error("the time after --since must be before that after --until")]
     EmptyWindow,
@@ -536,3 +543,4 @@ pub use status::status;
 pub use tail::{Follow, tail};
 pub use text::visible;
 pub use usage::usage;
+pub use waste::waste;

@@ -18,6 +18,7 @@ mod calls;
 mod dimension;
 mod functions;
 mod host;
+mod insight;
 mod migrate;
 mod owner;
 mod place;
@@ -40,6 +41,10 @@ use rusqlite::ErrorCode;
 
 pub use dimension::Dimension;
 pub use host::{AccountKey, HostFacts};
+pub use insight::{
+    CLASSES, Candidates, LengthBucket, MissedRead, NotKept, PricedUse, SessionChange, Slice,
+    Unseen, WastedCall,
+};
 pub use migrate::SCHEMA_VERSION;
 pub use prices::Unpriced;
 pub use quota::Quota;

@@ -1,0 +1,391 @@
+//! Reports on spend: why it changed, what of it was waste, and what a month looked like.
+
+use std::sync::Arc;
+
+use agent_core::event::Timestamp;
+use agent_core::llm::{Outcome, Provider, Usage, UsageSource};
+use agent_core::pipeline::{CoverageOutcome, Output};
+use agent_core::prices::{Applied, CostStatus, Priced, Rates};
+use agent_core::session::{SessionKey, TaskType, Thread, ThreadKind, UsageRecord};
+use agent_core::workflow::{Origin, Workflow};
+use serde_json::{Value, json};
+
+use crate::world::{Home, Ran, assert_golden, coverage, record, usage};
+
+/// Input, reading, writing for five minutes and for an hour, and output, in dollars per million.
+type Dollars = [u64; 5];
+
+const OPUS: Dollars = [5, 1, 6, 10, 25];
+const HAIKU: Dollars = [1, 0, 2, 3, 5];
+
+fn price(model: &str, dollars: Dollars) -> Applied {
+    let [input, read, write_5m, write_1h, output] =
+        dollars.map(|dollars| Some(dollars * 1_000_000_000));
+    Applied {
+        key: format!("{model}:{dollars:?}"),
+        provider: "anthropic".to_owned(),
+        model: model.to_owned(),
+        service_tier: None,
+        context_over: None,
+        valid_from_ms: None,
+        valid_to_ms: None,
+        rates: Rates {
+            input_uncached: input,
+            cache_read: read,
+            cache_write_5m: write_5m,
+            cache_write_1h: write_1h,
+            output,
+            ..Rates::default()
+        },
+        source: "list".into(),
+        source_version: "1".into(),
+        as_of_ms: None,
+    }
+}
+
+/// Thousands of tokens: uncached, read, written for five minutes, output.
+type Thousands = [u64; 4];
+
+/// A call of a workflow, priced.
+fn spent(
+    (workflow, number): (&str, u32),
+    started: &str,
+    (model, dollars): (&str, Dollars),
+    thousands: Thousands,
+) -> UsageRecord {
+    let mut record = record(&format!("{workflow}-{number}"), started);
+    let [input, read, written, output] = thousands.map(|thousands| thousands * 1_000);
+    record.workflow = Arc::new(Workflow {
+        name: workflow.to_owned(),
+        origin: Origin::Rule,
+        billing_code: None,
+        labels: Vec::new(),
+    });
+    record.session = SessionKey(format!("{workflow}-{}", started.get(..7).unwrap()));
+    record.call.model_served = Some(model.to_owned());
+    record.call.usage = Usage {
+        input_uncached: Some(input),
+        cache_read: Some(read),
+        cache_write_5m: Some(written),
+        output: Some(output),
+        ..Usage::default()
+    };
+    let [of_input, of_read, of_write, _, of_output] = dollars;
+    let thousandths = input * of_input + read * of_read + written * of_write + output * of_output;
+    record.cost = Priced {
+        cost_nanousd: Some(thousandths * 1_000),
+        status: CostStatus::Priced,
+        price: Some(Arc::new(price(model, dollars))),
+    };
+    record
+}
+
+/// Two months of a few workflows.
+fn two_months() -> Home {
+    let opus = ("claude-opus-5-5", OPUS);
+    let haiku = ("claude-haiku-5-5", HAIKU);
+    let mut dearer = HAIKU;
+    dearer[4] = 6;
+    let october = [
+        spent(
+            ("nightly-triage", 1),
+            "2026-10-02T01:00:00Z",
+            opus,
+            [100, 3_000, 200, 40],
+        ),
+        spent(
+            ("nightly-triage", 2),
+            "2026-10-03T01:00:00Z",
+            haiku,
+            [500, 9_000, 300, 90],
+        ),
+        spent(
+            ("claude-code/web", 1),
+            "2026-10-05T10:00:00Z",
+            opus,
+            [50, 2_000, 100, 30],
+        ),
+        spent(
+            ("retired", 1),
+            "2026-10-06T10:00:00Z",
+            opus,
+            [200, 0, 0, 20],
+        ),
+    ];
+    let mut unknown = spent(
+        ("local-qwen", 1),
+        "2026-11-05T10:00:00Z",
+        ("qwen-4", OPUS),
+        [60, 0, 0, 4],
+    );
+    unknown.cost = Priced::default();
+    unknown.call.provider = Provider("other");
+    let november = [
+        spent(
+            ("nightly-triage", 3),
+            "2026-11-02T01:00:00Z",
+            opus,
+            [900, 6_000, 800, 120],
+        ),
+        spent(
+            ("nightly-triage", 4),
+            "2026-11-03T01:00:00Z",
+            (haiku.0, dearer),
+            [500, 9_000, 300, 90],
+        ),
+        spent(
+            ("claude-code/web", 2),
+            "2026-11-05T10:00:00Z",
+            opus,
+            [60, 2_400, 120, 36],
+        ),
+        spent(
+            ("batch", 1),
+            "2026-11-06T10:00:00Z",
+            haiku,
+            [2_000, 0, 0, 100],
+        ),
+        unknown,
+    ];
+    let mut outputs: Vec<Output> = october.into_iter().chain(november).map(usage).collect();
+    outputs.push(coverage(
+        "2026-10-02T01:00:00Z",
+        CoverageOutcome::Decoded,
+        4,
+    ));
+    outputs.push(coverage(
+        "2026-11-02T01:00:00Z",
+        CoverageOutcome::Decoded,
+        99,
+    ));
+    outputs.push(coverage(
+        "2026-11-02T01:01:00Z",
+        CoverageOutcome::Truncated,
+        1,
+    ));
+    Home::with(&outputs).timeless()
+}
+
+const NOVEMBER: [&str; 4] = ["--since", "2026-11-01", "--until", "2026-12-01"];
+
+fn told(home: &Home, columns: u32, arguments: &[&str]) -> String {
+    home.run_in("UTC", Some(columns), arguments.iter().chain(&NOVEMBER))
+        .text()
+}
+
+fn document(ran: Ran) -> Value {
+    serde_json::from_str(&ran.text()).unwrap()
+}
+
+#[test]
+fn a_change_of_spend_is_explained_for_people() {
+    let home = two_months();
+    let arguments = ["explain", "--vs", "previous month"];
+    assert_golden("explain-80.txt", &told(&home, 80, &arguments));
+    assert_golden("explain-160.txt", &told(&home, 160, &arguments));
+}
+
+#[test]
+fn the_parts_of_a_document_add_up_to_the_change() {
+    let home = two_months();
+    let arguments = ["explain", "--vs", "2026-10", "-o", "json"];
+    let told = document(home.run(arguments.iter().chain(&NOVEMBER)));
+    let number = |value: &Value| value.as_i64().unwrap();
+    let rows = told["rows"].as_array().unwrap();
+    let parts: i64 = rows.iter().map(|row| number(&row["change_nanousd"])).sum();
+    let change = number(&told["totals"]["change_nanousd"]);
+    assert_eq!(parts, change);
+    assert_eq!(
+        change,
+        number(&told["now"]["cost_nanousd"]) - number(&told["before"]["cost_nanousd"])
+    );
+    for workflow in told["workflows"].as_array().unwrap() {
+        let parts = workflow["parts"].as_object().unwrap();
+        assert_eq!(
+            parts.values().map(number).sum::<i64>(),
+            number(&workflow["now_nanousd"]) - number(&workflow["before_nanousd"])
+        );
+    }
+    assert_eq!(told["before"]["since"], "2026-10-01T00:00:00Z");
+    assert_eq!(told["now"]["is_cost_lower_bound"], true);
+    assert_eq!(told["now"]["unpriced_tokens"], 64_000);
+}
+
+#[test]
+fn calls_that_are_not_kept_are_a_part_of_their_own() {
+    let home = two_months();
+    let forgotten = "DELETE FROM request WHERE started_ms < 1790899200000 + 86400000 * 3";
+    let conn = rusqlite::Connection::open(home.db()).unwrap();
+    assert!(conn.execute(forgotten, []).unwrap() > 0);
+    drop(conn);
+    let arguments = ["explain", "--vs", "2026-10", "-o", "json"];
+    let told = document(home.run(arguments.iter().chain(&NOVEMBER)));
+    let not_kept = &told["before"]["not_kept_requests"];
+    assert!(not_kept.as_u64().unwrap() > 0, "{told}");
+    let rows = told["rows"].as_array().unwrap();
+    let parts: i64 = rows
+        .iter()
+        .map(|row| row["change_nanousd"].as_i64().unwrap())
+        .sum();
+    assert_eq!(Some(parts), told["totals"]["change_nanousd"].as_i64());
+    assert!(rows.iter().any(|row| row["part"] == "not_kept"), "{told}");
+}
+
+#[test]
+fn what_can_not_be_compared_is_said() {
+    let home = two_months();
+    let ran = home.run(["explain", "--vs", "soon"]);
+    assert_eq!((ran.code, ran.out.as_str()), (Some(64), ""));
+    assert!(
+        ran.err.contains("is no time to compare with"),
+        "{}",
+        ran.err
+    );
+    let alone = told(&home, 80, &["explain", "--vs", "2024"]);
+    assert!(
+        alone.contains("Nothing was recorded in the earlier time"),
+        "{alone}"
+    );
+    let same = told(&home, 80, &["explain", "--vs", "2026-11"]);
+    assert!(same.contains("\nSpend did not change.\n"), "{same}");
+    let ran = home.run(["explain", "--since", "2020-01-01", "--until", "2020-02-01"]);
+    assert_eq!(ran.code, Some(5));
+}
+
+/// A call at a second of a session, with something changed.
+fn at(seconds: u64, number: u32, change: impl FnOnce(&mut UsageRecord)) -> UsageRecord {
+    let opus = ("claude-opus-5-5", OPUS);
+    let mut record = spent(
+        ("flow", number),
+        "2026-11-02T09:00:00Z",
+        opus,
+        [10, 1_000, 0, 1],
+    );
+    record.started_unix_ms += i64::try_from(seconds).unwrap() * 1_000;
+    record.call.signals.request_hash = Some(u64::from(number));
+    record.continues = Some(true);
+    record.call.ended = Timestamp::from_nanos(3_210_000_000);
+    change(&mut record);
+    record
+}
+
+fn beside() -> Thread {
+    Thread {
+        key: "title".to_owned(),
+        parent: None,
+        kind: ThreadKind::Background,
+        agent_type: None,
+        depth: 1,
+    }
+}
+
+/// Waste of every kind.
+fn wasteful() -> Home {
+    let opus = ("claude-opus-5-5", OPUS);
+    let again = |number, seconds, thousands, continues| {
+        let mut call = at(seconds, number, |_| {});
+        let priced = spent(("flow", number), "2026-11-02T09:00:00Z", opus, thousands);
+        call.call.usage = priced.call.usage;
+        call.cost = priced.cost;
+        call.continues = Some(continues);
+        call
+    };
+    let mut failed = at(2_400, 20, |record| {
+        record.call.outcome = Outcome::Error;
+        record.call.http_status = Some(500);
+    });
+    failed.thread = beside();
+    let retry_of = failed.identity.clone();
+    let records = [
+        at(0, 1, |record| record.is_human_turn = true),
+        at(30, 2, |_| {}),
+        // The same again.
+        at(60, 3, |record| record.call.signals.request_hash = Some(2)),
+        // Ten minutes later the cache is gone: a million is written again.
+        again(4, 700, [10, 0, 1_000, 1], true),
+        // Something at the beginning changed.
+        again(5, 730, [1_020, 0, 0, 1], false),
+        // What is there to read now is small; then it is gone early.
+        again(6, 760, [10, 0, 500, 1], true),
+        again(7, 790, [400, 100, 0, 1], true),
+        at(820, 8, |record| {
+            record.call.outcome = Outcome::Aborted;
+            record.call.usage_source = UsageSource::ProviderPartial;
+        }),
+        failed,
+        at(2_402, 21, |record| {
+            record.thread = beside();
+            record.call.attempt = Some(2);
+            record.retry_of = Some(retry_of);
+        }),
+        // An hour and more after everything.
+        at(7_000, 30, |record| {
+            record.thread = beside();
+            record.task = TaskType::Auxiliary;
+        }),
+        at(9_000, 31, |record| {
+            record.thread = beside();
+            record.task = TaskType::Auxiliary;
+            record.cost = Priced::default();
+        }),
+        at(9_100, 32, |record| record.call.signals.request_hash = None),
+    ];
+    let mut outputs: Vec<Output> = records.into_iter().map(usage).collect();
+    outputs.push(coverage(
+        "2026-11-02T09:00:00Z",
+        CoverageOutcome::Decoded,
+        12,
+    ));
+    Home::with(&outputs).timeless()
+}
+
+#[test]
+fn waste_of_every_kind_is_told_with_what_would_help() {
+    let home = wasteful();
+    assert_golden("waste-80.txt", &told(&home, 80, &["waste"]));
+    assert_golden("waste-160.txt", &told(&home, 160, &["waste"]));
+}
+
+#[test]
+fn waste_is_counted_once_and_is_never_more_than_was_spent() {
+    let home = wasteful();
+    let told = document(home.run(["waste", "-o", "json"].iter().chain(&NOVEMBER)));
+    let rows = told["rows"].as_array().unwrap();
+    let of = |kind: &str| rows.iter().find(|row| row["kind"] == kind).unwrap();
+    // A million at $6 instead of $1; 20 more read and paid for than the call before had cached.
+    assert_eq!(of("cache_expired")["cost_nanousd"], 5_000_000_000_i64);
+    assert_eq!(of("cache_expired")["tokens"], 1_000_000);
+    assert_eq!(
+        of("cache_prefix_changed")["cost_nanousd"],
+        4_000_000_000_i64
+    );
+    assert_eq!(of("cache_evicted")["tokens"], 400_000);
+    assert_eq!(of("idle")["lower_bound"], json!(["cost_nanousd"]));
+    for (kind, calls) in [("retry", 1), ("aborted", 1), ("duplicate", 1), ("idle", 2)] {
+        assert_eq!(of(kind)["calls"], calls, "{kind}");
+    }
+    let sum: i64 = rows
+        .iter()
+        .map(|row| row["cost_nanousd"].as_i64().unwrap())
+        .sum();
+    assert_eq!(told["totals"]["cost_nanousd"], sum);
+    let spent = home
+        .sqlite3("SELECT sum(cost_nanousd) FROM v_request")
+        .text();
+    assert!(sum <= spent.trim().parse().unwrap());
+    assert_eq!(
+        told["unknown"],
+        json!({ "hashless_requests": 1, "threadless_requests": 0, "not_kept_requests": 0 })
+    );
+}
+
+#[test]
+fn a_time_without_waste_says_so() {
+    let home = two_months();
+    let told = told(&home, 80, &["waste"]);
+    assert!(
+        told.contains("No waste was found in the 5 calls of this time."),
+        "{told}"
+    );
+    assert_eq!(home.run(["waste", "--until", "2020-01-01"]).code, Some(5));
+}
