@@ -81,7 +81,7 @@ fn spent(
 }
 
 /// Two months of a few workflows.
-fn two_months() -> Home {
+pub(crate) fn two_months() -> Home {
     let opus = ("claude-opus-5-5", OPUS);
     let haiku = ("claude-haiku-5-5", HAIKU);
     let mut dearer = HAIKU;

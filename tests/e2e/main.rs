@@ -24,5 +24,6 @@ mod reports;
 mod session;
 mod sums;
 mod usage;
+mod walk;
 mod workflows;
 mod world;
