@@ -233,25 +233,23 @@ impl Played {
                 _ => self.ended.who.clone(),
             }
         });
-        let mut anonymous = BTreeSet::new();
         for call in &self.served {
             let row = by_id[&call.id];
-            match &call.session_header {
+            match call.root_session() {
                 Some(session) => assert_eq!(
                     (row.session_key.as_str(), row.key_source.as_str()),
-                    (session.as_str(), "client_header"),
+                    (session, "client_header"),
                     "{}: {call:?}",
                     self.test
                 ),
-                None => {
-                    anonymous.insert((row.session_key.as_str(), row.pid));
-                }
+                None => assert!(
+                    ["process_idle", "prefix_chain"].contains(&row.key_source.as_str()),
+                    "{}: {} by {}",
+                    self.test,
+                    row.session_key,
+                    row.key_source
+                ),
             }
-        }
-        // Calls with a conversation have one, those without (embeddings, completions) another.
-        for pid in anonymous.iter().map(|(_, pid)| *pid) {
-            let sessions = anonymous.iter().filter(|(_, of)| *of == pid).count();
-            assert!(sessions <= 2, "{}: {anonymous:?}", self.test);
         }
     }
 

@@ -276,6 +276,20 @@ pub struct Served {
     pub text_out_bytes: u64,
 }
 
+impl Served {
+    /// The session that the call belongs to in the end: of a subagent that has one of its own it is
+    /// that of the one who began it.
+    pub fn root_session(&self) -> Option<&str> {
+        let parent = self
+            .identity_headers
+            .iter()
+            .find(|(name, _)| name == "x-parent-session-id");
+        parent
+            .map(|(_, value)| value.as_str())
+            .or(self.session_header.as_deref())
+    }
+}
+
 /// A request that was no call.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Other {

@@ -9,7 +9,7 @@ const NAME_BYTES: usize = 64;
 
 /// Products of user agents, in lower case, and the names that the ledger uses. The first that fits
 /// wins; one ends with `/` or blank, unless it ends with `*`. Sources: the clients themselves.
-const PRODUCTS: [(&str, &str); 57] = [
+const PRODUCTS: [(&str, &str); 59] = [
     ("claude-cli", "claude-code"),
     ("claude-code", "claude-code"),
     ("codex*", "codex"),
@@ -52,6 +52,8 @@ const PRODUCTS: [(&str, &str); 57] = [
     ("groq/js", "groq-node"),
     ("cohere", "cohere-python"),
     ("cohere-ai", "cohere-node"),
+    ("mistral-client-python", "mistralai-python"),
+    ("mistral-client-typescript", "mistralai-node"),
     ("ollama-python", "ollama-python"),
     ("ollama-js", "ollama-node"),
     ("curl", "curl"),
@@ -118,9 +120,6 @@ fn product(agent: &str) -> Option<(&'static str, Option<&str>)> {
     if let Some((_, version)) = agent.split_once("aiohttp/") {
         return Some(("aiohttp", version.split([' ', ';']).next()));
     }
-    if let Some(found) = generated(agent) {
-        return Some(found);
-    }
     PRODUCTS.iter().find_map(|(pattern, name)| {
         let wanted = pattern.strip_suffix('*');
         let start = wanted.unwrap_or(pattern);
@@ -135,20 +134,6 @@ fn product(agent: &str) -> Option<(&'static str, Option<&str>)> {
         let version = parts.find(|part| part.starts_with(|c: char| c.is_ascii_digit()));
         Some((*name, version))
     })
-}
-
-/// SDKs that were generated say the generator first and their own name last:
-/// `speakeasy-sdk/python 3.7.0 2.935.1 1.0.0 mistralai`.
-fn generated(agent: &str) -> Option<(&'static str, Option<&str>)> {
-    let words = agent.strip_prefix("speakeasy-sdk/")?;
-    let mut words = words.split(' ');
-    let (language, version) = (words.next()?, words.next()?);
-    let name = match (words.next_back()?, language) {
-        ("mistralai", "python") => "mistralai-python",
-        ("@mistralai/mistralai", "typescript") => "mistralai-node",
-        _ => return None,
-    };
-    Some((name, Some(version)))
 }
 
 /// The client behind a library, by its `originator` or `x-app` field or by its file.

@@ -294,11 +294,7 @@ fn clients_are_told_by_their_user_agents() {
             "ollama-python",
             "0.6.1",
         ),
-        (
-            "speakeasy-sdk/python 3.7.0 2.935.1 1.0.0 mistralai",
-            "mistralai-python",
-            "3.7.0",
-        ),
+        ("mistral-client-python/3.7.0", "mistralai-python", "3.7.0"),
     ] {
         let expected = (Some(name.to_owned()), Some(version.to_owned()));
         assert_eq!(client(Some(agent), None, "/usr/bin/x"), expected, "{agent}");

@@ -28,6 +28,7 @@ pub use hops::Hop;
 use hops::Hops;
 use open::{Arrival, Conversations, OpenSessions};
 pub use task::TaskType;
+use task::is_coding;
 pub use thread::{Thread, ThreadKind};
 
 /// LIMIT: bytes of a session's key; the rest of a longer id is cut off.
@@ -230,7 +231,7 @@ impl Sessions {
         call.countable = None;
         let former = call.hints.former.take();
         let retry_of = former.map(|former| identity_of(call.provider, former));
-        let (session, key_source) = self.session(&call, process.as_deref(), &workflow);
+        let (session, key_source) = self.session(&call, process.as_deref(), &client, &workflow);
         if let Some(response) = &call.response_id {
             self.chain.learn(call.provider, response, &session);
         }
@@ -287,6 +288,7 @@ impl Sessions {
         &mut self,
         call: &LlmCall,
         process: Option<&Process>,
+        client: &Client,
         workflow: &Arc<Workflow>,
     ) -> (SessionKey, KeySource) {
         if let Some(key) = call.hints.client_header.as_deref().and_then(key) {
@@ -306,7 +308,10 @@ impl Sessions {
             self.conversations
                 .session(prefix, (root, workflow), call.started, self.settings.idle)
         });
-        let setting = prefix.map(|prefix| prefix.setting);
+        // An agent's instructions differ from subagent to subagent: its calls belong together all the
+        // same.
+        let is_agent = is_coding(client.name.as_deref());
+        let setting = prefix.map(|prefix| prefix.setting).filter(|_| !is_agent);
         let talk = (root, call.provider, setting, Arc::clone(workflow));
         if let Some(key) = continued {
             if let Some(grown) = self.unnamed.get_mut(&talk).filter(|grown| grown.key == key) {

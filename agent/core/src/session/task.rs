@@ -51,6 +51,11 @@ pub enum TaskType {
     Chat,
 }
 
+/// Whether a client works on files.
+pub(super) fn is_coding(client: Option<&str>) -> bool {
+    client.is_some_and(|client| CODING_CLIENTS.contains(&client))
+}
+
 impl TaskType {
     /// Name in the ledger.
     pub const fn as_str(self) -> &'static str {
@@ -84,7 +89,7 @@ impl TaskType {
         if signals.class == Some(Class::Compaction) {
             return Self::Compaction;
         }
-        let is_coding_client = client.is_some_and(|client| CODING_CLIENTS.contains(&client));
+        let is_coding_client = is_coding(client);
         let tools = signals.tools_offered.unwrap_or(0);
         let is_small = signals.tools_offered == Some(0)
             && (is_coding_client || is_beside_agent)

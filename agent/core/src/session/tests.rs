@@ -253,6 +253,30 @@ fn other_instructions_are_another_session_of_the_process() {
 }
 
 #[test]
+fn the_calls_of_an_agent_are_one_session_whatever_their_instructions() {
+    let mut sessions = sessions();
+    let mut key_of = |started, setting| {
+        let mut call = call(7, started);
+        call.signals.prefix = Some(Prefix {
+            setting,
+            ..prefix(&[setting])
+        });
+        let client = Client {
+            name: Some("gemini-cli".to_owned()),
+            version: None,
+        };
+        let attributed = AttributedCall {
+            client,
+            ..attributed(call)
+        };
+        sessions.record(attributed).session
+    };
+    let first = key_of(100, 1);
+    assert_eq!(key_of(110, 2), first);
+    assert_eq!(key_of(120, 3), first);
+}
+
+#[test]
 fn a_chain_goes_on_from_response_to_response() {
     let mut sessions = sessions();
     let mut keys = Vec::new();

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::task::is_coding;
 use super::{KeySource, SessionKey, TaskType, Thread, ThreadKind};
 use crate::event::{ProcId, Timestamp};
 use crate::llm::{Class, LastItem, LlmCall, Prefix};
@@ -224,7 +225,7 @@ impl OpenSession {
                 return found;
             }
             let begins_agents = call.signals.tools_offered.is_some_and(|tools| tools > 0)
-                && arrival.key_source.is_of_client();
+                && (arrival.key_source.is_of_client() || is_coding(arrival.client));
             if begins_agents && self.has_main() {
                 let thread = Thread::numbered(self.free_number(arrival.started_unix_ms));
                 return self.enter(thread, &None);
