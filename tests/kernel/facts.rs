@@ -1,9 +1,8 @@
 //! What is known of a process beside its program, and that it is what held when a call began.
 
 use std::fs;
-use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use agent::process::{Facts, Reader};
@@ -12,48 +11,10 @@ use agent_core::recording::{self, Frame};
 use test_support::{Api, Endpoint, Plan};
 
 use crate::agent::{LEDGER_LIMIT, Place};
-use crate::run::{Client, curl, poll, python};
+use crate::run::{Client, Steered, curl, poll, python};
 
 /// Longer than facts are believed while a process makes calls.
 const LONG_ENOUGH: Duration = Duration::from_millis(2_200);
-
-/// A process that does what lines on its standard input say, until it is dropped.
-struct Steered {
-    child: Child,
-    /// Those that it starts may read from it when it has ended.
-    stdin: std::process::ChildStdin,
-    answers: std::io::Lines<BufReader<std::process::ChildStdout>>,
-}
-
-impl Steered {
-    fn start(command: &mut Command) -> Self {
-        let piped = command.stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut child = piped.spawn().unwrap();
-        let answers = BufReader::new(child.stdout.take().unwrap()).lines();
-        let stdin = child.stdin.take().unwrap();
-        Self {
-            child,
-            stdin,
-            answers,
-        }
-    }
-
-    fn ask(&mut self) -> String {
-        self.stdin.write_all(b"\n").unwrap();
-        self.answer()
-    }
-
-    fn answer(&mut self) -> String {
-        self.answers.next().unwrap().unwrap()
-    }
-}
-
-impl Drop for Steered {
-    fn drop(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
-}
 
 fn on_branch(root: &Path, branch: &str) -> Option<Checkout> {
     Some(Checkout {

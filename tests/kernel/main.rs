@@ -20,6 +20,8 @@ mod facts;
 #[cfg(test)]
 mod faults;
 #[cfg(test)]
+mod host;
+#[cfg(test)]
 mod namespace;
 #[cfg(test)]
 mod probe;
@@ -31,6 +33,8 @@ mod programs;
 mod relations;
 #[cfg(test)]
 mod run;
+#[cfg(test)]
+mod scene;
 #[cfg(test)]
 mod secrets;
 #[cfg(test)]

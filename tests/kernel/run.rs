@@ -1,7 +1,7 @@
 //! Clients as children: who they are, and how long they may take.
 
 use std::collections::BTreeSet;
-use std::io::Read as _;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -124,6 +124,48 @@ impl Client {
         let ended = self.end();
         assert!(ended.status.success(), "{ended:?}");
         ended
+    }
+}
+
+/// A process that does what lines on its standard input say, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Steered {
+    pub(crate) child: Child,
+    /// Those that it starts may read from it when it has ended.
+    stdin: std::process::ChildStdin,
+    answers: std::io::Lines<BufReader<std::process::ChildStdout>>,
+}
+
+impl Steered {
+    /// Starts it.
+    pub(crate) fn start(command: &mut Command) -> Self {
+        let piped = command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = piped.spawn().unwrap();
+        let answers = BufReader::new(child.stdout.take().unwrap()).lines();
+        let stdin = child.stdin.take().unwrap();
+        Self {
+            child,
+            stdin,
+            answers,
+        }
+    }
+
+    /// Says a line, and waits for the answer.
+    pub(crate) fn ask(&mut self) -> String {
+        self.stdin.write_all(b"\n").unwrap();
+        self.answer()
+    }
+
+    /// Waits for its next line.
+    pub(crate) fn answer(&mut self) -> String {
+        self.answers.next().unwrap().unwrap()
+    }
+}
+
+impl Drop for Steered {
+    fn drop(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
     }
 }
 

@@ -59,6 +59,38 @@ impl Lineage {
         chain
     }
 
+    /// The chain upwards from a process that has this parent, and had that one when it was seen to
+    /// execute a program.
+    pub(super) fn ancestors(&self, parent_pid: u32, seen: Option<ProcId>) -> Vec<Ancestor> {
+        let (mut pid, mut seen) = (parent_pid, seen);
+        let mut chain = Vec::new();
+        while chain.len() < MAX_ANCESTORS {
+            let dir = Path::new("/proc").join(pid.to_string());
+            let stat = (pid != 0).then(|| read_stat(&dir)).flatten();
+            let id = stat.as_ref().map(|stat| ProcId {
+                pid,
+                start_ticks: stat.start_ticks,
+            });
+            if let Some(parent) = seen.filter(|seen| id != Some(*seen)) {
+                // That one ended, and what it had started was given to another process.
+                chain.extend(self.chain(parent));
+                chain.truncate(MAX_ANCESTORS);
+                break;
+            }
+            let (Some(stat), Some(id)) = (stat, id) else {
+                break;
+            };
+            chain.push(Ancestor {
+                id,
+                comm: printable(&stat.comm),
+                exe: link(&dir.join("exe")),
+            });
+            seen = self.by_id.get(&id).and_then(|kin| kin.parent);
+            pid = stat.parent_pid;
+        }
+        chain
+    }
+
     /// Looks at a living process, unless it is known, and at those above it.
     fn learn(&mut self, pid: u32, depth: usize) -> Option<ProcId> {
         if pid == 0 || depth == 0 {

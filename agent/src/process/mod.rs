@@ -145,13 +145,7 @@ impl Reader {
         let uid = real_uid(&read_text(&dir.join("status"))?)?;
         let glimpse = glimpse.filter(|glimpse| glimpse.start_ticks == stat.start_ticks);
         let seen_parent = glimpse.and_then(|glimpse| glimpse.parent);
-        let mut ancestors = ancestors(stat.parent_pid);
-        if let Some(parent) = seen_parent
-            && ancestors.first().map(|parent| parent.id) != Some(parent)
-        {
-            // Its parent ended, and it was given to another process.
-            ancestors = self.lineage.chain(parent);
-        }
+        let ancestors = self.lineage.ancestors(stat.parent_pid, seen_parent);
         let exe = link_path(&dir.join("exe"));
         let exe_build_id = exe.as_ref().and_then(|exe| self.build_id(&dir, exe));
         // A process that ends has no executable any more.
@@ -319,27 +313,6 @@ pub fn start_ticks(pid: u32) -> Option<u64> {
 
 fn read_stat(dir: &Path) -> Option<Stat> {
     Stat::parse(&read_bytes(&dir.join("stat"))?)
-}
-
-fn ancestors(parent_pid: u32) -> Vec<Ancestor> {
-    let mut pid = parent_pid;
-    let mut chain = Vec::new();
-    while pid != 0 && chain.len() < MAX_ANCESTORS {
-        let dir = Path::new("/proc").join(pid.to_string());
-        let Some(stat) = read_stat(&dir) else {
-            break;
-        };
-        chain.push(Ancestor {
-            id: ProcId {
-                pid,
-                start_ticks: stat.start_ticks,
-            },
-            comm: printable(&stat.comm),
-            exe: link(&dir.join("exe")),
-        });
-        pid = stat.parent_pid;
-    }
-    chain
 }
 
 fn argv0(dir: &Path) -> Option<String> {
@@ -621,6 +594,39 @@ mod tests {
             Some(&own.id),
             "another process with the same pid"
         );
+    }
+
+    #[test]
+    fn a_parent_that_was_given_to_another_process_keeps_the_chain_above_it() {
+        let script = "sh -c 'sleep 60 & echo $$ $!; wait; exit' & wait; exit";
+        let mut starter = std::process::Command::new("sh")
+            .args(["-c", script])
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut said = String::new();
+        let mut out = io::BufReader::new(starter.stdout.take().unwrap());
+        io::BufRead::read_line(&mut out, &mut said).unwrap();
+        let (daemon, pid) = said.trim().split_once(' ').unwrap();
+        let mut reader = reader(Facts::default());
+        let has_executed = reader.glimpse(daemon.parse().unwrap());
+        starter.kill().unwrap();
+        starter.wait().unwrap();
+        let glimpse = reader.glimpse(pid.parse().unwrap());
+        let process = reader.read(pid.parse().unwrap(), glimpse.as_ref());
+        for pid in [pid, daemon] {
+            let killed = std::process::Command::new("kill").arg(pid).status();
+            assert!(killed.unwrap().success());
+        }
+        assert_eq!(has_executed.unwrap().parent.unwrap().pid, starter.id());
+        let above: Vec<u32> = process
+            .unwrap()
+            .ancestors
+            .iter()
+            .map(|ancestor| ancestor.id.pid)
+            .collect();
+        let expected = [daemon.parse().unwrap(), starter.id(), std::process::id()];
+        assert_eq!(above.get(..3), Some(expected.as_slice()));
     }
 
     #[test]

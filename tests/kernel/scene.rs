@@ -1,0 +1,848 @@
+//! A busy host: units, containers, users, repositories and jobs at once. Whose each call was, and who
+//! pays for it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use serde_json::{Map, Value, json};
+
+use crate::agent::{LEDGER_LIMIT, send};
+use crate::compare::assert_same;
+use crate::host::{
+    Call, Host, Words, as_user, bpftok, in_own_folder, under, user_name, words, words_of,
+};
+use crate::run::{Client, Steered, Who, node, poll, python};
+
+/// Id of a container of Docker's.
+const SUPPORT: &str = "5a17c0de5a17c0de5a17c0de5a17c0de5a17c0de5a17c0de5a17c0de5a17c0de";
+
+/// Id of a container in a pod.
+const WORKER: &str = "b0bb1e5ab0bb1e5ab0bb1e5ab0bb1e5ab0bb1e5ab0bb1e5ab0bb1e5ab0bb1e5a";
+
+/// Id of its pod, as it is written in the names of slices.
+const POD: &str = "72f7f152_440c_66ac_9084_e0fc1d8a910c";
+
+const RULES: &str = r#"
+[[workflow]]
+name = "nightly-triage"
+match = { unit = "nightly-triage.service" }
+billing_code = "CC-4410"
+[[workflow]]
+name = "ci-review/{repo}"
+match = { ancestor = "gitlab-runner", argv = "*review*" }
+[[workflow]]
+name = "support"
+match = { container = "5a17c0de5a17" }
+[[workflow]]
+name = "backup"
+match = { ancestor_exe = "backup-runner" }
+"#;
+
+/// Groups, as systemd and the runtimes name them.
+const NIGHTLY: &str = "system.slice/nightly-triage.service";
+const RUNNER: &str = "system.slice/gitlab-runner.service";
+const CRON: &str = "system.slice/cron.service";
+const DESKTOP: &str = "user.slice/user-1001.slice/user@1001.service/app.slice/dev.service";
+const LOGIN: &str = "user.slice/user-1001.slice/session-3.scope";
+
+fn docker() -> String {
+    format!("system.slice/docker-{SUPPORT}.scope")
+}
+
+fn pod() -> String {
+    let burstable = "kubepods.slice/kubepods-burstable.slice";
+    format!("{burstable}/kubepods-burstable-pod{POD}.slice/cri-containerd-{WORKER}.scope")
+}
+
+/// Users of the scene; nobody has the last two.
+const DAEMON: u32 = 1;
+const GAMES: u32 = 5;
+const NOBODY: u32 = 65_534;
+const DEVELOPER: u32 = 61_001;
+const WORKER_USER: u32 = 61_184;
+
+/// A client, and what the ledger must say of all its calls.
+struct Part {
+    name: &'static str,
+    command: Words,
+    dir: PathBuf,
+    owner: Value,
+    /// Names of the processes above it, nearest first.
+    above: &'static [&'static str],
+}
+
+/// What the ledger says of whose a call was.
+const OWNERS: &str = "
+    SELECT provider_response_id AS id, pid, client_name, ancestors_json, workflow, workflow_origin AS origin,
+           billing_code AS code, uid, user_name AS user, systemd_unit AS unit,
+           container_runtime AS runtime, container_id AS container, pod_uid AS pod, repo, branch
+    FROM v_request WHERE provider_response_id IS NOT NULL";
+
+/// What is compared of it.
+const COMPARED: [&str; 11] = [
+    "workflow",
+    "origin",
+    "code",
+    "uid",
+    "user",
+    "unit",
+    "runtime",
+    "container",
+    "pod",
+    "repo",
+    "branch",
+];
+
+/// An owner: those of [`COMPARED`] that are not null.
+fn owner(workflow: &str, origin: &str, uid: u32, more: Value) -> Value {
+    let mut owner = json!({ "workflow": workflow, "origin": origin, "uid": uid });
+    let user = user_name(uid).map(|name| json!({ "user": name }));
+    for more in [Some(more), user].into_iter().flatten() {
+        let more = more.as_object().unwrap().clone();
+        owner.as_object_mut().unwrap().extend(more);
+    }
+    owner
+}
+
+/// What the ledger says of the calls, by their ids.
+fn owners(host: &Host) -> BTreeMap<String, Map<String, Value>> {
+    let rows = host.rows(OWNERS).into_iter();
+    rows.map(|row| (row["id"].as_str().unwrap().to_owned(), row))
+        .collect()
+}
+
+fn compared(row: &Map<String, Value>) -> Value {
+    let known = COMPARED.iter().filter(|name| !row[**name].is_null());
+    known
+        .map(|name| ((*name).to_owned(), row[*name].clone()))
+        .collect::<Map<_, _>>()
+        .into()
+}
+
+/// Names of the processes above a call's, nearest first.
+fn above(row: &Map<String, Value>) -> Vec<(u64, String)> {
+    let text = row["ancestors_json"].as_str().unwrap_or("[]");
+    let ancestors: Value = serde_json::from_str(text).unwrap();
+    let ancestors = ancestors.as_array().unwrap().iter();
+    ancestors
+        .map(|above| {
+            let comm = above["comm"].as_str().unwrap();
+            (above["pid"].as_u64().unwrap(), comm.to_owned())
+        })
+        .collect()
+}
+
+/// Plays all parts at once; gives what each printed, and the pid that it was started with. `None`,
+/// with a `SKIP` line, where a program is missing.
+fn play(host: &Host, parts: &[Part], test: &str) -> Option<Vec<(String, u32)>> {
+    let started: Option<Vec<Client>> = parts
+        .iter()
+        .map(|part| Client::start(host.command(&part.command, &part.dir), test))
+        .collect();
+    let ended = started?.into_iter().map(|client| {
+        let ended = client.succeed();
+        (ended.stdout, ended.who.pid)
+    });
+    Some(ended.collect())
+}
+
+/// Fails unless the ledger has each part's calls, and those as it should. Gives the rows of each.
+fn assert_owned(
+    host: &Host,
+    parts: &[Part],
+    played: &[(String, u32)],
+) -> Vec<Vec<Map<String, Value>>> {
+    let owners = owners(host);
+    let mut found = Vec::new();
+    let mut wrong = Vec::new();
+    for (part, (output, _)) in parts.iter().zip(played) {
+        let ids = host.ids(output);
+        assert!(!ids.is_empty(), "{} made no call:\n{output}", part.name);
+        let rows: Vec<_> = ids.iter().map(|id| owners[id].clone()).collect();
+        for row in &rows {
+            let above = above(row).into_iter().map(|(_, comm)| comm);
+            let above: Vec<String> = above.take(part.above.len()).collect();
+            if compared(row) != part.owner || above != part.above {
+                let expected = (&part.owner, part.above);
+                wrong.push(format!("{}: {row:#?}\nshould be {expected:#?}", part.name));
+            }
+        }
+        found.push(rows);
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    found
+}
+
+/// What adds up.
+const SUMMED: [&str; 9] = [
+    "input_uncached_tokens",
+    "cache_read_tokens",
+    "cache_write_5m_tokens",
+    "cache_write_1h_tokens",
+    "cache_write_other_tokens",
+    "context_tokens",
+    "output_tokens",
+    "reasoning_tokens",
+    "cost_nanousd",
+];
+
+/// Fails unless the sums by workflow, by quarter of an hour and by what else there is are those of the
+/// calls. Gives the cost of all.
+fn assert_conserved(host: &Host) -> Option<i64> {
+    let sums = SUMMED.map(|column| format!("sum({column})")).join(", ");
+    let of = |calls: &str, from: &str| {
+        let sql = format!("SELECT json_array(sum({calls}), {sums}) FROM {from}");
+        host.place.text(&sql)
+    };
+    let whole = of("is_call", "v_request");
+    for view in ["v_usage_15m", "v_daily", "v_workflow_daily", "v_unit"] {
+        assert_eq!(of("request_count", view), whole, "{view}");
+    }
+    let by = |calls: &str, keys: &str, from: &str| {
+        host.place.text(&format!(
+            "SELECT group_concat(sums, char(10)) FROM (
+                 SELECT json_array({keys}, sum({calls}), {sums}) AS sums
+                 FROM {from} GROUP BY {keys} ORDER BY {keys})"
+        ))
+    };
+    for keys in [
+        "workflow, workflow_origin, billing_code",
+        "uid, user_name",
+        "systemd_unit",
+        "repo, branch",
+        "provider, client_name, task_type",
+    ] {
+        let calls = by("is_call", keys, "v_request");
+        assert_eq!(by("request_count", keys, "v_usage_15m"), calls);
+    }
+    for (what, sql) in [
+        (
+            "calls without a workflow",
+            "SELECT count(*) FROM v_request WHERE workflow IS NULL",
+        ),
+        (
+            "calls that a sum has under another workflow",
+            "SELECT count(*) FROM v_request AS r JOIN usage_key AS k USING (usage_key_id)
+             JOIN session AS s USING (session_id) WHERE s.workflow_id <> k.workflow_id",
+        ),
+        (
+            "calls of sessions that another workflow should pay",
+            "SELECT sum(workflow_conflicts) FROM v_session",
+        ),
+    ] {
+        assert_eq!(host.place.number(sql), 0, "{what}");
+    }
+    let whole: Value = serde_json::from_str(&whole).unwrap();
+    whole[SUMMED.len()].as_i64()
+}
+
+/// What was served and the ledger are the same, whoever it was.
+fn assert_served(host: &Host) {
+    let rows = host.place.rows();
+    assert_same(&host.endpoint.served(), &rows, |call| {
+        let row = rows.iter().find(|row| row.id == call.id).unwrap();
+        Who {
+            pid: row.pid.unwrap(),
+            exe: row.exe.clone().unwrap(),
+        }
+    });
+}
+
+/// The parts of a busy host; `None`, with a `SKIP` line, where a program is missing.
+fn cast(host: &Host, test: &str) -> Option<Vec<Part>> {
+    let web = host.repository("web", "main")?;
+    let api = host.repository("api", "release")?;
+    let nowhere = host.path("");
+    let sdk = |mut command: Command, arguments: &str| {
+        command.args(arguments.split_whitespace());
+        words_of(&command)
+    };
+    let python = |arguments: &str| {
+        let command = python("calls.py", &host.endpoint, test)?;
+        Some(sdk(command, arguments))
+    };
+    let node = |arguments: &str| Some(sdk(node(&host.endpoint, test)?, arguments));
+    let curl = host.curl(&[Call::gpt("gpt-5-mini"), Call::claude("claude-sonnet-4-6")]);
+    let runner = |job: Words| {
+        let job = under("bash", job);
+        host.in_group(RUNNER, host.under("gitlab-runner", job))
+    };
+    let marked = [
+        words([
+            &bpftok(),
+            "exec",
+            "release-notes",
+            "--billing-code",
+            "CC-7",
+            "--",
+        ]),
+        curl.clone(),
+    ];
+    let claude = Call::claude("claude-sonnet-4-6").with([
+        ("user-agent", "claude-cli/2.1.0 (external, cli)"),
+        ("x-app", "cli"),
+        (
+            "x-claude-code-session-id",
+            "6d1f1a30-0000-4000-8000-00000000c1a0",
+        ),
+    ]);
+    let codex = Call::gpt("gpt-5").with([
+        ("user-agent", "codex_cli_rs/0.169.0 (Debian 13.0.0; x86_64)"),
+        ("originator", "codex_cli_rs"),
+        ("session-id", "6d1f1a30-0000-4000-8000-00000000c0de"),
+    ]);
+    let login = |command| host.in_group(LOGIN, command);
+    Some(vec![
+        Part {
+            name: "marker before the rule for its unit",
+            command: host.in_group(NIGHTLY, marked.concat()),
+            dir: nowhere.clone(),
+            owner: owner(
+                "release-notes",
+                "marker",
+                0,
+                json!({ "code": "CC-7", "unit": "nightly-triage.service" }),
+            ),
+            above: &[],
+        },
+        Part {
+            name: "rule by unit",
+            command: host.in_group(
+                NIGHTLY,
+                python("anthropic messages --calls 2 --plan echo --model claude-sonnet-4-6")?,
+            ),
+            dir: nowhere.clone(),
+            owner: owner(
+                "nightly-triage",
+                "rule",
+                0,
+                json!({ "code": "CC-4410", "unit": "nightly-triage.service" }),
+            ),
+            above: &[],
+        },
+        Part {
+            name: "rule by ancestor and command line",
+            command: runner(node(
+                "openai responses --calls 2 --plan echo --model gpt-5 --prompt review",
+            )?),
+            dir: web.clone(),
+            owner: owner(
+                "ci-review/web",
+                "rule",
+                0,
+                json!({ "unit": "gitlab-runner.service", "repo": "web", "branch": "main" }),
+            ),
+            above: &["bash", "gitlab-runner"],
+        },
+        Part {
+            name: "another job of the same runner",
+            command: runner(curl.clone()),
+            dir: api.clone(),
+            owner: owner(
+                "gitlab-runner.service",
+                "auto",
+                0,
+                json!({ "unit": "gitlab-runner.service", "repo": "api", "branch": "release" }),
+            ),
+            above: &["bash", "gitlab-runner"],
+        },
+        Part {
+            name: "rule by container, which has a root of its own",
+            command: host.in_group(
+                &docker(),
+                host.in_root(python(
+                    "openai chat --calls 2 --plan echo --model gpt-5-mini",
+                )?),
+            ),
+            dir: nowhere.clone(),
+            owner: owner(
+                "support",
+                "rule",
+                0,
+                json!({ "runtime": "docker", "container": SUPPORT }),
+            ),
+            above: &["unshare"],
+        },
+        Part {
+            name: "container of a pod, which has temporary files of its own",
+            command: host.in_group(&pod(), in_own_folder(as_user(WORKER_USER, curl.clone()))),
+            dir: nowhere.clone(),
+            owner: owner(
+                &WORKER[..12],
+                "auto",
+                WORKER_USER,
+                json!({
+                    "runtime": "containerd", "container": WORKER, "pod": POD.replace('_', "-"),
+                }),
+            ),
+            above: &["unshare"],
+        },
+        Part {
+            name: "job of cron",
+            command: host.in_group(
+                CRON,
+                as_user(DAEMON, host.under("cron", under("sh", curl.clone()))),
+            ),
+            dir: nowhere.clone(),
+            owner: owner(
+                "cron.service",
+                "auto",
+                DAEMON,
+                json!({ "unit": "cron.service" }),
+            ),
+            above: &["sh", "cron"],
+        },
+        Part {
+            name: "service of a user's manager",
+            command: host.in_group(DESKTOP, as_user(DEVELOPER, curl.clone())),
+            dir: nowhere.clone(),
+            owner: owner(
+                "dev.service",
+                "auto",
+                DEVELOPER,
+                json!({ "unit": "dev.service" }),
+            ),
+            above: &[],
+        },
+        Part {
+            name: "coding agent in a repository",
+            command: login(as_user(GAMES, host.curl(&[claude.clone(), claude]))),
+            dir: web,
+            owner: owner(
+                "claude-code/web",
+                "auto",
+                GAMES,
+                json!({ "unit": "session-3.scope", "repo": "web", "branch": "main" }),
+            ),
+            above: &[],
+        },
+        Part {
+            name: "another one in another",
+            command: login(host.curl(&[codex.clone(), codex])),
+            dir: api,
+            owner: owner(
+                "codex/api",
+                "auto",
+                0,
+                json!({ "unit": "session-3.scope", "repo": "api", "branch": "release" }),
+            ),
+            above: &[],
+        },
+        Part {
+            name: "nothing but a program",
+            command: login(curl),
+            dir: nowhere,
+            owner: owner("curl", "auto", 0, json!({ "unit": "session-3.scope" })),
+            above: &[],
+        },
+    ])
+}
+
+#[test]
+fn on_a_busy_host_every_call_is_paid_by_the_workflow_of_its_owner_and_nothing_is_lost() {
+    let test = "busy_host";
+    let Some(mut host) = Host::set(test, RULES) else {
+        return;
+    };
+    let Some(parts) = cast(&host, test) else {
+        return;
+    };
+    let Some(played) = play(&host, &parts, test) else {
+        return;
+    };
+    host.stop();
+    let rows = assert_owned(&host, &parts, &played);
+    assert_served(&host);
+    assert!(assert_conserved(&host) > Some(0), "it costs something");
+
+    // In the container it had an id of its own; the ledger has the host's, below what the host started.
+    for (part, ((output, started), rows)) in parts.iter().zip(played.iter().zip(&rows)) {
+        if part.above != ["unshare"] {
+            continue;
+        }
+        for row in rows {
+            assert_eq!(above(row)[0].0, u64::from(*started), "{}", part.name);
+            assert_ne!(row["pid"], json!(1), "{}", part.name);
+        }
+        if part.name.starts_with("rule") {
+            assert!(output.contains(r#""pid": 1,"#), "{output}");
+        }
+    }
+
+    // Nobody is left without a name, and what has an automatic one can have a rule instead.
+    let nameless = "SELECT count(*) FROM v_request WHERE workflow_origin = 'unattributed'";
+    assert_eq!(host.place.number(nameless), 0);
+    let suggested = said(&host, "suggest");
+    let config = host.path("suggested.toml");
+    fs::write(&config, format!("{RULES}\n{suggested}")).unwrap();
+    let run = |command: &[&str]| {
+        let mut run = Command::new(bpftok());
+        run.args(command).arg("--config").arg(&config);
+        run.arg("--db").arg(host.place.db()).output().unwrap()
+    };
+    let checked = run(&["config", "check"]);
+    assert!(checked.status.success(), "{suggested}\n{checked:?}");
+    let again = run(&["workflow", "suggest"]);
+    assert_eq!(again.status.code(), Some(5), "{suggested}\n{again:?}");
+    // What is the same work by its file has one rule, under the name of the dearest.
+    let automatic = parts
+        .iter()
+        .filter(|part| part.owner["origin"] == "auto")
+        .map(|part| part.owner["workflow"].as_str().unwrap());
+    let automatic: BTreeSet<&str> = automatic.collect();
+    let proposed = suggested
+        .lines()
+        .filter_map(|line| line.split_once("automatic name: "));
+    let proposed: BTreeSet<&str> = proposed.map(|(_, name)| name).collect();
+    let by_file = BTreeSet::from([&WORKER[..12], "curl"]);
+    let by_more: BTreeSet<&str> = &automatic - &by_file;
+    assert_eq!(&proposed - &by_file, by_more, "{suggested}");
+    assert_eq!((&proposed & &by_file).len(), 1, "{suggested}");
+}
+
+/// What `bpftok workflow` says with the scene's rules.
+fn said(host: &Host, command: &str) -> String {
+    let output = host
+        .place
+        .on_ledger(["workflow", command, "-n", "100"])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Two sessions with the same tree: a subagent, one that it began, and what runs in the background.
+const SESSIONS: [&str; 2] = [
+    "0199c0de-0000-4000-8000-00000000aaaa",
+    "0199c0de-0000-4000-8000-00000000bbbb",
+];
+
+#[test]
+fn an_agents_own_words_make_the_tree_of_its_threads() {
+    let test = "threads_of_agents";
+    let Some(mut host) = Host::set(test, RULES) else {
+        return;
+    };
+    let [claude, codex] = SESSIONS;
+    let claude = |more: &[(&'static str, &str)]| {
+        let call = Call::claude("claude-sonnet-4-6").with([
+            ("user-agent", "claude-cli/2.1.0 (external, cli)"),
+            ("x-claude-code-session-id", claude),
+        ]);
+        more.iter().fold(call, |call, field| call.with([*field]))
+    };
+    let codex_thread = |thread: &str, more: &[(&'static str, &str)]| {
+        let call = Call::gpt("gpt-5").with([
+            ("user-agent", "codex_cli_rs/0.169.0 (Debian 13.0.0; x86_64)"),
+            ("originator", "codex_cli_rs"),
+            ("session-id", codex),
+            ("thread-id", thread),
+        ]);
+        more.iter().fold(call, |call, field| call.with([*field]))
+    };
+    let foreground = ("x-app", "cli");
+    let (explorer, verifier) = ("agent-explorer", "agent-verifier");
+    let agents = [
+        host.curl(&[
+            claude(&[foreground]),
+            claude(&[
+                foreground,
+                ("x-claude-code-agent-id", explorer),
+                ("x-claude-code-agent-type", "Explore"),
+            ]),
+            claude(&[
+                foreground,
+                ("x-claude-code-agent-id", verifier),
+                ("x-claude-code-parent-agent-id", explorer),
+                ("x-claude-code-agent-type", "general-purpose"),
+            ]),
+            claude(&[("x-app", "cli-bg")]),
+            claude(&[foreground]),
+        ]),
+        host.curl(&[
+            codex_thread(codex, &[]),
+            codex_thread(
+                "thread-explorer",
+                &[
+                    ("x-codex-parent-thread-id", codex),
+                    ("x-openai-subagent", "explorer"),
+                ],
+            ),
+            codex_thread(
+                "thread-verifier",
+                &[
+                    ("x-codex-parent-thread-id", "thread-explorer"),
+                    ("x-openai-subagent", "review"),
+                ],
+            ),
+            codex_thread(
+                "thread-memory",
+                &[("x-openai-subagent", "memory_consolidation")],
+            ),
+            codex_thread(codex, &[]),
+        ]),
+    ];
+    for agent in agents {
+        let command = host.command(&agent, &host.path(""));
+        let Some(client) = Client::start(command, test) else {
+            return;
+        };
+        client.succeed();
+    }
+    host.stop();
+    let rows = host.rows(
+        "SELECT t.session_key, t.thread_key, p.thread_key AS parent, t.kind, t.agent_type, t.depth,
+                t.request_count
+         FROM v_thread_tree AS t
+         LEFT JOIN thread AS p ON p.thread_id = t.parent_thread_id
+         ORDER BY t.session_key, t.depth, t.kind, t.thread_key",
+    );
+    let tree = |session: &str, threads: [Value; 4]| {
+        threads.map(|thread| {
+            json!({
+                "session_key": session, "thread_key": thread[0], "parent": thread[1],
+                "kind": thread[2], "agent_type": thread[3], "depth": thread[4],
+                "request_count": thread[5],
+            })
+        })
+    };
+    let [claude, codex] = SESSIONS;
+    let expected = [
+        tree(
+            claude,
+            [
+                json!(["", null, "main", null, 0, 2]),
+                json!(["background", "", "background", null, 1, 1]),
+                json!([explorer, "", "subagent", "Explore", 1, 1]),
+                json!([verifier, explorer, "subagent", "general-purpose", 2, 1]),
+            ],
+        ),
+        tree(
+            codex,
+            [
+                json!(["", null, "main", null, 0, 2]),
+                json!([
+                    "thread-memory",
+                    "",
+                    "background",
+                    "memory_consolidation",
+                    1,
+                    1
+                ]),
+                json!(["thread-explorer", "", "subagent", "explorer", 1, 1]),
+                json!([
+                    "thread-verifier",
+                    "thread-explorer",
+                    "subagent",
+                    "review",
+                    2,
+                    1
+                ]),
+            ],
+        ),
+    ];
+    assert_eq!(json!(rows), json!(expected.concat()));
+    let sources = "SELECT group_concat(DISTINCT key_source) FROM v_session";
+    assert_eq!(host.place.text(sources), "client_header");
+    assert_served(&host);
+}
+
+#[test]
+fn a_client_that_lives_while_branches_are_switched_pays_for_each_its_own() {
+    let test = "switched";
+    let Some(mut host) = Host::set(test, RULES) else {
+        return;
+    };
+    let Some(web) = host.repository("web", "main") else {
+        return;
+    };
+    let Some(command) = python("stays.py", &host.endpoint, test) else {
+        return;
+    };
+    let command = host.in_group(DESKTOP, words_of(&command));
+    let mut client = Steered::start(&mut host.command(&command, &web));
+    let mut ids = vec![client.ask()];
+    host.wait();
+    if host
+        .git(&web, &["checkout", "--quiet", "-b", "next"])
+        .is_none()
+    {
+        return;
+    }
+    let is_seen = "SELECT count(*) FROM v_request WHERE branch = 'next'";
+    assert!(poll(LEDGER_LIMIT, || {
+        ids.push(client.ask());
+        host.place.number(is_seen) > 0
+    }));
+    drop(client);
+    host.stop();
+    let owners = owners(&host);
+    let branches: Vec<&str> = ids
+        .iter()
+        .map(|id| owners[id]["branch"].as_str().unwrap())
+        .collect();
+    let mut seen = branches.clone();
+    seen.dedup();
+    assert_eq!(seen, ["main", "next"]);
+    let by_branch = host.rows(
+        "SELECT repo, branch, sum(request_count) AS calls FROM v_repo_daily GROUP BY 1, 2 ORDER BY 2",
+    );
+    let count = |branch: &str| branches.iter().filter(|known| **known == branch).count();
+    let expected = ["main", "next"]
+        .map(|branch| json!({ "repo": "web", "branch": branch, "calls": count(branch) }));
+    assert_eq!(json!(by_branch), json!(expected));
+    let workflows = "SELECT group_concat(DISTINCT workflow || ' ' || session_id) FROM v_request";
+    assert_eq!(host.place.text(workflows), "dev.service 1");
+    assert_conserved(&host);
+}
+
+#[test]
+fn work_keeps_its_owner_whatever_becomes_of_who_started_it() {
+    let test = "kept_owner";
+    let Some(mut host) = Host::set(test, RULES) else {
+        return;
+    };
+    let nowhere = host.path("");
+    let curl = host.curl(&[Call::gpt("gpt-5-mini")]);
+    let exec =
+        |name: &str, command: Words| [words([&bpftok(), "exec", name, "--"]), command].concat();
+    let marked = |name: &str| owner(name, "marker", 0, json!({}));
+    let chain = words(["sh", "-c", r#"exec sh -c 'exec env "$0" "$@"' "$@""#, "sh"]);
+    let forgets = words(["sh", "-c", r#"env -u BPFTOK_WORKFLOW "$@"; :"#, "sh"]);
+    let real_user = words(["setpriv", "--ruid", &NOBODY.to_string()]);
+    let mut parts = vec![
+        Part {
+            name: "four programs of one process",
+            command: exec("chain", [chain, curl.clone()].concat()),
+            dir: nowhere.clone(),
+            owner: marked("chain"),
+            above: &[],
+        },
+        Part {
+            name: "child whose environment has no marker",
+            command: exec("parent", [forgets, curl.clone()].concat()),
+            dir: nowhere.clone(),
+            owner: marked("parent"),
+            above: &["sh"],
+        },
+        Part {
+            name: "program with the rights of another user",
+            command: host.in_group(LOGIN, [real_user, curl.clone()].concat()),
+            dir: nowhere.clone(),
+            owner: owner("curl", "auto", NOBODY, json!({ "unit": "session-3.scope" })),
+            above: &[],
+        },
+    ];
+    // Each is over in some milliseconds.
+    for name in ["first", "second", "third", "fourth"] {
+        parts.push(Part {
+            name,
+            command: host.in_group(CRON, exec(name, host.under("backup-runner", curl.clone()))),
+            dir: nowhere.clone(),
+            owner: owner(name, "marker", 0, json!({ "unit": "cron.service" })),
+            above: &["backup-runner"],
+        });
+    }
+    let Some(mut played) = play(&host, &parts, test) else {
+        return;
+    };
+
+    // A daemon: its parent and the parent of that have ended when it makes its first call.
+    let daemon = r#"exec 3<&0; (sh -c 'echo ready; read line <&3; "$@"; echo; echo done' sh "$@" & wait) & wait"#;
+    let daemon = [words(["-c", &daemon, "sh"]), curl].concat();
+    let starter = host.under("backup-runner", words(["true"])).remove(0);
+    let command = host.in_group(LOGIN, [vec![starter], daemon].concat());
+    let mut daemon = Steered::start(&mut host.command(&command, &nowhere));
+    assert_eq!(daemon.answer(), "ready");
+    host.settle();
+    let starter = daemon.child.id();
+    let between = fs::read_to_string(format!("/proc/{starter}/task/{starter}/children")).unwrap();
+    send("KILL", starter);
+    daemon.child.wait().unwrap();
+    send("KILL", between.trim().parse().unwrap());
+    let said = daemon.ask();
+    while daemon.answer() != "done" {}
+    played.push((said, starter));
+    parts.push(Part {
+        name: "daemon",
+        command: Words::new(),
+        dir: nowhere,
+        owner: owner("backup", "rule", 0, json!({ "unit": "session-3.scope" })),
+        above: &["sh", "backup-runner"],
+    });
+    host.stop();
+    assert_owned(&host, &parts, &played);
+    assert_served(&host);
+    assert_conserved(&host);
+}
+
+#[test]
+fn a_living_process_is_tried_as_the_ledger_has_it() {
+    let test = "tried";
+    let Some(mut host) = Host::set(test, RULES) else {
+        return;
+    };
+    let Some(web) = host.repository("web", "main") else {
+        return;
+    };
+    let Some(stays) = python("stays.py", &host.endpoint, test) else {
+        return;
+    };
+    let stays = words_of(&stays);
+    let marked = [
+        words([
+            &bpftok(),
+            "exec",
+            "release-notes",
+            "--label",
+            "team=docs",
+            "--",
+        ]),
+        stays.clone(),
+    ];
+    let commands = [
+        marked.concat(),
+        host.in_group(NIGHTLY, stays.clone()),
+        host.in_group(&docker(), stays.clone()),
+        host.in_group(&pod(), stays.clone()),
+        host.in_group(DESKTOP, stays.clone()),
+        host.in_group(LOGIN, stays),
+    ];
+    let mut living: Vec<Steered> = commands
+        .iter()
+        .map(|command| Steered::start(&mut host.command(command, &web)))
+        .collect();
+    for client in &mut living {
+        client.ask();
+    }
+    host.wait();
+    let named = |row: &Value| (row["workflow"].clone(), row["origin"].clone());
+    let mut found = Vec::new();
+    for client in &living {
+        let pid = client.child.id().to_string();
+        let rows = host.rows(&format!(
+            "SELECT DISTINCT workflow, workflow_origin AS origin FROM v_request WHERE pid = {pid}"
+        ));
+        let [row] = rows.as_slice() else {
+            panic!("{rows:?}");
+        };
+        let tried = host
+            .place
+            .on_ledger(["workflow", "test", &pid, "-o", "json"]);
+        let tried = { tried }.output().unwrap();
+        assert!(tried.status.success(), "{tried:?}");
+        let tried: Value = serde_json::from_slice(&tried.stdout).unwrap();
+        let expected = (
+            tried["workflow"]["name"].clone(),
+            tried["workflow"]["origin"].clone(),
+        );
+        let row = named(&Value::from(row.clone()));
+        assert_eq!(row, expected);
+        found.push(row.1.as_str().unwrap().to_owned());
+    }
+    assert_eq!(found, ["marker", "rule", "rule", "auto", "auto", "auto"]);
+    drop(living);
+    host.stop();
+}
