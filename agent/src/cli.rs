@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use jiff::tz::TimeZone;
 
-use crate::report::{Color, Format, Metric, NoFilter, Part, filter};
+use crate::report::{Color, Format, IndexFormat, Metric, NoFilter, Part, filter};
 use crate::store::{Dimension, Filter};
 
 /// bpftok: a passive token meter for Linux hosts.
@@ -141,6 +141,19 @@ Examples:
   bpftok waste --since month
   bpftok waste -S -7d -o json | jq '.rows[] | {kind, cost_nanousd, sessions}'")]
     Waste(Waste),
+    /// The production index of a month: six panels for this host, or all whose calls are in the ledger
+    #[command(after_help = "\
+Panels: who serves it (shares of providers and models in spend and tokens); how much of it is agentic
+(replies that ask for a tool); what a million tokens cost, by kind of work; how long the sessions are
+that cost; how much of the input is cached; what moved since the month before.
+It is made of the sums that last, so that old months stay as they were. The page is a single file without
+scripts, light or dark as its reader has it.
+
+Examples:
+  bpftok index                                    this month so far, as Markdown
+  bpftok index --month 2026-10 --html index.html
+  bpftok index -o json | jq '.now.agentic.share_of_spend'")]
+    Index(Index),
     /// What is left of the limits of your accounts, as providers last told it
     #[command(after_help = "\
 Providers tell limits in the heads of their replies: plans of Claude, ChatGPT and GitHub Copilot,
@@ -470,6 +483,20 @@ pub struct Waste {
     /// How.
     #[command(flatten)]
     pub written: Written,
+}
+
+/// `bpftok index`
+#[derive(Args, Debug)]
+pub struct Index {
+    /// The month, as in 2026-11, in the report's time zone [default: this one, so far]
+    #[arg(long, value_name = "MONTH")]
+    pub month: Option<String>,
+    /// Write the page in HTML into a file, and nothing to standard output
+    #[arg(long, value_name = "FILE", conflicts_with = "output")]
+    pub html: Option<PathBuf>,
+    /// Format
+    #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t)]
+    pub output: IndexFormat,
 }
 
 /// `bpftok quota`

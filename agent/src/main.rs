@@ -5,12 +5,12 @@ use std::process::ExitCode;
 
 use agent::causes;
 use agent::cli::{
-    Cli, Command, ConfigCommand, Exec, Global, PricesCommand, Selection, Sessions, SessionsCommand,
-    Span, WorkflowCommand,
+    Cli, Command, ConfigCommand, Exec, Global, Index, PricesCommand, Selection, Sessions,
+    SessionsCommand, Span, WorkflowCommand,
 };
 use agent::config::{self, Config, Loaded};
 use agent::prices::InForce;
-use agent::report::{self, Asked, Follow, Format, Found, Metric, Page, Wanted};
+use agent::report::{self, Asked, Follow, Format, Found, IndexFormat, Metric, Page, Wanted};
 use agent::store::{self, Dimension, Keeping, Reader};
 use agent::telemetry::{self, Verbosity};
 use agent::{app, capture, exec, prices, privilege, process};
@@ -133,6 +133,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<Found> {
                 report::waste(page, reader, &asked(arguments.span, None))
             });
         }
+        Command::Index(arguments) => return month_index(global, &arguments),
         Command::Quota(arguments) => {
             return read(global, arguments.written.format(), |page, reader| {
                 report::quota(page, reader, arguments.provider.as_deref())
@@ -259,6 +260,34 @@ fn page<'a>(
         now: jiff::Timestamp::now(),
         prices,
     }
+}
+
+/// The index of a month, on standard output or into a file.
+fn month_index(global: Global, arguments: &Index) -> anyhow::Result<Found> {
+    let month = arguments.month.as_deref();
+    let Some(path) = &arguments.html else {
+        let format = match arguments.output {
+            IndexFormat::Md => Format::Md,
+            IndexFormat::Html => Format::Table,
+            IndexFormat::Json => Format::Json,
+        };
+        return read(global, format, |page, reader| {
+            report::index(page, reader, month, arguments.output)
+        });
+    };
+    let failed = || format!("can't write {}", path.display());
+    let mut html = Vec::new();
+    let found = read(global, Format::Table, |page, reader| {
+        let mut into_memory = Page {
+            out: &mut html,
+            zone: page.zone.clone(),
+            ..*page
+        };
+        report::index(&mut into_memory, reader, month, IndexFormat::Html)
+    })?;
+    // Nothing is there of a page that could not be made.
+    std::fs::write(path, html).with_context(failed)?;
+    Ok(found)
 }
 
 /// What is said of prices.
@@ -445,6 +474,7 @@ fn code(error: &anyhow::Error) -> Option<u8> {
             report::Error::Store(error) => Some(store_code(error)),
             report::Error::Moment(_)
             | report::Error::Period(_)
+            | report::Error::Month(_)
             | report::Error::EmptyWindow
             | report::Error::Dimensions
             | report::Error::ManySessions { .. } => Some(exit::USAGE),

@@ -62,6 +62,10 @@ fn spent(
         labels: Vec::new(),
     });
     record.session = SessionKey(format!("{workflow}-{}", started.get(..7).unwrap()));
+    if workflow.starts_with("nightly") {
+        record.call.signals.tool_calls = 2;
+        record.task = TaskType::Agentic;
+    }
     record.call.model_served = Some(model.to_owned());
     record.call.usage = Usage {
         input_uncached: Some(input),
@@ -388,4 +392,166 @@ fn a_time_without_waste_says_so() {
         "{told}"
     );
     assert_eq!(home.run(["waste", "--until", "2020-01-01"]).code, Some(5));
+}
+
+/// Calls of peers that give themselves names that would be markup.
+fn hostile() -> Home {
+    let opus = ("claude-opus-5-5", OPUS);
+    let names = [
+        "</svg><script>alert(1)</script>",
+        "\" onload=\"x",
+        "שלום עולם مرحبا",
+        "[a](javascript:x)|`b`",
+        &"long-name-".repeat(12),
+        "a\u{202e}b\u{1b}[2J\nc",
+    ];
+    let mut outputs = Vec::new();
+    for (number, name) in (1..).zip(names) {
+        let mut one = spent(
+            ("flow", number),
+            "2026-11-05T10:00:00Z",
+            opus,
+            [60, 900, 90, 9],
+        );
+        one.call.model_served = Some(name.to_owned());
+        one.session = SessionKey(format!("session-{number}"));
+        one.call.signals.tool_calls = number % 2;
+        outputs.push(usage(one));
+    }
+    Home::with(&outputs).timeless()
+}
+
+/// What changes with each run.
+fn without_time(text: &str) -> String {
+    let lines = text.lines().map(|line| match line.find("made 2") {
+        Some(at) => format!("{}made TIME\n", line.get(..at).unwrap()),
+        // While the month lasts.
+        None => line.replace(" so far", "") + "\n",
+    });
+    lines.collect()
+}
+
+#[test]
+fn an_index_is_markdown_by_itself() {
+    let told = two_months().run(["index", "--month", "2026-11"]).text();
+    assert_golden("index.md", &without_time(&told));
+}
+
+#[test]
+fn an_index_is_one_page_that_needs_nothing_beside_it() {
+    let home = two_months();
+    let file = home.path("index.html");
+    let arguments = [
+        "index",
+        "--month",
+        "2026-11",
+        "--html",
+        file.to_str().unwrap(),
+    ];
+    assert_eq!(home.run(arguments).text(), "");
+    let page = std::fs::read_to_string(&file).unwrap();
+    let told = home
+        .run(["index", "--month", "2026-11", "-o", "html"])
+        .text();
+    assert_eq!(without_time(&told).len(), without_time(&page).len());
+    for outside in [
+        "<script", "<link", "<img", "@import", "url(", "http:", "https:",
+    ] {
+        assert!(!page.contains(outside), "{outside}");
+    }
+    // Every chart has a name, a description and a table under it.
+    let count = |of: &str| page.matches(of).count();
+    assert_eq!(count("<svg "), 7);
+    for of in ["<title id=", "<desc id=", "<table>"] {
+        assert_eq!(count(of), 7, "{of}");
+    }
+}
+
+#[test]
+fn hostile_names_stay_names_in_an_index() {
+    let home = hostile();
+    let month = ["--month", "2026-11"];
+    let page = home
+        .run(["index", "-o", "html"].iter().chain(&month))
+        .text();
+    assert_eq!(page.matches("<script").count(), 0);
+    assert_eq!(
+        page.matches("</svg>").count(),
+        page.matches("<svg ").count()
+    );
+    assert!(page.contains("&lt;/svg&gt;&lt;script&gt;alert(1)&lt;/script&gt;"));
+    assert!(page.contains("&quot; onload=&quot;x"));
+    assert!(page.contains("<bdi>שלום עולם مرحبا</bdi>"));
+    assert!(!page.contains("\" onload"));
+    assert!(!page.contains(&"long-name-".repeat(8)));
+    let text = home.run(["index"].iter().chain(&month)).text();
+    for hidden in ["<script", "\u{202e}", "\u{1b}"] {
+        assert!(
+            !text.contains(hidden) && !page.contains(hidden),
+            "{hidden:?}"
+        );
+    }
+    assert!(
+        text.contains("\\[a\\](javascript&#58;x)\\|\\`b\\`"),
+        "{text}"
+    );
+    // Every row of a table has the cells of its head.
+    let cells = |line: &str| line.replace("\\|", "").matches('|').count();
+    let mut head = 0;
+    for line in text.lines() {
+        if !line.starts_with('|') {
+            head = 0;
+        } else if head == 0 {
+            head = cells(line);
+        }
+        assert!(!line.starts_with('|') || cells(line) == head, "{line}");
+    }
+}
+
+#[test]
+fn an_index_for_programs_has_both_months() {
+    let told = document(two_months().run(["index", "--month", "2026-11", "-o", "json"]));
+    let summary = json!({
+        "month": told["month"], "hosts": told["hosts"],
+        "requests": [told["now"]["requests"], told["before"]["requests"]],
+        "cost": [told["now"]["cost_nanousd"], told["before"]["cost_nanousd"]],
+        "first": told["now"]["models"][0]["name"],
+        "share": told["now"]["models"][0]["share_of_tokens"],
+        "agentic": told["now"]["agentic"]["requests"],
+        "cached": told["before"]["cached_share"],
+    });
+    assert_eq!(
+        summary,
+        json!({
+            "month": "2026-11", "hosts": ["build-01"], "requests": [5, 4],
+            "cost": [26_760_000_000_u64, 12_350_000_000_u64],
+            "first": "claude-opus-5-5", "share": 0.464028, "agentic": 2, "cached": 0.906148,
+        })
+    );
+    let lengths = told["now"]["session_lengths"].as_array().unwrap();
+    let spent: u64 = lengths
+        .iter()
+        .map(|one| one["cost_nanousd"].as_u64().unwrap())
+        .sum();
+    assert_eq!(spent, 26_760_000_000);
+}
+
+#[test]
+fn an_index_of_a_month_without_calls_says_so() {
+    let home = two_months();
+    let ran = home.run(["index", "--month", "2025-01"]);
+    assert_eq!(ran.code, Some(5));
+    assert!(
+        ran.out.contains("The ledger holds no call of 2025-01."),
+        "{}",
+        ran.out
+    );
+    let ran = home.run(["index", "--month", "November"]);
+    let said = "bpftok: \"November\" is no month; write it as in 2026-11\n";
+    assert_eq!((ran.code, ran.err.as_str()), (Some(64), said));
+    let first = home.run(["index", "--month", "2026-10"]).text();
+    assert!(
+        first.contains("The ledger holds no call of 2026-09."),
+        "{first}"
+    );
 }

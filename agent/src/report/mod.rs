@@ -9,6 +9,7 @@ mod call_line;
 mod callers;
 mod explain;
 mod grammar;
+mod index;
 mod labels;
 pub mod moment;
 mod page;
@@ -40,6 +41,7 @@ pub use call_line::CallLine;
 pub use callers::{Calls, callers};
 pub use explain::{NoPeriod, explain};
 pub use grammar::{Metric, NoFilter, Wanted, filter};
+pub use index::{NoMonth, Written as IndexFormat, index};
 pub use moment::NoMoment;
 pub use page::{Color, Format, Style, write_paged};
 
@@ -58,6 +60,9 @@ pub enum Error {
     /// A time to compare with cannot be understood.
     #[error(transparent)]
     Period(#[from] NoPeriod),
+    /// A month cannot be understood.
+    #[error(transparent)]
+    Month(#[from] NoMonth),
     /// The window is empty.
     #[error("the time after --since must be before that after --until")]
     EmptyWindow,
