@@ -167,6 +167,15 @@ Examples:
   bpftok reprice --since month --dry-run
   sudo bpftok reprice --since 2026-11-01 --until 2026-12-01")]
     Reprice(Reprice),
+    /// Make the file of the ledger anew, without its free space; no agent may run
+    #[command(after_help = "\
+It needs room for a second copy. A ledger that was made by this version gives free space back by itself;
+one that an earlier version made does so after this.
+
+Examples:
+  sudo bpftok vacuum
+  sudo bpftok vacuum --db /srv/fleet.db")]
+    Vacuum(Vacuum),
     /// Whether an agent runs, what it watches and what it counted
     Status(Status),
     /// What this machine has and lacks for watching
@@ -238,6 +247,10 @@ Examples:
 /// `bpftok run`
 #[derive(Args, Debug)]
 pub struct Run {}
+
+/// `bpftok vacuum`
+#[derive(Args, Debug)]
+pub struct Vacuum {}
 
 /// `bpftok self-check`
 #[derive(Args, Debug)]

@@ -163,6 +163,18 @@ fn dispatch(cli: Cli) -> anyhow::Result<Found> {
                 })
             });
         }
+        Command::Vacuum(_) => {
+            let config = configured(&global)?;
+            let vacuumed = store::vacuum(&config.daemon.db)?;
+            writeln!(
+                io::stdout(),
+                "{}: {} MiB, before {} MiB",
+                report::visible(&config.daemon.db.display().to_string()),
+                vacuumed.after_bytes >> 20,
+                vacuumed.before_bytes >> 20
+            )
+            .map_err(report::Error::Write)?;
+        }
         Command::Status(arguments) => {
             return read(global, arguments.format(), report::status);
         }

@@ -20,6 +20,7 @@ mod quota;
 mod refusals;
 mod replay;
 mod reports;
+mod retention;
 mod session;
 mod sums;
 mod usage;

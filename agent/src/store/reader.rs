@@ -107,7 +107,7 @@ pub type QueryRow = Vec<Value>;
 /// Reads the ledger.
 #[derive(Debug)]
 pub struct Reader {
-    conn: Connection,
+    pub(super) conn: Connection,
     path: PathBuf,
     weights: Weights,
 }
