@@ -13,6 +13,7 @@ mod configuration;
 mod costs;
 mod hostile;
 mod ledger;
+mod merge;
 mod place;
 mod prices;
 mod query;

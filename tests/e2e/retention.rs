@@ -13,7 +13,7 @@ use crate::world::{Home, coverage, estimated, ms, process, record, usage};
 const DAY_MS: i64 = 86_400_000;
 
 /// Keeps calls for a day, and everything else.
-const ONE_DAY: Retention = Retention {
+pub(crate) const ONE_DAY: Retention = Retention {
     request_days: 1,
     rollup_days: 0,
     coverage_days: 0,
@@ -22,13 +22,13 @@ const ONE_DAY: Retention = Retention {
 };
 
 /// A whole sweep.
-fn sweep(writer: &mut Writer, now_ms: i64) {
+pub(crate) fn sweep(writer: &mut Writer, now_ms: i64) {
     while writer.sweep(now_ms).unwrap() == Progress::More {}
 }
 
 /// Everything that outlasts calls, without the ids of rows. A session may have begun with a call to a
 /// gateway, which does not outlast the one that counts and began a moment later.
-const LASTING: &str = "
+pub(crate) const LASTING: &str = "
     SELECT 'usage', bucket_start_ms, workflow, user_name, client_name, branch, model, task_type,
            outcome, has_tool_call, request_count, estimated_requests, lower_bound_requests,
            cost_lower_bound_requests, retry_requests, human_turns, tool_calls,
@@ -48,12 +48,17 @@ const LASTING: &str = "
 /// The lines in which two ledgers differ, in what lasts.
 fn difference(homes: &[Home; 2]) -> String {
     let [one, other] = homes.each_ref().map(|home| home.sqlite3(LASTING).text());
+    lines_of_one(&one, &other)
+}
+
+/// The lines that only one of two texts has.
+pub(crate) fn lines_of_one(one: &str, other: &str) -> String {
     let beside = |one: &str, other: &str| -> String {
         let other: Vec<&str> = other.lines().collect();
         let lines = one.lines().filter(|line| !other.contains(line));
         lines.map(|line| format!("{line}\n")).collect()
     };
-    beside(&one, &other) + &beside(&other, &one)
+    beside(one, other) + &beside(other, one)
 }
 
 #[test]

@@ -302,6 +302,13 @@ impl<'a> Batch<'a> {
                 )?
                 .execute([session_id])?;
             self.take_from_session(counted.session_id)?;
+        } else if counted.is_human_turn {
+            // Both sides brought the same words.
+            self.transaction
+                .prepare_cached(
+                    "UPDATE session SET human_turn_count = human_turn_count - 1 WHERE session_id = ?1",
+                )?
+                .execute([session_id])?;
         }
         Ok(())
     }

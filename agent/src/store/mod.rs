@@ -18,6 +18,7 @@ mod calls;
 mod dimension;
 mod functions;
 mod host;
+mod merge;
 mod migrate;
 mod owner;
 mod place;
@@ -44,6 +45,7 @@ use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
 
 pub use dimension::Dimension;
 pub use host::{AccountKey, HostFacts};
+pub use merge::{Durability, Merged, Step, merge};
 pub use migrate::SCHEMA_VERSION;
 pub use prices::Unpriced;
 pub use quota::Quota;

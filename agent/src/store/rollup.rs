@@ -62,6 +62,15 @@ pub(super) fn added_up() -> String {
     sums.chain(flags).collect::<Vec<_>>().join(", ")
 }
 
+/// What is left of the sums of a row when those of another are taken away; no less than nothing.
+pub(super) fn differences(of: &str, other: &str) -> String {
+    let sums = SUMS
+        .iter()
+        .map(|column| format!("max({of}.{column} - ifnull({other}.{column}, 0), 0)"));
+    let flags = FLAGS.iter().map(|column| format!("{of}.{column}"));
+    sums.chain(flags).collect::<Vec<_>>().join(", ")
+}
+
 /// What an upsert does with a row that is there.
 pub(super) fn merged() -> String {
     let sums = SUMS.iter().map(|column| {

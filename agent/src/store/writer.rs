@@ -309,7 +309,8 @@ pub(super) fn open_for_writing(path: &Path) -> Result<Connection, Error> {
     let failed = |source| Error::sql("open", path, source);
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
         | OpenFlags::SQLITE_OPEN_NO_MUTEX
-        | OpenFlags::SQLITE_OPEN_NOFOLLOW;
+        | OpenFlags::SQLITE_OPEN_NOFOLLOW
+        | OpenFlags::SQLITE_OPEN_URI;
     let mut conn = Connection::open_with_flags(path, flags).map_err(failed)?;
     conn.pragma_update(None, "busy_timeout", BUSY_MS)
         .map_err(failed)?;
