@@ -29,12 +29,12 @@ use crate::capture::reader::{self, Act, Channels, Noticed, SharedLosses};
 use crate::capture::self_check::SelfCheck;
 use crate::capture::support::SocketSupport;
 use crate::capture::{loader, support};
-use crate::config::{Argv, Config, Provider};
+use crate::config::{self, Argv, Config, Provider};
 use crate::keeper::{CallLines, Keeper};
 use crate::line::{self, SharedCallers, SharedStats};
 use crate::report::{self, CallLine, Calls};
 use crate::store::{
-    AgentStatus, CallingProcess, FailedFile, HookedFile, HostFacts, Keep, Reader, Writer,
+    AgentStatus, CallingProcess, FailedFile, HookedFile, HostFacts, Keep, Reader, Retention, Writer,
 };
 use crate::{cli, prices, privilege, process};
 
@@ -304,6 +304,20 @@ fn ledger(config: &Config) -> anyhow::Result<Writer> {
     };
     let mut writer = Writer::open(&config.daemon.db, HostFacts::of_this_host(VERSION), keep)?;
     writer.set_session_idle(config.session.idle)?;
+    let config::Retention {
+        request_days,
+        rollup_days,
+        coverage_days,
+        rate_limit_days,
+        max_mb,
+    } = config.retention;
+    writer.set_retention(Retention {
+        request_days,
+        rollup_days,
+        coverage_days,
+        rate_limit_days,
+        max_mb,
+    });
     Ok(writer)
 }
 

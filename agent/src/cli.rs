@@ -45,9 +45,10 @@ pub struct Cli {
 /// Flags of every command.
 #[derive(Args, Clone, Debug)]
 pub struct Global {
-    /// The ledger [default: /var/lib/bpftok/usage.db, or what the configuration says]
+    /// The ledger [default: /var/lib/bpftok/usage.db, or what the configuration says]; several times for
+    /// reports about several hosts
     #[arg(long, value_name = "PATH", global = true)]
-    pub db: Option<PathBuf>,
+    pub db: Vec<PathBuf>,
     /// The configuration [default: /etc/bpftok/config.toml if it exists]
     #[arg(long, value_name = "PATH", global = true)]
     pub config: Option<PathBuf>,
@@ -215,6 +216,26 @@ Examples:
   bpftok reprice --since month --dry-run
   sudo bpftok reprice --since 2026-11-01 --until 2026-12-01")]
     Reprice(Reprice),
+    /// Put what other ledgers have into one
+    #[command(after_help = "\
+Ledgers of other hosts come beside what is there; a later state of one that was merged before adds what
+is new. Merging twice changes nothing. INTO is made where it is missing, and no agent may write to it;
+the others are only read, also while agents write to them. All must have this version's schema: an
+agent that starts upgrades its ledger.
+
+Examples:
+  bpftok merge fleet.db web-01.db web-02.db
+  bpftok report --by host --db web-01.db --db web-02.db     the same for one report, nothing is kept")]
+    Merge(Merge),
+    /// Make the file of the ledger anew, without its free space; no agent may run
+    #[command(after_help = "\
+It needs room for a second copy. A ledger that was made by this version gives free space back by itself;
+one that an earlier version made does so after this.
+
+Examples:
+  sudo bpftok vacuum
+  sudo bpftok vacuum --db /srv/fleet.db")]
+    Vacuum(Vacuum),
     /// Whether an agent runs, what it watches and what it counted
     Status(Status),
     /// What this machine has and lacks for watching
@@ -286,6 +307,21 @@ Examples:
 /// `bpftok run`
 #[derive(Args, Debug)]
 pub struct Run {}
+
+/// `bpftok merge`
+#[derive(Args, Debug)]
+pub struct Merge {
+    /// The ledger that takes them in
+    #[arg(value_name = "INTO")]
+    pub into: PathBuf,
+    /// The ledgers that are read
+    #[arg(value_name = "FROM", required = true)]
+    pub from: Vec<PathBuf>,
+}
+
+/// `bpftok vacuum`
+#[derive(Args, Debug)]
+pub struct Vacuum {}
 
 /// `bpftok self-check`
 #[derive(Args, Debug)]

@@ -6,11 +6,11 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use agent_core::pipeline::Output;
-use jiff::tz::TimeZone;
+use jiff::{Timestamp, tz::TimeZone};
 
 use crate::causes;
 use crate::report::CallLine;
-use crate::store::{AgentStatus, Error, Writer};
+use crate::store::{AgentStatus, Error, Progress, Writer};
 
 /// How long records wait for others before they are committed. A crash loses at most these.
 const COMMIT_INTERVAL: Duration = Duration::from_millis(500);
@@ -23,6 +23,12 @@ const STATUS_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Pause before a failed commit is tried again.
 const RETRY_INTERVAL: Duration = Duration::from_secs(2);
+
+/// How often the ledger is swept: what is older than it is to be kept is deleted.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(3_600);
+
+/// Pause between two steps of a sweep, in which others may write.
+const SWEEP_STEP_INTERVAL: Duration = Duration::from_millis(20);
 
 /// LIMIT: records that wait while the ledger can't be written, about 100 MiB. Beyond it the oldest
 /// are given up, which is counted and said.
@@ -45,6 +51,8 @@ pub struct Keeper<S> {
     waiting: VecDeque<Output>,
     given_up: u64,
     committed: u64,
+    /// What was last said of the ledger's size.
+    complaint: Option<String>,
 }
 
 impl<S: FnMut() -> AgentStatus> Keeper<S> {
@@ -57,6 +65,7 @@ impl<S: FnMut() -> AgentStatus> Keeper<S> {
             waiting: VecDeque::new(),
             given_up: 0,
             committed: 0,
+            complaint: None,
         }
     }
 
@@ -68,9 +77,11 @@ impl<S: FnMut() -> AgentStatus> Keeper<S> {
     pub fn run(mut self, outputs: &Receiver<Vec<Output>>) -> Result<(), Error> {
         let mut commit_at: Option<Instant> = None;
         let mut status_at = Instant::now();
+        let mut sweep_at = Instant::now();
         loop {
             let now = Instant::now();
-            let next = commit_at.map_or(status_at, |commit_at| commit_at.min(status_at));
+            let next = status_at.min(sweep_at);
+            let next = commit_at.map_or(next, |commit_at| commit_at.min(next));
             let is_over = match outputs.recv_timeout(next.saturating_duration_since(now)) {
                 Ok(batch) => {
                     self.take(batch);
@@ -100,6 +111,14 @@ impl<S: FnMut() -> AgentStatus> Keeper<S> {
             if status_at <= now {
                 self.say_status();
                 status_at = now + STATUS_INTERVAL;
+            }
+            // Records that wait for the ledger go first.
+            if sweep_at <= now && !is_due {
+                let pause = match self.sweep() {
+                    Progress::More => SWEEP_STEP_INTERVAL,
+                    Progress::Done => SWEEP_INTERVAL,
+                };
+                sweep_at = Instant::now() + pause;
             }
         }
     }
@@ -142,8 +161,31 @@ impl<S: FnMut() -> AgentStatus> Keeper<S> {
         Ok(())
     }
 
+    /// Takes a step of a sweep. One that fails is told, and the next sweep goes on.
+    fn sweep(&mut self) -> Progress {
+        let Some(writer) = &mut self.writer else {
+            return Progress::Done;
+        };
+        let progress = match writer.sweep(Timestamp::now().as_millisecond()) {
+            Ok(progress) => progress,
+            Err(error) => {
+                tracing::warn!(error = %causes::in_one_line(&error), "old rows can't be deleted; trying again in an hour");
+                Progress::Done
+            }
+        };
+        let complaint = writer.complaint();
+        if progress == Progress::Done && complaint != self.complaint {
+            if let Some(complaint) = &complaint {
+                tracing::warn!("{complaint}");
+            }
+            self.complaint = complaint;
+        }
+        progress
+    }
+
     fn say_status(&mut self) {
         let mut status = (self.status)();
+        status.degraded.extend(self.complaint.clone());
         for (name, count) in [
             (
                 "records_waiting",

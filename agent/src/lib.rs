@@ -9,6 +9,7 @@
 //! | [`capture`] | kernel programs, what to hook, the ring |
 //! | [`causes`] | errors in one line |
 //! | [`exec`] | commands under a marker of their workflow |
+//! | [`fleet`] | several ledgers as one |
 //! | [`prices`] | the list of prices in force, and the installing of another |
 //! | [`process`] | facts from `/proc` |
 //! | [`privilege`] | what the agent may do, and gives up |
@@ -24,6 +25,7 @@ pub mod causes;
 pub mod cli;
 pub mod config;
 pub mod exec;
+pub mod fleet;
 pub mod keeper;
 pub mod line;
 pub mod prices;

@@ -5,13 +5,14 @@ use std::process::ExitCode;
 
 use agent::causes;
 use agent::cli::{
-    Cli, Command, ConfigCommand, Exec, Global, Index, PricesCommand, Selection, Sessions,
+    Cli, Command, ConfigCommand, Exec, Global, Index, Merge, PricesCommand, Selection, Sessions,
     SessionsCommand, Span, WorkflowCommand,
 };
 use agent::config::{self, Config, Loaded};
+use agent::fleet::{self, Fleet};
 use agent::prices::InForce;
 use agent::report::{self, Asked, Follow, Format, Found, IndexFormat, Metric, Page, Wanted};
-use agent::store::{self, Dimension, Keeping, Reader};
+use agent::store::{self, Dimension, Durability, Keeping, Reader};
 use agent::telemetry::{self, Verbosity};
 use agent::{app, capture, exec, prices, privilege, process};
 use agent_core::attribution::Client;
@@ -145,7 +146,10 @@ fn dispatch(cli: Cli) -> anyhow::Result<Found> {
             } else {
                 Follow::No
             };
-            let config = configured(&global)?;
+            let (config, _fleet) = match follow {
+                Follow::Yes => (configured(&global)?, None),
+                Follow::No => configured_for_fleet(&global)?,
+            };
             let reader = Reader::open(&config.daemon.db, &zone(&global, &config))?;
             let mut out = BufWriter::new(io::stdout().lock());
             let prices = in_force(&config);
@@ -175,18 +179,51 @@ fn dispatch(cli: Cli) -> anyhow::Result<Found> {
                 })
             });
         }
+        Command::Vacuum(_) => {
+            let config = configured(&global)?;
+            let vacuumed = store::vacuum(&config.daemon.db)?;
+            writeln!(
+                io::stdout(),
+                "{}: {} MiB, before {} MiB",
+                report::visible(&config.daemon.db.display().to_string()),
+                vacuumed.after_bytes >> 20,
+                vacuumed.before_bytes >> 20
+            )
+            .map_err(report::Error::Write)?;
+        }
+        Command::Merge(arguments) => merge(&global, &arguments)?,
         Command::Status(arguments) => {
+            configured(&global)?;
             return read(global, arguments.format(), report::status);
         }
     }
     Ok(Found::Something)
 }
 
-/// The configuration in force.
+/// The configuration in force, for a command that takes one ledger.
 fn configured(global: &Global) -> anyhow::Result<Config> {
-    Ok(Loaded::read(global.config.as_deref())?
-        .with_db(global.db.clone())
-        .config)
+    Ok(loaded(global)?.config)
+}
+
+fn loaded(global: &Global) -> anyhow::Result<Loaded> {
+    let db = match global.db.as_slice() {
+        [] => None,
+        [db] => Some(db.clone()),
+        _ => return Err(fleet::TooMany.into()),
+    };
+    Ok(Loaded::read(global.config.as_deref())?.with_db(db))
+}
+
+/// The configuration in force, for a command that reads one ledger or several. These are one for as long
+/// as the fleet lives.
+fn configured_for_fleet(global: &Global) -> anyhow::Result<(Config, Option<Fleet>)> {
+    if global.db.len() < 2 {
+        return Ok((configured(global)?, None));
+    }
+    let fleet = Fleet::of(&global.db)?;
+    let mut config = Loaded::read(global.config.as_deref())?.config;
+    config.daemon.db = fleet.path();
+    Ok((config, Some(fleet)))
 }
 
 fn asked(span: Span, coverage: Option<f64>) -> Asked {
@@ -207,7 +244,7 @@ fn usage(global: Global, by: Vec<Dimension>, selection: Selection) -> anyhow::Re
     };
     let asked = asked(selection.span, selection.covered.require_coverage);
     let format = selection.written.format();
-    let config = configured(&global)?;
+    let (config, _fleet) = configured_for_fleet(&global)?;
     let mut reader = Reader::open(&config.daemon.db, &zone(&global, &config))?;
     if wanted.metric == Metric::WeightedTokens {
         reader.weigh_by(prices::prices(&config))?;
@@ -288,6 +325,27 @@ fn month_index(global: Global, arguments: &Index) -> anyhow::Result<Found> {
     // Nothing is there of a page that could not be made.
     std::fs::write(path, html).with_context(failed)?;
     Ok(found)
+}
+
+/// Merges ledgers, and says what each brought.
+fn merge(global: &Global, arguments: &Merge) -> anyhow::Result<()> {
+    if !global.db.is_empty() {
+        return Err(fleet::TooMany.into());
+    }
+    let merged = fleet::merge(&arguments.into, &arguments.from, Durability::Kept)?;
+    let mut out = io::stdout().lock();
+    for (from, merged) in arguments.from.iter().zip(merged) {
+        writeln!(
+            out,
+            "{}: {} new, {} completed, {} known already",
+            report::visible(&from.display().to_string()),
+            merged.inserted,
+            merged.improved,
+            merged.unchanged
+        )
+        .map_err(report::Error::Write)?;
+    }
+    Ok(())
 }
 
 /// What is said of prices.
@@ -426,7 +484,7 @@ fn read(
     format: Format,
     report: impl FnOnce(&mut Page<'_>, &Reader) -> Result<Found, report::Error>,
 ) -> anyhow::Result<Found> {
-    let config = configured(&global)?;
+    let (config, _fleet) = configured_for_fleet(&global)?;
     let reader = Reader::open(&config.daemon.db, &zone(&global, &config))?;
     write(&global, &config, format, |page| report(page, &reader))
 }
@@ -445,9 +503,7 @@ fn configuration(global: Global, command: ConfigCommand) -> anyhow::Result<()> {
                 ),
             }
         }
-        ConfigCommand::Show => Loaded::read(global.config.as_deref())?
-            .with_db(global.db)
-            .show(),
+        ConfigCommand::Show => loaded(&global)?.show(),
         ConfigCommand::Default => config::DEFAULT_TOML.to_owned(),
     };
     io::stdout()
@@ -506,6 +562,9 @@ fn code(error: &anyhow::Error) -> Option<u8> {
             exec::Error::NotFound { .. } => exit::NOT_FOUND,
             exec::Error::NotExecutable { .. } => exit::NOT_EXECUTABLE,
         });
+    }
+    if error.is::<fleet::TooMany>() {
+        return Some(exit::USAGE);
     }
     if error.is::<privilege::Missing>() {
         return Some(exit::NO_PERMISSION);

@@ -11,7 +11,7 @@ use agent_core::workflow::{Origin, Workflow};
 use crate::world::{Home, estimated, ms, priced, process, record, usage};
 
 /// Rows of the sums that are not those of the calls, and the other way round.
-const DIFFERENCE: &str = "
+pub(crate) const DIFFERENCE: &str = "
     SELECT 'usage_15m', * FROM (
         SELECT bucket_start_ms, usage_key_id, requests, estimated_requests, lower_bound_requests,
                retry_requests, human_turns, tool_calls, input_uncached_tokens, cache_read_tokens,
@@ -60,7 +60,7 @@ fn started(random: &mut fastrand::Rng) -> String {
 }
 
 /// A call of one of a few sessions, workflows, models and processes.
-fn any_call(random: &mut fastrand::Rng, number: usize) -> UsageRecord {
+pub(crate) fn any_call(random: &mut fastrand::Rng, number: usize) -> UsageRecord {
     let started = started(random);
     let identity = format!("msg_{number}");
     let mut record = if random.u8(0..4) == 0 {
@@ -115,7 +115,11 @@ fn cut(whole: &UsageRecord) -> UsageRecord {
 }
 
 /// What may happen to one call, as the batches that it comes in.
-fn history(random: &mut fastrand::Rng, number: usize, former: Option<&str>) -> Vec<Output> {
+pub(crate) fn history(
+    random: &mut fastrand::Rng,
+    number: usize,
+    former: Option<&str>,
+) -> Vec<Output> {
     let mut whole = any_call(random, number);
     whole.compacted = former.filter(|_| random.u8(0..8) == 0).map(str::to_owned);
     let mut upstream = any_call(random, number);

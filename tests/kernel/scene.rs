@@ -370,7 +370,7 @@ fn cast(host: &Host, test: &str) -> Option<Vec<Part>> {
             command: host.in_group(&pod(), in_own_folder(as_user(WORKER_USER, curl.clone()))),
             dir: nowhere.clone(),
             owner: owner(
-                &WORKER[..12],
+                WORKER.get(..12).unwrap(),
                 "auto",
                 WORKER_USER,
                 json!({
@@ -496,7 +496,7 @@ fn on_a_busy_host_every_call_is_paid_by_the_workflow_of_its_owner_and_nothing_is
         .lines()
         .filter_map(|line| line.split_once("automatic name: "));
     let proposed: BTreeSet<&str> = proposed.map(|(_, name)| name).collect();
-    let by_file = BTreeSet::from([&WORKER[..12], "curl"]);
+    let by_file = BTreeSet::from([WORKER.get(..12).unwrap(), "curl"]);
     let by_more: BTreeSet<&str> = &automatic - &by_file;
     assert_eq!(&proposed - &by_file, by_more, "{suggested}");
     assert_eq!((&proposed & &by_file).len(), 1, "{suggested}");
@@ -751,7 +751,7 @@ fn work_keeps_its_owner_whatever_becomes_of_who_started_it() {
 
     // A daemon: its parent and the parent of that have ended when it makes its first call.
     let daemon = r#"exec 3<&0; (sh -c 'echo ready; read line <&3; "$@"; echo; echo done' sh "$@" & wait) & wait"#;
-    let daemon = [words(["-c", &daemon, "sh"]), curl].concat();
+    let daemon = [words(["-c", daemon, "sh"]), curl].concat();
     let starter = host.under("backup-runner", words(["true"])).remove(0);
     let command = host.in_group(LOGIN, [vec![starter], daemon].concat());
     let mut daemon = Steered::start(&mut host.command(&command, &nowhere));

@@ -15,6 +15,7 @@ pub(super) struct File {
     pub(super) capture: Section<Capture>,
     pub(super) session: Section<Session>,
     pub(super) privacy: Section<Privacy>,
+    pub(super) retention: Section<Retention>,
     pub(super) provider: Written<Vec<Section<Provider>>>,
     pub(super) prices: Section<Prices>,
     pub(super) price: Written<Vec<Section<Price>>>,
@@ -60,6 +61,18 @@ pub(super) struct Session {
 pub(super) struct Privacy {
     pub(super) store_cwd: Written<bool>,
     pub(super) store_argv: Written<String>,
+    #[serde(flatten)]
+    pub(super) unknown: Unknown,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Retention {
+    pub(super) request_days: Written<i64>,
+    pub(super) rollup_days: Written<i64>,
+    pub(super) coverage_days: Written<i64>,
+    pub(super) rate_limit_days: Written<i64>,
+    pub(super) max_mb: Written<i64>,
     #[serde(flatten)]
     pub(super) unknown: Unknown,
 }

@@ -7,6 +7,7 @@ mod entries;
 mod file;
 mod price;
 mod provider;
+mod retention;
 mod workflow;
 
 use std::collections::BTreeMap;
@@ -26,6 +27,7 @@ use file::{File, Section, Unknown, Written};
 #[cfg(test)]
 pub(crate) use provider::FORMATS;
 pub use provider::Provider;
+pub use retention::Retention;
 pub use workflow::show as workflow_lines;
 
 /// The defaults, documented; a valid configuration file.
@@ -69,6 +71,8 @@ pub struct Config {
     pub session: Session,
     /// What is kept.
     pub privacy: Privacy,
+    /// How long it is kept.
+    pub retention: Retention,
     /// Whose hosts are, beside those that are known; the first that fits counts.
     pub providers: Vec<Provider>,
     /// How old a list of prices may be before it is said to be.
@@ -200,6 +204,7 @@ impl Default for Config {
                 store_cwd: true,
                 store_argv: Argv::Argv0,
             },
+            retention: Retention::default(),
             providers: Vec::new(),
             price_max_age: DAY.saturating_mul(45),
             own_prices: Vec::new(),
@@ -359,6 +364,7 @@ impl Loaded {
             capture,
             session,
             privacy,
+            retention,
             providers,
             price_max_age,
             own_prices,
@@ -389,6 +395,17 @@ impl Loaded {
                 "privacy.store_argv",
                 text(privacy.store_argv.as_str().to_owned()),
             ),
+            ("retention.request_days", retention.request_days.to_string()),
+            ("retention.rollup_days", retention.rollup_days.to_string()),
+            (
+                "retention.coverage_days",
+                retention.coverage_days.to_string(),
+            ),
+            (
+                "retention.rate_limit_days",
+                retention.rate_limit_days.to_string(),
+            ),
+            ("retention.max_mb", retention.max_mb.to_string()),
             (
                 "prices.max_age_days",
                 (price_max_age.as_secs() / DAY.as_secs()).to_string(),
@@ -575,6 +592,7 @@ impl Check<'_> {
             }
             self.unknown("privacy", &privacy.unknown, "store_cwd, store_argv");
         }
+        self.retention(file.retention);
         if let Some(prices) = self.section("prices", file.prices) {
             if let Some(days) = self.value(
                 "prices.max_age_days",
@@ -593,7 +611,7 @@ impl Check<'_> {
         for key in file.unknown.keys() {
             self.mistake(
                 key,
-                "unknown section; there are daemon, capture, session, privacy, prices, provider, price, workflow".to_owned(),
+                "unknown section; there are daemon, capture, session, privacy, retention, prices, provider, price, workflow".to_owned(),
             );
         }
     }

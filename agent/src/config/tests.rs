@@ -74,7 +74,7 @@ fn all_mistakes_are_reported_at_once() {
             "session: is an integer, must be a section [session]",
             "privacy.store_cwd: is a string, must be true or false",
             "privacy.store_argv: \"all\" is neither \"argv0\" nor \"none\"",
-            "extra: unknown section; there are daemon, capture, session, privacy, prices, provider, price, workflow",
+            "extra: unknown section; there are daemon, capture, session, privacy, retention, prices, provider, price, workflow",
         ]
     );
 }
@@ -99,6 +99,13 @@ fn limits_hold_at_their_edges() {
         ("session.idle_minutes = 0", false),
         ("session.idle_minutes = 1440", true),
         ("session.idle_minutes = 1441", false),
+        ("retention.request_days = 0", true),
+        ("retention.request_days = 36500", true),
+        ("retention.request_days = 36501", false),
+        ("retention.rollup_days = 89", false),
+        ("retention.rollup_days = 90", true),
+        ("retention = { request_days = 0, rollup_days = 365 }", false),
+        ("retention.max_mb = -1", false),
     ] {
         assert_eq!(parse(text).is_ok(), is_right, "{text}");
     }

@@ -6,7 +6,7 @@ use super::callers::{Calls, callers};
 use super::table::{self, write_json};
 use super::text::{duration, grouped, visible};
 use super::{Error, Format, Found, JSON_SCHEMA_VERSION, Page};
-use crate::store::{AgentStatus, Reader};
+use crate::store::{AgentStatus, PrunedCalls, Reader};
 
 /// Writes what the agent last said about itself. Nothing is found where none runs.
 ///
@@ -14,6 +14,7 @@ use crate::store::{AgentStatus, Reader};
 /// All of [`Error`].
 pub fn status(page: &mut Page<'_>, reader: &Reader) -> Result<Found, Error> {
     let (status, is_running) = reader.status()?;
+    let pruned = reader.pruned_calls()?;
     let found = if is_running {
         Found::Something
     } else {
@@ -25,6 +26,8 @@ pub fn status(page: &mut Page<'_>, reader: &Reader) -> Result<Found, Error> {
             "generated_at": page.now.to_string(),
             "is_running": is_running,
             "ledger": reader.path().display().to_string(),
+            "requests_pruned_before": pruned.before_ms.map(table::utc),
+            "requests_capped_before": pruned.capped_before_ms.map(table::utc),
             "agent": status,
         });
         write_json(page.out, &document)?;
@@ -44,6 +47,7 @@ pub fn status(page: &mut Page<'_>, reader: &Reader) -> Result<Found, Error> {
         return Ok(found);
     };
     write_agent(page, &status, is_running, &ledger)?;
+    write_kept(page, pruned)?;
     write_list(page, &status)?;
     Ok(found)
 }
@@ -81,6 +85,26 @@ fn write_agent(
         visible(&status.kernel),
         visible(&status.attach_kind)
     )?;
+    Ok(())
+}
+
+/// Says which calls the ledger still has.
+fn write_kept(page: &mut Page<'_>, pruned: PrunedCalls) -> Result<(), Error> {
+    let at = |ms| table::moment(ms, &page.zone, "%Y-%m-%d %H:%M %Z");
+    if let Some(ms) = pruned.before_ms {
+        writeln!(
+            page.out,
+            "kept     calls since {}; of those before, their sums",
+            at(ms)
+        )?;
+    }
+    if let Some(ms) = pruned.capped_before_ms {
+        writeln!(
+            page.out,
+            "         retention.max_mb was reached: those before {} went early",
+            at(ms)
+        )?;
+    }
     Ok(())
 }
 

@@ -302,6 +302,13 @@ impl<'a> Batch<'a> {
                 )?
                 .execute([session_id])?;
             self.take_from_session(counted.session_id)?;
+        } else if counted.is_human_turn {
+            // Both sides brought the same words.
+            self.transaction
+                .prepare_cached(
+                    "UPDATE session SET human_turn_count = human_turn_count - 1 WHERE session_id = ?1",
+                )?
+                .execute([session_id])?;
         }
         Ok(())
     }
@@ -312,14 +319,26 @@ impl<'a> Batch<'a> {
             .prepare_cached(
                 "UPDATE session SET
                      request_count = request_count - 1,
-                     human_turn_count = (SELECT ifnull(sum(is_human_turn), 0) FROM request_derived
-                                         WHERE session_id = ?1),
-                     peak_context_tokens = (SELECT max(context_tokens) FROM request_derived
-                                            WHERE session_id = ?1),
-                     started_ms = ifnull((SELECT min(started_ms) FROM request
-                                          WHERE session_id = ?1), started_ms),
-                     last_request_ms = ifnull((SELECT max(started_ms) FROM request
-                                               WHERE session_id = ?1), last_request_ms)
+                     human_turn_count =
+                         (SELECT ifnull(sum(is_human_turn), 0) FROM request_derived
+                          WHERE session_id = ?1)
+                         + (SELECT ifnull(sum(human_turns), 0) FROM pruned_session
+                            WHERE session_id = ?1),
+                     peak_context_tokens =
+                         (SELECT max(context_tokens)
+                          FROM (SELECT context_tokens FROM request_derived WHERE session_id = ?1
+                                UNION ALL SELECT peak_context_tokens FROM pruned_session
+                                WHERE session_id = ?1)),
+                     started_ms = ifnull(
+                         (SELECT min(started_ms)
+                          FROM (SELECT started_ms FROM request WHERE session_id = ?1
+                                UNION ALL SELECT first_ms FROM pruned_session
+                                WHERE session_id = ?1)), started_ms),
+                     last_request_ms = ifnull(
+                         (SELECT max(started_ms)
+                          FROM (SELECT started_ms FROM request WHERE session_id = ?1
+                                UNION ALL SELECT last_ms FROM pruned_session
+                                WHERE session_id = ?1)), last_request_ms)
                  WHERE session_id = ?1",
             )?
             .execute([session_id])?;
@@ -327,7 +346,8 @@ impl<'a> Batch<'a> {
             .prepare_cached(
                 "DELETE FROM session
                  WHERE session_id = ?1
-                   AND NOT EXISTS (SELECT 1 FROM request WHERE session_id = ?1)",
+                   AND NOT EXISTS (SELECT 1 FROM request WHERE session_id = ?1)
+                   AND NOT EXISTS (SELECT 1 FROM pruned_session WHERE session_id = ?1)",
             )?
             .execute([session_id])?;
         Ok(())
@@ -423,6 +443,7 @@ impl<'a> Batch<'a> {
         let tool_calls = if is_call { signals.tool_calls } else { 0 };
         let usage_key_id = self.usage_key(shape_id, place, tool_calls > 0)?;
         if place.hop_of.is_none() {
+            self.keep_pruned_bucket(record.started_unix_ms)?;
             self.changed.grow(record.started_unix_ms, place.session_id);
         }
         self.transaction
@@ -563,9 +584,13 @@ impl<'a> Batch<'a> {
         self.sort_anew(stored.request_id, stored.checkout_id)?;
         self.changed.spoil(stored.started_ms, stored.session_id);
         // What ran inside of it comes from the same record as its tokens.
-        self.transaction
+        let parts = self
+            .transaction
             .prepare_cached("DELETE FROM request WHERE part_of = ?1")?
             .execute([stored.request_id])?;
+        if parts > 0 {
+            self.changed.reuse_ids();
+        }
         let place = Place {
             thread_id: stored.thread_id,
             checkout_id: stored.checkout_id,

@@ -19,25 +19,30 @@ mod dimension;
 mod functions;
 mod host;
 mod insight;
+mod merge;
 mod migrate;
 mod owner;
 mod place;
 mod prices;
+mod prune;
 mod quota;
 mod reader;
 mod reprice;
+mod retention;
 mod rollup;
 mod sessions;
 mod shape;
 mod status;
+mod unused;
 mod usage;
+mod vacuum;
 mod workflows;
 mod writer;
 
 use std::io;
 use std::path::PathBuf;
 
-use rusqlite::ErrorCode;
+use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
 
 pub use dimension::Dimension;
 pub use host::{AccountKey, HostFacts};
@@ -45,14 +50,17 @@ pub use insight::{
     CLASSES, Candidates, LengthBucket, MissedRead, NotKept, PricedUse, SessionChange, Slice,
     Unseen, WastedCall,
 };
+pub use merge::{Durability, Merged, Step, merge};
 pub use migrate::SCHEMA_VERSION;
 pub use prices::Unpriced;
 pub use quota::Quota;
 pub use reader::{Call, CoverageSum, Query, QueryRow, Reader, UNPROBED_NAMES, Value, Window};
 pub use reprice::{Keeping, Repriced, reprice};
+pub use retention::{Progress, PrunedCalls, Retention};
 pub use sessions::{ContextPoint, Session, SessionDetail, Thread};
 pub use status::{AgentStatus, CalledHost, CallingProcess, FailedFile, HookedFile, TlsFile};
 pub use usage::{Filter, Group, Key, MOST_CALLS_OF_PERCENTILES, Question, Relation, Sum, UsageSum};
+pub use vacuum::{Vacuumed, vacuum};
 pub use workflows::{Kind, SeenWorkflow, Size};
 pub use writer::{Applied, Keep, Writer};
 
@@ -215,6 +223,11 @@ impl Error {
             },
         }
     }
+}
+
+/// Begins a transaction that will write.
+fn immediate(conn: &mut Connection) -> rusqlite::Result<Transaction<'_>> {
+    conn.transaction_with_behavior(TransactionBehavior::Immediate)
 }
 
 /// A count as SQLite stores it. No counter reaches 2^63, so nothing is lost.

@@ -20,6 +20,7 @@ impl Batch<'_> {
         calls: i64,
     ) -> rusqlite::Result<i64> {
         let workflow_id = self.workflow(&record.workflow)?;
+        self.keep_pruned_session(record)?;
         self.transaction
             .prepare_cached(
                 "INSERT INTO session (

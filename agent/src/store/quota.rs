@@ -7,10 +7,6 @@ use rusqlite::{Row, params};
 use super::writer::Batch;
 use super::{Error, Reader, from_db, to_db};
 
-/// LIMIT: rows are kept for 30 days behind the latest one, at most one a minute for each limit. A
-/// limit that nobody told for so long is gone.
-const KEPT_MS: i64 = 30 * 86_400_000;
-
 /// How far apart old rows are looked for.
 pub(super) const SWEEP_MS: i64 = 86_400_000;
 
@@ -82,11 +78,11 @@ impl Batch<'_> {
         Ok(())
     }
 
-    /// Deletes what was told too long before a moment.
-    pub(super) fn forget_quotas(&self, told_ms: i64) -> rusqlite::Result<()> {
+    /// Deletes what was told before a moment.
+    pub(super) fn forget_quotas(&self, before_ms: i64) -> rusqlite::Result<()> {
         self.transaction
             .prepare_cached("DELETE FROM rate_limit WHERE host_id = ?1 AND observed_ms < ?2")?
-            .execute(params![self.host_id, told_ms.saturating_sub(KEPT_MS)])?;
+            .execute(params![self.host_id, before_ms])?;
         Ok(())
     }
 }

@@ -107,7 +107,7 @@ pub type QueryRow = Vec<Value>;
 /// Reads the ledger.
 #[derive(Debug)]
 pub struct Reader {
-    conn: Connection,
+    pub(super) conn: Connection,
     path: PathBuf,
     weights: Weights,
 }
@@ -128,39 +128,7 @@ impl Reader {
     /// [`Error::Missing`], [`Error::Forbidden`], [`Error::Blank`], [`Error::Newer`],
     /// [`Error::Foreign`], [`Error::Corrupt`], and those of SQLite.
     pub fn open(path: &Path, zone: &TimeZone) -> Result<Self, Error> {
-        match std::fs::File::open(path) {
-            Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Err(Error::Missing {
-                    path: path.to_owned(),
-                });
-            }
-            Err(source) if source.kind() == io::ErrorKind::PermissionDenied => {
-                return Err(Error::Forbidden {
-                    path: path.to_owned(),
-                    source,
-                });
-            }
-            Err(source) => {
-                return Err(Error::Io {
-                    doing: "open",
-                    path: path.to_owned(),
-                    source,
-                });
-            }
-        }
-        let found = match connect(path, "mode=ro") {
-            // The log is missing, and we may not make one. If nobody writes, nothing is in it.
-            Err(error)
-                if cannot_make_log(&error)
-                    && who_writes(path) == Writing::Nobody
-                    && !beside(path, "-wal").exists() =>
-            {
-                connect(path, "mode=ro&immutable=1")
-            }
-            other => other,
-        };
-        let conn = found?;
+        let (conn, _) = open_read_only(path)?;
         let path = path.to_owned();
         functions::install(&conn, zone).map_err(|source| Error::sql("open", &path, source))?;
         Ok(Self {
@@ -465,6 +433,47 @@ fn connect(path: &Path, mode: &str) -> Result<Connection, Error> {
             path: path.to_owned(),
         }),
         Found::Ledger { .. } => Ok(conn),
+    }
+}
+
+/// Opens a ledger read-only; gives the connection, and the URI that it was opened by.
+///
+/// # Errors
+/// Those of [`Reader::open`].
+pub(super) fn open_read_only(path: &Path) -> Result<(Connection, String), Error> {
+    match std::fs::File::open(path) {
+        Ok(_) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Err(Error::Missing {
+                path: path.to_owned(),
+            });
+        }
+        Err(source) if source.kind() == io::ErrorKind::PermissionDenied => {
+            return Err(Error::Forbidden {
+                path: path.to_owned(),
+                source,
+            });
+        }
+        Err(source) => {
+            return Err(Error::Io {
+                doing: "open",
+                path: path.to_owned(),
+                source,
+            });
+        }
+    }
+    let mode = "mode=ro";
+    match connect(path, mode) {
+        // The log is missing, and we may not make one. If nobody writes, nothing is in it.
+        Err(error)
+            if cannot_make_log(&error)
+                && who_writes(path) == Writing::Nobody
+                && !beside(path, "-wal").exists() =>
+        {
+            let mode = "mode=ro&immutable=1";
+            connect(path, mode).map(|conn| (conn, uri(path, mode)))
+        }
+        other => other.map(|conn| (conn, uri(path, mode))),
     }
 }
 

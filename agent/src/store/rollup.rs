@@ -1,7 +1,8 @@
 //! The sums that outlast calls: by quarter of an hour, and by session.
 //!
 //! New calls are added to them. Where a stored call changes, the sums that it is in are made anew
-//! from their calls, so that they never drift.
+//! from their calls, so that they never drift; what deleted calls added (tables `pruned_*`) comes
+//! first.
 
 use std::collections::BTreeSet;
 
@@ -61,8 +62,17 @@ pub(super) fn added_up() -> String {
     sums.chain(flags).collect::<Vec<_>>().join(", ")
 }
 
+/// What is left of the sums of a row when those of another are taken away; no less than nothing.
+pub(super) fn differences(of: &str, other: &str) -> String {
+    let sums = SUMS
+        .iter()
+        .map(|column| format!("max({of}.{column} - ifnull({other}.{column}, 0), 0)"));
+    let flags = FLAGS.iter().map(|column| format!("{of}.{column}"));
+    sums.chain(flags).collect::<Vec<_>>().join(", ")
+}
+
 /// What an upsert does with a row that is there.
-fn merged() -> String {
+pub(super) fn merged() -> String {
     let sums = SUMS.iter().map(|column| {
         format!(
             "{column} = CASE WHEN excluded.{column} IS NULL THEN {column}
@@ -79,10 +89,13 @@ fn merged() -> String {
 #[derive(Debug)]
 pub(super) struct Rollup {
     forget_bucket: &'static str,
+    begin_bucket: &'static str,
     add_bucket: String,
     forget_sessions_of_bucket: &'static str,
+    begin_sessions_of_bucket: &'static str,
     add_sessions_of_bucket: &'static str,
     forget_session: &'static str,
+    begin_session: String,
     add_session: String,
 }
 
@@ -91,6 +104,7 @@ impl Default for Rollup {
         let (columns, sums, merged) = (columns(), added_up(), merged());
         Self {
             forget_bucket: "DELETE FROM usage_15m WHERE bucket_start_ms = ?1",
+            begin_bucket: "INSERT INTO usage_15m SELECT * FROM pruned_15m WHERE bucket_start_ms = ?1",
             add_bucket: format!(
                 "INSERT INTO usage_15m (bucket_start_ms, usage_key_id, {columns})
                  SELECT ?1, usage_key_id, {sums} FROM request_sums
@@ -99,11 +113,17 @@ impl Default for Rollup {
                  ON CONFLICT (bucket_start_ms, usage_key_id) DO UPDATE SET {merged}"
             ),
             forget_sessions_of_bucket: "DELETE FROM session_15m WHERE bucket_start_ms = ?1",
+            begin_sessions_of_bucket: "INSERT INTO session_15m SELECT * FROM pruned_session_15m WHERE bucket_start_ms = ?1",
             add_sessions_of_bucket:
                 "INSERT OR IGNORE INTO session_15m (bucket_start_ms, usage_key_id, session_id)
                  SELECT ?1, usage_key_id, session_id FROM request_sums
                  WHERE started_ms >= ?1 AND started_ms < ?1 + 900000 AND request_id > ?2",
             forget_session: "DELETE FROM session_usage WHERE session_id = ?1",
+            begin_session: format!(
+                "INSERT INTO session_usage (session_id, usage_key_id, first_ms, last_ms, {columns})
+                 SELECT session_id, usage_key_id, first_ms, last_ms, {columns}
+                 FROM pruned_session WHERE session_id = ?1"
+            ),
             add_session: format!(
                 "INSERT INTO session_usage (session_id, usage_key_id, first_ms, last_ms, {columns})
                  SELECT ?1, usage_key_id, min(started_ms), max(started_ms), {sums}
@@ -128,6 +148,8 @@ pub(super) struct Changed {
     stale_buckets: BTreeSet<i64>,
     /// Sessions in which a stored call changed.
     stale_sessions: BTreeSet<i64>,
+    /// Rows were deleted, so that new ones may have ids of old ones.
+    reuses_ids: bool,
 }
 
 impl Changed {
@@ -143,17 +165,36 @@ impl Changed {
         self.stale_sessions.insert(session_id);
     }
 
+    /// Stored rows were deleted: SQLite may give their ids to new ones.
+    pub(super) const fn reuse_ids(&mut self) {
+        self.reuses_ids = true;
+    }
+
+    /// Sessions in which a stored call changed.
+    pub(super) const fn stale_sessions(&self) -> &BTreeSet<i64> {
+        &self.stale_sessions
+    }
+
     /// Brings the sums up to date; calls with an id up to `stored` were in them before.
     pub(super) fn apply(
-        self,
+        mut self,
         transaction: &Transaction<'_>,
         rollup: &Rollup,
         stored: i64,
     ) -> rusqlite::Result<()> {
+        if self.reuses_ids {
+            self.stale_buckets.extend(&self.grown_buckets);
+            self.stale_sessions.extend(&self.grown_sessions);
+        }
         for bucket in self.grown_buckets.union(&self.stale_buckets) {
             let after = if self.stale_buckets.contains(bucket) {
-                for forget in [rollup.forget_bucket, rollup.forget_sessions_of_bucket] {
-                    transaction.prepare_cached(forget)?.execute([bucket])?;
+                for statement in [
+                    rollup.forget_bucket,
+                    rollup.begin_bucket,
+                    rollup.forget_sessions_of_bucket,
+                    rollup.begin_sessions_of_bucket,
+                ] {
+                    transaction.prepare_cached(statement)?.execute([bucket])?;
                 }
                 0
             } else {
@@ -167,9 +208,9 @@ impl Changed {
         }
         for session in self.grown_sessions.union(&self.stale_sessions) {
             let after = if self.stale_sessions.contains(session) {
-                transaction
-                    .prepare_cached(rollup.forget_session)?
-                    .execute([session])?;
+                for statement in [rollup.forget_session, rollup.begin_session.as_str()] {
+                    transaction.prepare_cached(statement)?.execute([session])?;
+                }
                 0
             } else {
                 stored

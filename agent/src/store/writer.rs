@@ -12,11 +12,12 @@ use rusqlite::{
     params,
 };
 
-use super::migrate::migrate;
+use super::migrate::{Found, migrate};
 use super::place::{self, WriteLock};
 use super::quota::{SWEEP_MS, last_quota_ms};
+use super::retention::{Progress, Retention, Sweeper};
 use super::rollup::{Changed, Rollup};
-use super::{AgentStatus, Error, HostFacts, to_db};
+use super::{AgentStatus, Error, HostFacts, prune, to_db};
 
 /// LIMIT: five seconds for another connection that holds the file; then the batch fails as
 /// retryable, and the caller keeps it.
@@ -70,6 +71,7 @@ pub struct Writer {
     rollup: Rollup,
     /// Pause after which a session has ended, if it is not the usual one.
     idle: Option<Duration>,
+    sweeper: Sweeper,
 }
 
 impl Writer {
@@ -100,7 +102,30 @@ impl Writer {
             swept_ms: None,
             rollup: Rollup::default(),
             idle: None,
+            sweeper: Sweeper::default(),
         })
+    }
+
+    /// How long rows are kept.
+    pub fn set_retention(&mut self, retention: Retention) {
+        self.sweeper = Sweeper::new(retention);
+    }
+
+    /// Takes one step of deleting what is older than it is to be kept; a sweep begins with the first
+    /// step after one that was [`Progress::Done`]. A step is one short transaction.
+    ///
+    /// # Errors
+    /// Those of SQLite. The step is then taken again with the next call.
+    pub fn sweep(&mut self, now_ms: i64) -> Result<Progress, Error> {
+        self.reopen_if_moved()?;
+        self.sweeper
+            .step(&mut self.conn, now_ms)
+            .map_err(|source| Error::sql("write to", &self.path, source))
+    }
+
+    /// What the last sweep could not do as it was told; `None` if all is well.
+    pub fn complaint(&self) -> Option<String> {
+        self.sweeper.complaint()
     }
 
     /// Where the ledger is.
@@ -129,6 +154,7 @@ impl Writer {
             keep: self.keep,
             processes: HashMap::new(),
             changed: Changed::default(),
+            pruned_before_ms: prune::pruned_before_ms(&transaction).map_err(failed)?,
             applied: Applied::default(),
         };
         let stored: i64 = transaction
@@ -149,6 +175,7 @@ impl Writer {
             .map_err(failed)?;
         }
         let changed = std::mem::take(&mut batch.changed);
+        self.sweeper.note(changed.stale_sessions());
         changed
             .apply(&transaction, &self.rollup, stored)
             .map_err(failed)?;
@@ -158,7 +185,9 @@ impl Writer {
                 .swept_ms
                 .is_none_or(|swept| told_ms - swept >= SWEEP_MS)
         {
-            batch.forget_quotas(told_ms).map_err(failed)?;
+            if let Some(before_ms) = self.sweeper.retention().rate_limits_from(told_ms) {
+                batch.forget_quotas(before_ms).map_err(failed)?;
+            }
             self.swept_ms = Some(told_ms);
         }
         transaction.commit().map_err(failed)?;
@@ -234,6 +263,7 @@ impl Writer {
             lock,
             rollup,
             idle,
+            sweeper,
             ..
         } = self;
         drop(conn);
@@ -251,6 +281,7 @@ impl Writer {
             swept_ms: None,
             rollup,
             idle,
+            sweeper: Sweeper::new(sweeper.retention()),
         })
     }
 
@@ -270,17 +301,25 @@ impl Writer {
     }
 }
 
-/// Opens the file for writing, upgrades it and finds the row of the host.
-fn connect(path: &Path, host: &HostFacts) -> Result<(Connection, i64), Error> {
+/// Opens the file for writing and upgrades it. Who calls it holds the lock.
+///
+/// # Errors
+/// Those of [`Writer::open`] about the file.
+pub(super) fn open_for_writing(path: &Path) -> Result<Connection, Error> {
     let failed = |source| Error::sql("open", path, source);
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
         | OpenFlags::SQLITE_OPEN_NO_MUTEX
-        | OpenFlags::SQLITE_OPEN_NOFOLLOW;
+        | OpenFlags::SQLITE_OPEN_NOFOLLOW
+        | OpenFlags::SQLITE_OPEN_URI;
     let mut conn = Connection::open_with_flags(path, flags).map_err(failed)?;
     conn.pragma_update(None, "busy_timeout", BUSY_MS)
         .map_err(failed)?;
     // Before anything is written: a newer or foreign file must stay as it is.
-    super::migrate::inspect(&conn, path)?;
+    if super::migrate::inspect(&conn, path)? == Found::Blank {
+        // A file takes it only before its first page.
+        conn.pragma_update(None, "auto_vacuum", "INCREMENTAL")
+            .map_err(failed)?;
+    }
     conn.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))
         .map_err(failed)?;
     conn.pragma_update(None, "synchronous", "FULL")
@@ -292,6 +331,14 @@ fn connect(path: &Path, host: &HostFacts) -> Result<(Connection, i64), Error> {
     conn.file_control(Some("main"), FileControl::PersistWal(&mut 1))
         .map_err(failed)?;
     migrate(&mut conn, path)?;
+    prune::prepare(&conn).map_err(failed)?;
+    Ok(conn)
+}
+
+/// Opens the file for writing and finds the row of the host.
+fn connect(path: &Path, host: &HostFacts) -> Result<(Connection, i64), Error> {
+    let failed = |source| Error::sql("open", path, source);
+    let conn = open_for_writing(path)?;
     let host_id = conn
         .query_row(
             "INSERT INTO host (machine_id_hash, host_name, kernel, agent_version, first_seen_ms, last_seen_ms)
@@ -351,6 +398,8 @@ pub(super) struct Batch<'a> {
     processes: HashMap<(ProcId, Option<&'a str>), i64>,
     /// What it changed, as far as sums depend on it.
     pub(super) changed: Changed,
+    /// Calls that began before this may have been deleted.
+    pub(super) pruned_before_ms: Option<i64>,
     pub(super) applied: Applied,
 }
 

@@ -57,6 +57,7 @@ const PACKAGES: &[Package] = &[
             ("callers", Only(&["capture", "process", "store"])),
             ("causes", Only(&[])),
             ("exec", Only(&[])),
+            ("fleet", Only(&["report", "store"])),
             ("line", Only(&[])),
             ("prices", Only(&["config"])),
             ("keeper", Only(&["causes", "report", "store"])),
