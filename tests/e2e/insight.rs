@@ -187,6 +187,8 @@ fn a_change_of_spend_is_explained_for_people() {
     let arguments = ["explain", "--vs", "previous month"];
     assert_golden("explain-80.txt", &told(&home, 80, &arguments));
     assert_golden("explain-160.txt", &told(&home, 160, &arguments));
+    let page = told(&home, 80, &["explain", "--vs", "2026-10", "-o", "md"]);
+    assert_golden("explain.md", &page);
 }
 
 #[test]
@@ -348,6 +350,7 @@ fn waste_of_every_kind_is_told_with_what_would_help() {
     let home = wasteful();
     assert_golden("waste-80.txt", &told(&home, 80, &["waste"]));
     assert_golden("waste-160.txt", &told(&home, 160, &["waste"]));
+    assert_golden("waste.md", &told(&home, 80, &["waste", "-o", "md"]));
 }
 
 #[test]

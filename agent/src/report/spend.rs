@@ -2,8 +2,9 @@
 
 use std::io::{self, Write};
 
-use super::Page;
-use super::text;
+use super::table::{self, Align, Cell, Column, Table};
+use super::text::{self, Cut};
+use super::{Format, Page};
 
 /// LIMIT: columns of a name inside of a sentence.
 const NAME: usize = 40;
@@ -46,7 +47,7 @@ pub(super) fn share(part: i128, whole: i128) -> String {
 /// A name inside of a sentence: visible, and not too long.
 pub(super) fn name(stored: &str) -> String {
     let visible = text::visible(stored);
-    text::fit(&visible, NAME, text::Cut::End).into_owned()
+    text::fit(&visible, NAME, Cut::End).into_owned()
 }
 
 /// Words in lines of at most `width` columns, those after the first with an indent.
@@ -73,8 +74,19 @@ pub(super) fn lines(words: &str, width: Option<usize>, indent: usize) -> Vec<Str
 
 /// Writes a paragraph as wide as the page.
 pub(super) fn paragraph(page: &mut Page<'_>, words: &str, indent: usize) -> io::Result<()> {
+    if page.format == Format::Md {
+        return writeln!(page.out, "{}\n", table::markdown(words));
+    }
     for line in lines(words, page.width, indent) {
         writeln!(page.out, "{line}")?;
+    }
+    Ok(())
+}
+
+/// Ends what Markdown would else join to what follows.
+pub(super) fn end(page: &mut Page<'_>) -> io::Result<()> {
+    if page.format == Format::Md {
+        writeln!(page.out)?;
     }
     Ok(())
 }
@@ -88,6 +100,9 @@ pub(super) struct Step {
 
 /// Writes reasons one below the other, notes broken between words, and their sum under a line.
 pub(super) fn steps(page: &mut Page<'_>, steps: &[Step], sum: &Step) -> io::Result<()> {
+    if page.format == Format::Md {
+        return page.table(&steps_table(steps, sum));
+    }
     let widest = |of: &dyn Fn(&Step) -> usize| {
         let all = steps.iter().chain([sum]);
         all.map(of).max().unwrap_or(0)
@@ -116,6 +131,26 @@ pub(super) fn steps(page: &mut Page<'_>, steps: &[Step], sum: &Step) -> io::Resu
     }
     writeln!(page.out, "  {}", "─".repeat(titles + 2 + changes))?;
     line(page.out, sum, &sum.note)
+}
+
+fn steps_table(steps: &[Step], sum: &Step) -> Table {
+    let row = |step: &Step| {
+        let texts = [step.title, &step.change, &step.note];
+        texts.map(|text| Cell::Text(text.to_owned())).to_vec()
+    };
+    Table {
+        columns: vec![
+            Column::text("part", "REASON", 0, Cut::End),
+            Column {
+                align: Align::Right,
+                ..Column::text("change", "CHANGE", 0, Cut::End)
+            },
+            Column::text("note", "NOTE", 0, Cut::End),
+        ],
+        rows: steps.iter().map(row).collect(),
+        keys: 1,
+        totals: Some(row(sum)),
+    }
 }
 
 #[cfg(test)]

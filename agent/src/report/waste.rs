@@ -215,10 +215,7 @@ pub fn waste(page: &mut Page<'_>, reader: &Reader, asked: &Asked) -> Result<Foun
             spend::paragraph(page, &note, 0)?;
         }
         let parts = coverage_parts(&totals, &coverage);
-        let line = parts.join(" · ");
-        let is_narrow = page.width.is_some_and(|width| text::width(&line) > width);
-        let shown = if is_narrow { parts.join("\n") } else { line };
-        writeln!(page.out, "{shown}")?;
+        page.parts(&parts)?;
     } else {
         page.table(&table)?;
     }

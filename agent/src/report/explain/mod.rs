@@ -448,6 +448,7 @@ fn largest(mut changes: Vec<(String, i128)>) -> String {
 fn write(page: &mut Page<'_>, found: &Explained) -> Result<(), Error> {
     let (before, now) = (&found.before, &found.now);
     writeln!(page.out, "{}", page.heading(now.window))?;
+    spend::end(page)?;
     let at = |ms| table::moment(ms, &page.zone, "%Y-%m-%d %H:%M");
     let (from, until) = (at(before.window.from_ms), at(before.window.until_ms));
     writeln!(page.out, "against {from} – {until}\n")?;
@@ -471,7 +472,8 @@ fn write(page: &mut Page<'_>, found: &Explained) -> Result<(), Error> {
     if let Some(relative) = spend::relative(before.tokens(), now.tokens()) {
         used.push_str(&format!(" ({relative})"));
     }
-    write_parts(page, &[headline, used])?;
+    page.parts(&[headline, used])?;
+    spend::end(page)?;
     let steps: Vec<Step> = found
         .parts()
         .into_iter()
@@ -505,17 +507,9 @@ fn write(page: &mut Page<'_>, found: &Explained) -> Result<(), Error> {
         if let Some(first) = parts.first_mut() {
             *first = format!("{title}: {first}");
         }
-        write_parts(page, &parts)?;
+        page.parts(&parts)?;
+        spend::end(page)?;
     }
-    Ok(())
-}
-
-/// Parts of a line, or where it is too wide one below the other.
-fn write_parts(page: &mut Page<'_>, parts: &[String]) -> Result<(), Error> {
-    let line = parts.join(" · ");
-    let is_narrow = page.width.is_some_and(|width| text::width(&line) > width);
-    let shown = if is_narrow { parts.join("\n") } else { line };
-    writeln!(page.out, "{shown}")?;
     Ok(())
 }
 
