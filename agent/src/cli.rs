@@ -123,7 +123,7 @@ Examples:
   bpftok explain --since month --vs \"previous month\"     the same days of the month before
   bpftok explain --since -7d                             against the seven days before them
   bpftok explain --since 2026-11-01 --until 2026-12-01 --vs 2026-10
-  bpftok explain --since today --vs yesterday..today -o json")]
+  bpftok explain --since today --vs yesterday..today --where user=ci -o json")]
     Explain(Explain),
     /// What need not have been paid for: cache misses, duplicates, cut replies, retries, idle sessions
     #[command(after_help = "\
@@ -489,6 +489,9 @@ pub struct SessionsShow {
 /// `bpftok explain`
 #[derive(Args, Debug)]
 pub struct Explain {
+    /// Only these calls, as `bpftok report` has it
+    #[arg(long = "where", value_name = "FILTER", value_parser = parsed_filter)]
+    pub filters: Vec<Filter>,
     /// When.
     #[command(flatten)]
     pub span: Span,

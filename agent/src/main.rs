@@ -126,7 +126,13 @@ fn dispatch(cli: Cli) -> anyhow::Result<Found> {
         Command::Explain(arguments) => {
             return read(global, arguments.written.format(), |page, reader| {
                 let vs = arguments.vs.as_deref();
-                report::explain(page, reader, &asked(arguments.span, None), vs)
+                report::explain(
+                    page,
+                    reader,
+                    &asked(arguments.span, None),
+                    vs,
+                    &arguments.filters,
+                )
             });
         }
         Command::Waste(arguments) => {

@@ -238,6 +238,46 @@ fn calls_that_are_not_kept_are_a_part_of_their_own() {
 }
 
 #[test]
+fn a_filter_leaves_only_the_calls_that_pass() {
+    let home = two_months();
+    let of = |filters: &[&str]| {
+        let arguments = ["explain", "--vs", "2026-10", "-o", "json"];
+        let all = arguments.iter().chain(filters).chain(&NOVEMBER);
+        let told = document(home.run(all));
+        let workflows = told["workflows"].as_array().unwrap();
+        let names: Vec<_> = workflows
+            .iter()
+            .map(|one| one["workflow"].clone())
+            .collect();
+        json!([
+            names,
+            told["before"]["cost_nanousd"],
+            told["now"]["cost_nanousd"]
+        ])
+    };
+    assert_eq!(
+        of(&["--where", "workflow=claude-code/web"]),
+        json!([["claude-code/web"], 3_600_000_000_u64, 4_320_000_000_u64])
+    );
+    let arguments = [
+        "explain",
+        "--vs",
+        "2026-10",
+        "--where",
+        "workflow=claude-code/web",
+    ];
+    let told = told(&home, 80, &arguments);
+    assert!(
+        told.contains(" · where workflow=claude-code/web\n"),
+        "{told}"
+    );
+    assert_eq!(
+        of(&["--where", "workflow~n*", "--where", "session~*2026-10"]),
+        json!([["nightly-triage"], 7_250_000_000_u64, 0])
+    );
+}
+
+#[test]
 fn what_can_not_be_compared_is_said() {
     let home = two_months();
     let ran = home.run(["explain", "--vs", "soon"]);

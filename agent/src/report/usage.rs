@@ -8,7 +8,9 @@ use super::labels;
 use super::table::{Cell, Change, Column, Exactness, Share, Table};
 use super::text::{grouped, visible};
 use super::{Asked, Error, Found, Metric, Page, Reach, Wanted, WindowReport};
-use crate::store::{Dimension, Group, Key, Question, Reader, Relation, Sum, UsageSum, Window};
+use crate::store::{
+    Dimension, Filter, Group, Key, Question, Reader, Relation, Sum, UsageSum, Window,
+};
 
 /// Writes the usage of a window.
 ///
@@ -307,7 +309,7 @@ fn table(
 /// What a heading says besides the window.
 fn about(hosts: &[String], wanted: &Wanted) -> Vec<String> {
     let mut parts: Vec<String> = hosts_part(hosts).into_iter().collect();
-    let filters: Vec<String> = written(wanted)
+    let filters: Vec<String> = written(&wanted.filters)
         .iter()
         .map(|filter| visible(filter).into_owned())
         .collect();
@@ -327,9 +329,8 @@ pub(super) fn hosts_part(hosts: &[String]) -> Option<String> {
 }
 
 /// The filters as they are written on the command line.
-fn written(wanted: &Wanted) -> Vec<String> {
-    wanted
-        .filters
+pub(super) fn written(filters: &[Filter]) -> Vec<String> {
+    filters
         .iter()
         .map(|filter| {
             let sign = match filter.relation {
@@ -366,7 +367,7 @@ fn fields(wanted: &Wanted, others: usize, pruned: u64, before: &Before) -> Map<S
     let by: Vec<&str> = wanted.by.iter().map(|by| by.name()).collect();
     Map::from_iter([
         ("by".to_owned(), Value::from(by.join(","))),
-        ("where".to_owned(), Value::from(written(wanted))),
+        ("where".to_owned(), Value::from(written(&wanted.filters))),
         ("metric".to_owned(), Value::from(wanted.metric.name())),
         ("other_values".to_owned(), Value::from(others)),
         ("pruned_requests".to_owned(), Value::from(pruned)),

@@ -180,9 +180,9 @@ fn sorted(candidates: &Candidates) -> Vec<(Kind, Heap)> {
 /// All of [`Error`].
 pub fn waste(page: &mut Page<'_>, reader: &Reader, asked: &Asked) -> Result<Found, Error> {
     let window = page.window(asked)?;
-    let totals = reader.rests_on(window)?;
+    let totals = reader.rests_on(window, &[])?;
     let coverage = reader.coverage(window)?;
-    let not_kept = reader.not_kept(window)?;
+    let not_kept = reader.not_kept(window, &[])?;
     let is_empty = totals.requests == 0 && not_kept.requests == 0;
     if is_empty && page.is_for_people() {
         page.nothing_decoded(reader, &coverage)?;

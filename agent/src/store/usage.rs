@@ -674,7 +674,8 @@ fn kept_apart(dimension: Dimension, kept: &[Key], texts: &mut Vec<String>) -> St
     format!("CASE WHEN {} THEN {key} ELSE x'00' END", any.join(" OR "))
 }
 
-fn condition(filter: &Filter, texts: &mut Vec<String>) -> String {
+/// A filter in SQL; its text takes the place behind those that are there.
+pub(super) fn condition(filter: &Filter, texts: &mut Vec<String>) -> String {
     let text = filter.dimension.text();
     match (&filter.value, filter.relation) {
         (None, Relation::Is | Relation::Matches) => format!("({text}) IS NULL"),

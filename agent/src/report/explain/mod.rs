@@ -10,8 +10,9 @@ use serde_json::{Map, Value, json};
 use super::spend::{self, Step};
 use super::table::{self, Cell, Column, Table, utc};
 use super::text::{self, Cut};
+use super::usage::written;
 use super::{Asked, Error, Format, Found, Page, coverage_json, coverage_parts};
-use crate::store::{CoverageSum, NotKept, Reader, SessionChange, UsageSum, Window};
+use crate::store::{CoverageSum, Filter, NotKept, Reader, SessionChange, UsageSum, Window};
 use bridge::{Amount, Change, ModelKey, Part, bridge};
 use versus::versus;
 
@@ -35,12 +36,12 @@ struct Side {
 }
 
 impl Side {
-    fn read(reader: &Reader, window: Window) -> Result<Self, Error> {
+    fn read(reader: &Reader, window: Window, filters: &[Filter]) -> Result<Self, Error> {
         Ok(Self {
             window,
-            totals: reader.rests_on(window)?,
+            totals: reader.rests_on(window, filters)?,
             coverage: reader.coverage(window)?,
-            not_kept: reader.not_kept(window)?,
+            not_kept: reader.not_kept(window, filters)?,
         })
     }
 
@@ -87,7 +88,8 @@ struct Explained {
     missed: Option<(String, u64, u64)>,
 }
 
-/// Writes why the window that was asked for cost more or less than the one that `vs` names.
+/// Writes why the window that was asked for cost more or less than the one that `vs` names, by the
+/// calls that pass `filters`.
 ///
 /// # Errors
 /// All of [`Error`].
@@ -96,10 +98,11 @@ pub fn explain(
     reader: &Reader,
     asked: &Asked,
     vs: Option<&str>,
+    filters: &[Filter],
 ) -> Result<Found, Error> {
     let window = page.window(asked)?;
     let earlier = versus(vs.unwrap_or(PREVIOUS), window, page.now, &page.zone)?;
-    let found = read(reader, earlier, window)?;
+    let found = read(reader, earlier, window, filters)?;
     let is_empty = found.before.is_empty() && found.now.is_empty();
     if is_empty && page.is_for_people() {
         page.nothing_decoded(reader, &found.now.coverage)?;
@@ -107,10 +110,11 @@ pub fn explain(
     }
     if page.format == Format::Json {
         let mut document = page.document(window);
+        document.insert("where".to_owned(), written(filters).into());
         document.extend(fields(&found));
         table::write_json(page.out, &Value::Object(document))?;
     } else if page.is_for_people() {
-        write(page, &found)?;
+        write(page, &found, filters)?;
     } else {
         page.table(&parts_table(&found))?;
     }
@@ -121,9 +125,14 @@ pub fn explain(
     })
 }
 
-fn read(reader: &Reader, earlier: Window, window: Window) -> Result<Explained, Error> {
-    let before = reader.priced_use(earlier)?;
-    let now = reader.priced_use(window)?;
+fn read(
+    reader: &Reader,
+    earlier: Window,
+    window: Window,
+    filters: &[Filter],
+) -> Result<Explained, Error> {
+    let before = reader.priced_use(earlier, filters)?;
+    let now = reader.priced_use(window, filters)?;
     let mut models: BTreeMap<ModelKey, (Amount, Amount)> = BTreeMap::new();
     let mut cached = [(0, 0); 2];
     let mut output = [(0, 0); 2];
@@ -154,9 +163,12 @@ fn read(reader: &Reader, earlier: Window, window: Window) -> Result<Explained, E
             }
         }
     }
-    let causes = reader.miss_causes(window)?;
+    let causes = reader.miss_causes(window, filters)?;
     let misses = causes.iter().map(|(_, count)| count).sum();
-    let sides = (Side::read(reader, earlier)?, Side::read(reader, window)?);
+    let sides = (
+        Side::read(reader, earlier, filters)?,
+        Side::read(reader, window, filters)?,
+    );
     let sign = if sides.1.cost() < sides.0.cost() {
         -1
     } else {
@@ -166,7 +178,7 @@ fn read(reader: &Reader, earlier: Window, window: Window) -> Result<Explained, E
     Ok(Explained {
         workflows: bridge(&before, &now),
         models,
-        sessions: reader.session_changes(earlier, window, sign, limit)?,
+        sessions: reader.session_changes(earlier, window, filters, sign, limit)?,
         cached,
         output,
         missed: causes
@@ -445,13 +457,21 @@ fn largest(mut changes: Vec<(String, i128)>) -> String {
     words.join(", ")
 }
 
-fn write(page: &mut Page<'_>, found: &Explained) -> Result<(), Error> {
+fn write(page: &mut Page<'_>, found: &Explained, filters: &[Filter]) -> Result<(), Error> {
     let (before, now) = (&found.before, &found.now);
     writeln!(page.out, "{}", page.heading(now.window))?;
     spend::end(page)?;
     let at = |ms| table::moment(ms, &page.zone, "%Y-%m-%d %H:%M");
     let (from, until) = (at(before.window.from_ms), at(before.window.until_ms));
-    writeln!(page.out, "against {from} – {until}\n")?;
+    let mut against = vec![format!("against {from} – {until}")];
+    let filters = written(filters);
+    against.extend(
+        filters
+            .iter()
+            .map(|filter| format!("where {}", text::visible(filter))),
+    );
+    page.parts(&against)?;
+    writeln!(page.out)?;
     let change = found.change();
     let mut headline = format!(
         "spend {} → {} ({}",
@@ -501,6 +521,14 @@ fn write(page: &mut Page<'_>, found: &Explained) -> Result<(), Error> {
     if before.is_lower_bound() || now.is_lower_bound() {
         let words = "A part of the cost is not known (≥): the change is that of what is known.";
         spend::paragraph(page, words, 0)?;
+    }
+    let untold = before.not_kept.untold_requests + now.not_kept.untold_requests;
+    if untold > 0 {
+        let calls = text::grouped(untold);
+        let words = format!(
+            "{calls} calls that are not kept one by one are left out: --where can't tell them."
+        );
+        spend::paragraph(page, &words, 0)?;
     }
     for (title, side) in [("now", now), ("before", before)] {
         let mut parts = coverage_parts(&side.totals, &side.coverage);
@@ -583,6 +611,7 @@ fn side_json(side: &Side) -> Value {
         "unpriced_tokens": side.totals.unpriced_tokens,
         "requests": side.totals.requests.saturating_add(side.not_kept.requests),
         "not_kept_requests": side.not_kept.requests,
+        "untold_requests": side.not_kept.untold_requests,
         "tokens": number(side.tokens()),
         "estimated_tokens": side.totals.estimated_tokens,
         "coverage": coverage_json(&side.coverage),

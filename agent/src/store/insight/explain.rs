@@ -1,8 +1,7 @@
 //! What was used in a window by workflow, model and price, and which sessions it was.
 
-use rusqlite::params;
-
-use crate::store::{Error, Reader, Window, from_db};
+use super::passing::Passing;
+use crate::store::{Error, Filter, Reader, Window, from_db};
 
 /// Classes of tokens that have a price each: uncached input, read from a cache, written to one for
 /// five minutes, an hour, twelve hours, another time; and output, last.
@@ -47,12 +46,14 @@ pub struct SessionChange {
 }
 
 impl Reader {
-    /// The calls that began in `window` and have a known cost, by workflow, model and price.
+    /// The calls that began in `window`, pass `filters` and have a known cost, by workflow, model and
+    /// price.
     ///
     /// # Errors
     /// Those of SQLite.
-    pub fn priced_use(&self, window: Window) -> Result<Vec<PricedUse>, Error> {
-        self.rows(
+    pub fn priced_use(&self, window: Window, filters: &[Filter]) -> Result<Vec<PricedUse>, Error> {
+        let passing = Passing::calls(filters, "r.request_id", 2);
+        let sql = format!(
             "SELECT ifnull(w.name, 'unattributed'), r.provider,
                     ifnull(r.model_served, r.model_requested), p.service_tier,
                     p.context_over_tokens, r.price_id IS NOT NULL, count(*), sum(r.cost_nanousd),
@@ -72,10 +73,15 @@ impl Reader {
              LEFT JOIN workflow AS w ON w.workflow_id = s.workflow_id
              LEFT JOIN price AS p ON p.price_id = r.price_id
              WHERE r.started_ms >= ?1 AND r.started_ms < ?2 AND r.cost_nanousd IS NOT NULL
+               AND {}
              GROUP BY 1, 2, 3, r.price_id,
                       ifnull(r.context_tokens, 0) + ifnull(r.output_tokens, 0) > 0
              ORDER BY 1, 2, 3, r.price_id",
-            window,
+            passing.condition
+        );
+        self.rows_of(
+            &sql,
+            passing.parameters(&[window.from_ms, window.until_ms]),
             |row| {
                 let mut tokens = [0; CLASSES];
                 for (column, class) in (8..).zip(&mut tokens) {
@@ -102,7 +108,7 @@ impl Reader {
     }
 
     /// The sessions whose cost grew most from one window to the other, or shrank most where `sign` is
-    /// negative; at most `limit`.
+    /// negative, by the calls that pass `filters`; at most `limit`.
     ///
     /// # Errors
     /// Those of SQLite.
@@ -110,10 +116,12 @@ impl Reader {
         &self,
         before: Window,
         now: Window,
+        filters: &[Filter],
         sign: i64,
         limit: u32,
     ) -> Result<Vec<SessionChange>, Error> {
-        self.rows_of(
+        let passing = Passing::calls(filters, "request_id", 6);
+        let sql = format!(
             "SELECT s.session_key, ifnull(w.name, 'unattributed'), t.before, t.now
              FROM (SELECT session_id,
                           ifnull(sum(CASE WHEN started_ms >= ?1 AND started_ms < ?2
@@ -121,29 +129,31 @@ impl Reader {
                           ifnull(sum(CASE WHEN started_ms >= ?3 AND started_ms < ?4
                                      THEN cost_nanousd END), 0) AS now
                    FROM request_derived
-                   WHERE (started_ms >= ?1 AND started_ms < ?2)
-                      OR (started_ms >= ?3 AND started_ms < ?4)
+                   WHERE ((started_ms >= ?1 AND started_ms < ?2)
+                          OR (started_ms >= ?3 AND started_ms < ?4))
+                     AND {}
                    GROUP BY session_id) AS t
              JOIN session AS s ON s.session_id = t.session_id
              LEFT JOIN workflow AS w ON w.workflow_id = s.workflow_id
              WHERE (t.now - t.before) * ?5 > 0
              ORDER BY abs(t.now - t.before) DESC, s.session_key LIMIT ?6",
-            params![
-                before.from_ms,
-                before.until_ms,
-                now.from_ms,
-                now.until_ms,
-                sign.signum(),
-                limit
-            ],
-            |row| {
-                Ok(SessionChange {
-                    key: row.get(0)?,
-                    workflow: row.get(1)?,
-                    before_nanousd: from_db(row.get(2)?),
-                    now_nanousd: from_db(row.get(3)?),
-                })
-            },
-        )
+            passing.condition
+        );
+        let own = [
+            before.from_ms,
+            before.until_ms,
+            now.from_ms,
+            now.until_ms,
+            sign.signum(),
+            i64::from(limit),
+        ];
+        self.rows_of(&sql, passing.parameters(&own), |row| {
+            Ok(SessionChange {
+                key: row.get(0)?,
+                workflow: row.get(1)?,
+                before_nanousd: from_db(row.get(2)?),
+                now_nanousd: from_db(row.get(3)?),
+            })
+        })
     }
 }

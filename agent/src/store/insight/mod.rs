@@ -2,12 +2,15 @@
 
 mod explain;
 mod index;
+mod passing;
 mod waste;
 
 use rusqlite::Row;
 
 use super::rollup::BUCKET_MS;
-use super::{Error, Reader, Sum, UsageSum, Window, from_db};
+use super::{Error, Filter, Reader, Sum, UsageSum, Window, from_db};
+
+use passing::Passing;
 
 pub use explain::{CLASSES, PricedUse, SessionChange};
 pub use index::{LengthBucket, Slice};
@@ -22,15 +25,18 @@ pub struct NotKept {
     pub tokens: u64,
     /// Their cost as far as it is known, in billionths of a US dollar.
     pub cost_nanousd: u64,
+    /// Calls more, of which sums do not tell whether they pass.
+    pub untold_requests: u64,
 }
 
 impl Reader {
-    /// What the calls that began in `window` used together, as the lines under a report need it.
+    /// What the calls that began in `window` and pass `filters` used together, as the lines under a report need it.
     ///
     /// # Errors
     /// Those of SQLite.
-    pub fn rests_on(&self, window: Window) -> Result<UsageSum, Error> {
-        let sums = self.rows(
+    pub fn rests_on(&self, window: Window, filters: &[Filter]) -> Result<UsageSum, Error> {
+        let passing = Passing::calls(filters, "request_id", 2);
+        let sql = format!(
             "SELECT sum(is_call), sum(context_tokens), sum(output_tokens), sum(estimated_tokens),
                     sum(is_call AND is_lower_bound), sum(cost_nanousd), max(is_cost_lower_bound),
                     sum(is_cost_lower_bound),
@@ -39,19 +45,29 @@ impl Reader {
                     sum(CASE WHEN estimated_tokens > 0 THEN cost_nanousd END),
                     sum(CASE WHEN billing_kind = 'subscription' THEN cost_nanousd END),
                     sum(provider_cost_nanousd)
-             FROM request_derived WHERE started_ms >= ?1 AND started_ms < ?2",
-            window,
+             FROM request_derived WHERE started_ms >= ?1 AND started_ms < ?2 AND {}",
+            passing.condition
+        );
+        let sums = self.rows_of(
+            &sql,
+            passing.parameters(&[window.from_ms, window.until_ms]),
             rests_on,
         )?;
         Ok(sums.into_iter().next().unwrap_or_default())
     }
 
-    /// What of the whole quarters of an hour in `window` is in the sums and no longer kept call by
-    /// call.
+    /// What of the whole quarters of an hour in `window` is in the sums, passes `filters` and is no
+    /// longer kept call by call.
     ///
     /// # Errors
     /// Those of SQLite.
-    pub fn not_kept(&self, window: Window) -> Result<NotKept, Error> {
+    pub fn not_kept(&self, window: Window, filters: &[Filter]) -> Result<NotKept, Error> {
+        let Some(of_sums) = Passing::sums(filters, 2) else {
+            return Ok(NotKept {
+                untold_requests: self.not_kept(window, &[])?.requests,
+                ..NotKept::default()
+            });
+        };
         // A quarter that the window cuts can't be compared.
         let aligned = Window {
             from_ms: window
@@ -70,22 +86,25 @@ impl Reader {
                 requests: count(0)?,
                 tokens: count(1)?,
                 cost_nanousd: count(2)?,
+                untold_requests: 0,
             })
         };
-        let summed = self.rows(
+        let own = [aligned.from_ms, aligned.until_ms];
+        let sql = format!(
             "SELECT sum(requests), sum(ifnull(context_tokens, 0) + ifnull(output_tokens, 0)),
                     sum(cost_nanousd)
-             FROM usage_15m WHERE bucket_start_ms >= ?1 AND bucket_start_ms < ?2",
-            aligned,
-            size,
-        )?;
-        let kept = self.rows(
+             FROM usage_15m WHERE bucket_start_ms >= ?1 AND bucket_start_ms < ?2 AND {}",
+            of_sums.condition
+        );
+        let summed = self.rows_of(&sql, of_sums.parameters(&own), size)?;
+        let of_calls = Passing::calls(filters, "request_id", 2);
+        let sql = format!(
             "SELECT sum(is_call), sum(ifnull(context_tokens, 0) + ifnull(output_tokens, 0)),
                     sum(cost_nanousd)
-             FROM request_derived WHERE started_ms >= ?1 AND started_ms < ?2",
-            aligned,
-            size,
-        )?;
+             FROM request_derived WHERE started_ms >= ?1 AND started_ms < ?2 AND {}",
+            of_calls.condition
+        );
+        let kept = self.rows_of(&sql, of_calls.parameters(&own), size)?;
         let (summed, kept) = (
             summed.into_iter().next().unwrap_or_default(),
             kept.into_iter().next().unwrap_or_default(),
@@ -94,6 +113,7 @@ impl Reader {
             requests: summed.requests.saturating_sub(kept.requests),
             tokens: summed.tokens.saturating_sub(kept.tokens),
             cost_nanousd: summed.cost_nanousd.saturating_sub(kept.cost_nanousd),
+            untold_requests: 0,
         })
     }
 }

@@ -2,7 +2,8 @@
 
 use rusqlite::Row;
 
-use crate::store::{Error, Reader, Window, from_db};
+use super::passing::Passing;
+use crate::store::{Error, Filter, Reader, Window, from_db};
 
 /// Time without a person and without work of its own after which a session is idle.
 const IDLE_MS: u32 = 3_600_000;
@@ -99,15 +100,25 @@ impl Reader {
         })
     }
 
-    /// How many calls of `window` missed a cache, by cause, most frequent first.
+    /// How many calls of `window` that pass `filters` missed a cache, by cause, most frequent first.
     ///
     /// # Errors
     /// Those of SQLite.
-    pub fn miss_causes(&self, window: Window) -> Result<Vec<(String, u64)>, Error> {
-        self.rows(
-            "SELECT cause, count(*) FROM v_cache WHERE started_ms >= ?1 AND started_ms < ?2
+    pub fn miss_causes(
+        &self,
+        window: Window,
+        filters: &[Filter],
+    ) -> Result<Vec<(String, u64)>, Error> {
+        let passing = Passing::calls(filters, "request_id", 2);
+        let sql = format!(
+            "SELECT cause, count(*) FROM v_cache
+             WHERE started_ms >= ?1 AND started_ms < ?2 AND {}
              GROUP BY cause ORDER BY 2 DESC, 1",
-            window,
+            passing.condition
+        );
+        self.rows_of(
+            &sql,
+            passing.parameters(&[window.from_ms, window.until_ms]),
             |row| Ok((row.get(0)?, from_db(row.get(1)?))),
         )
     }
