@@ -24,6 +24,8 @@ mod host;
 #[cfg(test)]
 mod namespace;
 #[cfg(test)]
+mod owned;
+#[cfg(test)]
 mod probe;
 #[cfg(test)]
 mod processes;

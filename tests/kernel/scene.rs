@@ -1,25 +1,27 @@
 //! A busy host: units, containers, users, repositories and jobs at once. Whose each call was, and who
 //! pays for it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs;
-use std::path::PathBuf;
 use std::process::Command;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::agent::{LEDGER_LIMIT, send};
-use crate::compare::assert_same;
-use crate::host::{
-    Call, Host, Words, as_user, bpftok, in_own_folder, under, user_name, words, words_of,
+use crate::host::{Call, Host, Words, as_user, bpftok, in_own_folder, under, words, words_of};
+use crate::owned::{
+    Part, above, assert_conserved, assert_owned, assert_served, owner, owners, play,
 };
-use crate::run::{Client, Steered, Who, node, poll, python};
+use crate::run::{Client, Steered, node, poll, python};
 
 /// Id of a container of Docker's.
 const SUPPORT: &str = "5a17c0de5a17c0de5a17c0de5a17c0de5a17c0de5a17c0de5a17c0de5a17c0de";
 
 /// Id of a container in a pod.
 const WORKER: &str = "b0bb1e5ab0bb1e5ab0bb1e5ab0bb1e5ab0bb1e5ab0bb1e5ab0bb1e5ab0bb1e5a";
+
+/// The beginning of it, by which a container without a name is known.
+const WORKER_NAME: &str = "b0bb1e5ab0bb";
 
 /// Id of its pod, as it is written in the names of slices.
 const POD: &str = "72f7f152_440c_66ac_9084_e0fc1d8a910c";
@@ -62,193 +64,6 @@ const GAMES: u32 = 5;
 const NOBODY: u32 = 65_534;
 const DEVELOPER: u32 = 61_001;
 const WORKER_USER: u32 = 61_184;
-
-/// A client, and what the ledger must say of all its calls.
-struct Part {
-    name: &'static str,
-    command: Words,
-    dir: PathBuf,
-    owner: Value,
-    /// Names of the processes above it, nearest first.
-    above: &'static [&'static str],
-}
-
-/// What the ledger says of whose a call was.
-const OWNERS: &str = "
-    SELECT provider_response_id AS id, pid, client_name, ancestors_json, workflow, workflow_origin AS origin,
-           billing_code AS code, uid, user_name AS user, systemd_unit AS unit,
-           container_runtime AS runtime, container_id AS container, pod_uid AS pod, repo, branch
-    FROM v_request WHERE provider_response_id IS NOT NULL";
-
-/// What is compared of it.
-const COMPARED: [&str; 11] = [
-    "workflow",
-    "origin",
-    "code",
-    "uid",
-    "user",
-    "unit",
-    "runtime",
-    "container",
-    "pod",
-    "repo",
-    "branch",
-];
-
-/// An owner: those of [`COMPARED`] that are not null.
-fn owner(workflow: &str, origin: &str, uid: u32, more: Value) -> Value {
-    let mut owner = json!({ "workflow": workflow, "origin": origin, "uid": uid });
-    let user = user_name(uid).map(|name| json!({ "user": name }));
-    for more in [Some(more), user].into_iter().flatten() {
-        let more = more.as_object().unwrap().clone();
-        owner.as_object_mut().unwrap().extend(more);
-    }
-    owner
-}
-
-/// What the ledger says of the calls, by their ids.
-fn owners(host: &Host) -> BTreeMap<String, Map<String, Value>> {
-    let rows = host.rows(OWNERS).into_iter();
-    rows.map(|row| (row["id"].as_str().unwrap().to_owned(), row))
-        .collect()
-}
-
-fn compared(row: &Map<String, Value>) -> Value {
-    let known = COMPARED.iter().filter(|name| !row[**name].is_null());
-    known
-        .map(|name| ((*name).to_owned(), row[*name].clone()))
-        .collect::<Map<_, _>>()
-        .into()
-}
-
-/// Names of the processes above a call's, nearest first.
-fn above(row: &Map<String, Value>) -> Vec<(u64, String)> {
-    let text = row["ancestors_json"].as_str().unwrap_or("[]");
-    let ancestors: Value = serde_json::from_str(text).unwrap();
-    let ancestors = ancestors.as_array().unwrap().iter();
-    ancestors
-        .map(|above| {
-            let comm = above["comm"].as_str().unwrap();
-            (above["pid"].as_u64().unwrap(), comm.to_owned())
-        })
-        .collect()
-}
-
-/// Plays all parts at once; gives what each printed, and the pid that it was started with. `None`,
-/// with a `SKIP` line, where a program is missing.
-fn play(host: &Host, parts: &[Part], test: &str) -> Option<Vec<(String, u32)>> {
-    let started: Option<Vec<Client>> = parts
-        .iter()
-        .map(|part| Client::start(host.command(&part.command, &part.dir), test))
-        .collect();
-    let ended = started?.into_iter().map(|client| {
-        let ended = client.succeed();
-        (ended.stdout, ended.who.pid)
-    });
-    Some(ended.collect())
-}
-
-/// Fails unless the ledger has each part's calls, and those as it should. Gives the rows of each.
-fn assert_owned(
-    host: &Host,
-    parts: &[Part],
-    played: &[(String, u32)],
-) -> Vec<Vec<Map<String, Value>>> {
-    let owners = owners(host);
-    let mut found = Vec::new();
-    let mut wrong = Vec::new();
-    for (part, (output, _)) in parts.iter().zip(played) {
-        let ids = host.ids(output);
-        assert!(!ids.is_empty(), "{} made no call:\n{output}", part.name);
-        let rows: Vec<_> = ids.iter().map(|id| owners[id].clone()).collect();
-        for row in &rows {
-            let above = above(row).into_iter().map(|(_, comm)| comm);
-            let above: Vec<String> = above.take(part.above.len()).collect();
-            if compared(row) != part.owner || above != part.above {
-                let expected = (&part.owner, part.above);
-                wrong.push(format!("{}: {row:#?}\nshould be {expected:#?}", part.name));
-            }
-        }
-        found.push(rows);
-    }
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    found
-}
-
-/// What adds up.
-const SUMMED: [&str; 9] = [
-    "input_uncached_tokens",
-    "cache_read_tokens",
-    "cache_write_5m_tokens",
-    "cache_write_1h_tokens",
-    "cache_write_other_tokens",
-    "context_tokens",
-    "output_tokens",
-    "reasoning_tokens",
-    "cost_nanousd",
-];
-
-/// Fails unless the sums by workflow, by quarter of an hour and by what else there is are those of the
-/// calls. Gives the cost of all.
-fn assert_conserved(host: &Host) -> Option<i64> {
-    let sums = SUMMED.map(|column| format!("sum({column})")).join(", ");
-    let of = |calls: &str, from: &str| {
-        let sql = format!("SELECT json_array(sum({calls}), {sums}) FROM {from}");
-        host.place.text(&sql)
-    };
-    let whole = of("is_call", "v_request");
-    for view in ["v_usage_15m", "v_daily", "v_workflow_daily", "v_unit"] {
-        assert_eq!(of("request_count", view), whole, "{view}");
-    }
-    let by = |calls: &str, keys: &str, from: &str| {
-        host.place.text(&format!(
-            "SELECT group_concat(sums, char(10)) FROM (
-                 SELECT json_array({keys}, sum({calls}), {sums}) AS sums
-                 FROM {from} GROUP BY {keys} ORDER BY {keys})"
-        ))
-    };
-    for keys in [
-        "workflow, workflow_origin, billing_code",
-        "uid, user_name",
-        "systemd_unit",
-        "repo, branch",
-        "provider, client_name, task_type",
-    ] {
-        let calls = by("is_call", keys, "v_request");
-        assert_eq!(by("request_count", keys, "v_usage_15m"), calls);
-    }
-    for (what, sql) in [
-        (
-            "calls without a workflow",
-            "SELECT count(*) FROM v_request WHERE workflow IS NULL",
-        ),
-        (
-            "calls that a sum has under another workflow",
-            "SELECT count(*) FROM v_request AS r JOIN usage_key AS k USING (usage_key_id)
-             JOIN session AS s USING (session_id) WHERE s.workflow_id <> k.workflow_id",
-        ),
-        (
-            "calls of sessions that another workflow should pay",
-            "SELECT sum(workflow_conflicts) FROM v_session",
-        ),
-    ] {
-        assert_eq!(host.place.number(sql), 0, "{what}");
-    }
-    let whole: Value = serde_json::from_str(&whole).unwrap();
-    whole[SUMMED.len()].as_i64()
-}
-
-/// What was served and the ledger are the same, whoever it was.
-fn assert_served(host: &Host) {
-    let rows = host.place.rows();
-    assert_same(&host.endpoint.served(), &rows, |call| {
-        let row = rows.iter().find(|row| row.id == call.id).unwrap();
-        Who {
-            pid: row.pid.unwrap(),
-            exe: row.exe.clone().unwrap(),
-        }
-    });
-}
 
 /// The parts of a busy host; `None`, with a `SKIP` line, where a program is missing.
 fn cast(host: &Host, test: &str) -> Option<Vec<Part>> {
@@ -370,7 +185,7 @@ fn cast(host: &Host, test: &str) -> Option<Vec<Part>> {
             command: host.in_group(&pod(), in_own_folder(as_user(WORKER_USER, curl.clone()))),
             dir: nowhere.clone(),
             owner: owner(
-                WORKER.get(..12).unwrap(),
+                WORKER_NAME,
                 "auto",
                 WORKER_USER,
                 json!({
@@ -496,7 +311,7 @@ fn on_a_busy_host_every_call_is_paid_by_the_workflow_of_its_owner_and_nothing_is
         .lines()
         .filter_map(|line| line.split_once("automatic name: "));
     let proposed: BTreeSet<&str> = proposed.map(|(_, name)| name).collect();
-    let by_file = BTreeSet::from([WORKER.get(..12).unwrap(), "curl"]);
+    let by_file = BTreeSet::from([WORKER_NAME, "curl"]);
     let by_more: BTreeSet<&str> = &automatic - &by_file;
     assert_eq!(&proposed - &by_file, by_more, "{suggested}");
     assert_eq!((&proposed & &by_file).len(), 1, "{suggested}");
