@@ -141,7 +141,10 @@ impl Host {
                 command.push("--next".to_owned());
             }
             let (host, body) = call.host_and_body();
-            let url = format!("https://{host}:{port}/plan/echo{}", call.api.path());
+            // Long enough to be looked at while it lives, on a busy machine too: a marker, a working
+            // folder and a command line end with their process.
+            let plan = "echo.delay-40.deltas-5";
+            let url = format!("https://{host}:{port}/plan/{plan}{}", call.api.path());
             let resolve = format!("{host}:{port}:127.0.0.1");
             let json = "content-type: application/json";
             command.extend(words([
@@ -237,11 +240,13 @@ impl Call {
     fn host_and_body(&self) -> (&'static str, String) {
         let model = self.model;
         if self.api == Api::OpenAiResponses {
-            let body = format!(r#"{{"model":"{model}","input":"hi"}}"#);
+            let body = format!(r#"{{"model":"{model}","stream":true,"input":"hi"}}"#);
             return ("api.openai.com", body);
         }
         let messages = r#"[{"role":"user","content":"hi"}]"#;
-        let body = format!(r#"{{"model":"{model}","max_tokens":900,"messages":{messages}}}"#);
+        let body = format!(
+            r#"{{"model":"{model}","stream":true,"max_tokens":900,"messages":{messages}}}"#
+        );
         ("api.anthropic.com", body)
     }
 }
