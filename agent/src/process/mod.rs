@@ -77,13 +77,15 @@ impl Default for Facts {
 }
 
 /// What can be read of a process as it executes a program, at the cost of a few look-ups: so that a
-/// process that makes its only call in its last moment still has a name, and one whose parent ends
-/// still has that parent.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// process that makes its only call in its last moment still has a name, a unit and its workflow, and
+/// one whose parent ends still has that parent.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Glimpse {
     start_ticks: u64,
     exe: Option<String>,
     parent: Option<ProcId>,
+    marker: Option<Marker>,
+    cgroup: Option<String>,
 }
 
 /// Reads facts about processes.
@@ -131,10 +133,13 @@ impl Reader {
         let parent = self
             .lineage
             .executes(id, comm, exe.clone(), stat.parent_pid);
+        let marker = self.facts.marker.then(|| secrets::marker(&dir)).flatten();
         Some(Glimpse {
             start_ticks: stat.start_ticks,
             exe,
             parent,
+            marker,
+            cgroup: cgroup(&dir),
         })
     }
 
@@ -154,17 +159,15 @@ impl Reader {
             .or_else(|| glimpse.and_then(|glimpse| glimpse.exe.clone()));
         let place = self.facts.cwd.then(|| self.place(pid)).flatten();
         let Place { cwd, checkout } = place.unwrap_or_default();
-        let cgroup = read_text(&dir.join("cgroup")).and_then(|text| unified_cgroup(&text));
-        let placement = cgroup.as_deref().map(Placement::of).unwrap_or_default();
-        let container = placement
-            .container
-            .map(|container| self.container(container, cgroup.as_deref().unwrap_or_default()));
+        let cgroup = cgroup(&dir).or_else(|| glimpse.and_then(|glimpse| glimpse.cgroup.clone()));
+        let (unit, container) = self.placed(cgroup.as_deref());
+        let seen_marker = glimpse.and_then(|glimpse| glimpse.marker.as_ref());
         let process = Process {
             id: ProcId {
                 pid,
                 start_ticks: stat.start_ticks,
             },
-            marker: self.marker(&dir, &ancestors),
+            marker: self.marker(&dir, seen_marker, &ancestors),
             ancestors,
             exe,
             exe_build_id,
@@ -176,7 +179,7 @@ impl Reader {
             cwd,
             checkout,
             cgroup,
-            unit: placement.unit,
+            unit,
             container,
             started_ns: ticks_to_ns(stat.start_ticks, self.ticks_per_second),
             holds_from_ns: 0,
@@ -203,15 +206,25 @@ impl Reader {
         comm: &str,
         glimpse: Option<Glimpse>,
     ) -> Process {
-        let (start_ticks, exe, parent) = glimpse.map_or((0, None, None), |glimpse| {
-            (glimpse.start_ticks, glimpse.exe, glimpse.parent)
-        });
+        let Glimpse {
+            start_ticks,
+            exe,
+            parent,
+            marker,
+            cgroup,
+        } = glimpse.unwrap_or_default();
+        let ancestors = parent
+            .map(|parent| self.lineage.chain(parent))
+            .unwrap_or_default();
+        let (unit, container) = self.placed(cgroup.as_deref());
         Process {
             id: ProcId { pid, start_ticks },
-            ancestors: parent
-                .map(|parent| self.lineage.chain(parent))
-                .unwrap_or_default(),
+            marker: marker.or_else(|| self.marker_of_any(&ancestors)),
+            ancestors,
             exe,
+            cgroup,
+            unit,
+            container,
             comm: comm.to_owned(),
             uid,
             user_name: self.users.name(uid),
@@ -228,14 +241,39 @@ impl Reader {
 
     /// The marker of a process, else of the nearest living ancestor that has one: a program may start
     /// others with an environment of its own making.
-    fn marker(&mut self, dir: &Path, ancestors: &[Ancestor]) -> Option<Marker> {
+    fn marker(
+        &mut self,
+        dir: &Path,
+        seen: Option<&Marker>,
+        ancestors: &[Ancestor],
+    ) -> Option<Marker> {
         if !self.facts.marker {
             return None;
         }
-        secrets::marker(dir).or_else(|| {
-            let mut ancestors = ancestors.iter();
-            ancestors.find_map(|ancestor| self.marker_of(ancestor.id))
-        })
+        // A process that ends has no environment any more.
+        secrets::marker(dir)
+            .or_else(|| seen.cloned())
+            .or_else(|| self.marker_of_any(ancestors))
+    }
+
+    fn marker_of_any(&mut self, ancestors: &[Ancestor]) -> Option<Marker> {
+        if !self.facts.marker {
+            return None;
+        }
+        let mut ancestors = ancestors.iter();
+        ancestors.find_map(|ancestor| self.marker_of(ancestor.id))
+    }
+
+    /// Unit and container of a control group.
+    fn placed(&mut self, cgroup: Option<&str>) -> (Option<String>, Option<Container>) {
+        let Some(cgroup) = cgroup else {
+            return (None, None);
+        };
+        let Placement { unit, container } = Placement::of(cgroup);
+        (
+            unit,
+            container.map(|container| self.container(container, cgroup)),
+        )
     }
 
     fn marker_of(&mut self, id: ProcId) -> Option<Marker> {
@@ -309,6 +347,10 @@ pub fn is_there(pid: u32) -> bool {
 /// When a process started, in clock ticks since boot; `None` if there is none with this id.
 pub fn start_ticks(pid: u32) -> Option<u64> {
     read_stat(&Path::new("/proc").join(pid.to_string())).map(|stat| stat.start_ticks)
+}
+
+fn cgroup(dir: &Path) -> Option<String> {
+    read_text(&dir.join("cgroup")).and_then(|text| unified_cgroup(&text))
 }
 
 fn read_stat(dir: &Path) -> Option<Stat> {
@@ -554,6 +596,31 @@ mod tests {
     }
 
     #[test]
+    fn a_glimpse_at_its_exec_gives_a_gone_process_its_marker_and_its_unit() {
+        let mut sleep = std::process::Command::new("sleep");
+        let mut child = Child::start(sleep.env(Marker::VARIABLE, "nightly,team=infra"));
+        let pid = child.0.id();
+        let mut reader = reader(Facts::default());
+        // The environment is the program's own from its exec on.
+        let glimpse = loop {
+            let glimpse = reader.glimpse(pid).unwrap();
+            if glimpse
+                .exe
+                .as_deref()
+                .is_some_and(|exe| exe.ends_with("sleep"))
+            {
+                break glimpse;
+            }
+        };
+        child.0.kill().unwrap();
+        child.0.wait().unwrap();
+        let gone = reader.from_kernel(pid, 0, "sleep", Some(glimpse));
+        assert_eq!(gone.marker, Marker::parse("nightly,team=infra"));
+        let own = reader.read(std::process::id(), None).unwrap();
+        assert_eq!((gone.cgroup, gone.unit), (own.cgroup, own.unit));
+    }
+
+    #[test]
     fn a_process_whose_parent_ended_keeps_the_chain_that_a_glimpse_saw() {
         let child = Child::start(&mut std::process::Command::new("sleep"));
         let pid = child.0.id();
@@ -571,6 +638,7 @@ mod tests {
             start_ticks: start_ticks(pid).unwrap(),
             exe: None,
             parent: Some(script),
+            ..Glimpse::default()
         };
         let seen = reader.read(pid, Some(&glimpse)).unwrap();
         let ids = |process: &Process| -> Vec<ProcId> {
