@@ -5,12 +5,12 @@ use std::process::ExitCode;
 use anyhow::Result;
 
 use crate::project::Project;
-use crate::{Usage, agent, clients, debian, host, pins, programs, setup};
+use crate::{Usage, agent, clients, debian, host, ledger, pins, programs, setup};
 
 /// `EX_NOPERM` of sysexits.h.
 const EXIT_NO_PERMISSION: u8 = 77;
 
-/// `cargo xtask bench [line|formats|overhead|discovery|scan] [-- ARGUMENTS]`.
+/// `cargo xtask bench [line|formats|overhead|discovery|scan|reports] [-- ARGUMENTS]`.
 pub(crate) fn run(project: &Project, arguments: &[String]) -> Result<ExitCode> {
     let (names, rest) = match arguments.iter().position(|a| a == "--") {
         Some(at) => (
@@ -30,9 +30,13 @@ pub(crate) fn run(project: &Project, arguments: &[String]) -> Result<ExitCode> {
             "overhead" => overhead(project, rest)?,
             "discovery" => discovery(project, rest)?,
             "scan" => scan(project, rest)?,
+            "reports" => {
+                ledger::bench(project, rest)?;
+                ExitCode::SUCCESS
+            }
             other => {
                 return Err(Usage(format!(
-                    "no benchmark `{other}`; there are: line, formats, overhead, discovery, scan"
+                    "no benchmark `{other}`; there are: line, formats, overhead, discovery, scan, reports"
                 ))
                 .into());
             }

@@ -5,7 +5,9 @@ use std::process::ExitCode;
 use anyhow::Result;
 
 use crate::project::Project;
-use crate::{Usage, accuracy, agent, bench, coverage, demo, doctor, fuzz, kernel, suite, tidy};
+use crate::{
+    Usage, accuracy, agent, bench, coverage, demo, doctor, fuzz, kernel, ledger, suite, tidy,
+};
 
 /// One command of `cargo xtask`.
 pub(crate) struct Command {
@@ -30,6 +32,7 @@ More:
   coverage     run the programs that people run, and write agent/docs/coverage.md
   accuracy     run the official SDKs, and write agent/docs/accuracy.md
   bench        throughput of the line, what an observed program pays, how soon it is observed
+  ledger       make the ledger of a made-up year
   ci           test, and then cargo-deny
   help         this, or `help COMMAND`
 
@@ -127,15 +130,28 @@ what its own live tests saw.
         name: "bench",
         run: bench::run,
         help: "\
-cargo xtask bench [line|formats|overhead|discovery|scan] [-- ARGUMENTS]
+cargo xtask bench [line|formats|overhead|discovery|scan|reports] [-- ARGUMENTS]
 
 line       throughput of the line on recorded traffic, by stage (no root needed)
 formats    throughput of each wire format, against parsing the same JSON into trees (no root needed)
 overhead   what a hooked program pays: agent off, ignoring, capturing, and sslsniff (root)
 discovery  how long a new library or program is used before it is hooked (root)
 scan       what it takes to find the TLS functions of the files given as arguments (no root needed)
+reports    how long reports about a made-up year take (no root needed); --requests N and --seed S choose it
 
-Without a name: all but the last.
+Without a name: all but the last two.
+",
+    },
+    Command {
+        name: "ledger",
+        run: ledger::run,
+        help: "\
+cargo xtask ledger [--requests N] [--seed S] FILE
+
+Makes a ledger of N calls (300000) over the year until today, by the program's own writer: users and services,
+sessions of a few calls with a long tail, office hours, caches, errors, retries, cut replies, and now and
+then a session that runs away. Says how fast it was written and how large it is. The directory of FILE
+must not be writable by others.
 ",
     },
     Command {

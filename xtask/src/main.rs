@@ -21,6 +21,7 @@ mod fuzz;
 mod help;
 mod host;
 mod kernel;
+mod ledger;
 mod notes;
 mod npm;
 mod pins;

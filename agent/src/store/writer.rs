@@ -12,6 +12,7 @@ use rusqlite::{
     params,
 };
 
+use super::merge::Durability;
 use super::migrate::{Found, migrate};
 use super::place::{self, WriteLock};
 use super::quota::{SWEEP_MS, last_quota_ms};
@@ -210,6 +211,20 @@ impl Writer {
             )
             .map_err(|source| Error::sql("write to", &self.path, source))?;
         Ok(())
+    }
+
+    /// Whether what is written is to survive a power cut; it is unless this says otherwise.
+    ///
+    /// # Errors
+    /// Those of SQLite.
+    pub fn set_durability(&mut self, durability: Durability) -> Result<(), Error> {
+        let synchronous = match durability {
+            Durability::Kept => "FULL",
+            Durability::Temporary => "OFF",
+        };
+        self.conn
+            .pragma_update(None, "synchronous", synchronous)
+            .map_err(|source| Error::sql("set up", &self.path, source))
     }
 
     /// Notes after which pause a session has ended, for the views and for counting those that went

@@ -58,19 +58,7 @@ pub(super) fn merge(
     )?;
     let inserted = insert(transaction, (total, last), progress)?;
     for link in LINKS {
-        transaction.execute_batch(&format!(
-            "UPDATE main.request AS r SET {link} = x.target
-             FROM (SELECT m.request_id AS id, t.request_id AS target
-                   FROM src.request AS s
-                   CROSS JOIN temp.map_host AS h ON h.old_id = s.host_id
-                   CROSS JOIN main.request AS m
-                           ON m.host_id = h.new_id AND m.identity = s.identity
-                   CROSS JOIN src.request AS o ON o.request_id = s.{link}
-                   CROSS JOIN main.request AS t
-                           ON t.host_id = h.new_id AND t.identity = o.identity
-                   WHERE s.{link} IS NOT NULL AND m.{link} IS NULL) AS x
-             WHERE r.request_id = x.id"
-        ))?;
+        transaction.execute_batch(&link_up(link))?;
     }
     touch(
         transaction,
@@ -84,6 +72,27 @@ pub(super) fn merge(
         improved,
         unchanged: total.saturating_sub(inserted + improved),
     })
+}
+
+/// Points calls that came to what they point to in the other ledger.
+fn link_up(link: &str) -> String {
+    format!(
+        "CREATE TEMP TABLE IF NOT EXISTS link (
+             request_id INTEGER PRIMARY KEY, target_id INTEGER NOT NULL);
+         DELETE FROM temp.link;
+         INSERT OR IGNORE INTO temp.link
+         SELECT m.request_id, t.request_id
+         FROM src.request AS s
+         CROSS JOIN temp.map_host AS h ON h.old_id = s.host_id
+         CROSS JOIN main.request AS m ON m.host_id = h.new_id AND m.identity = s.identity
+         CROSS JOIN src.request AS o ON o.request_id = s.{link}
+         CROSS JOIN main.request AS t ON t.host_id = h.new_id AND t.identity = o.identity
+         WHERE s.{link} IS NOT NULL AND m.{link} IS NULL;
+         UPDATE main.request
+         SET {link} = (SELECT target_id FROM temp.link AS l
+                       WHERE l.request_id = request.request_id)
+         WHERE request_id IN (SELECT request_id FROM temp.link);"
+    )
 }
 
 /// Replaces calls of which the other ledger knows more.

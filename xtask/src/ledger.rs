@@ -1,0 +1,195 @@
+//! Ledgers of a made-up year, and how long reports about them take.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, Instant, SystemTime};
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::command::Invocation;
+use crate::project::{Project, make_folder};
+use crate::{Usage, agent, setup};
+
+/// Calls of the ledger of `bench reports`, unless others are asked for.
+const REQUESTS: u64 = 300_000;
+/// Each report is written so often; the median counts.
+const ROUNDS: usize = 5;
+
+const DAY_SECONDS: u64 = 24 * 60 * 60;
+
+/// What is timed: a name, and the arguments of bpftok.
+const REPORTS: [(&str, &[&str]); 10] = [
+    (
+        "report --by day --since 30 days",
+        &["report", "--by", "day", "--since", "30 days ago"],
+    ),
+    (
+        "report --by hour, 1 day",
+        &["report", "--by", "hour", "--since", "1 day ago"],
+    ),
+    (
+        "report --by workflow, 30 days",
+        &["report", "--by", "workflow", "--since", "30 days ago"],
+    ),
+    (
+        "report --by model, 30 days",
+        &["report", "--by", "model", "--since", "30 days ago"],
+    ),
+    (
+        "report --by process, 30 days",
+        &["report", "--by", "process", "--since", "30 days ago"],
+    ),
+    (
+        "report --by session, 30 days",
+        &["report", "--by", "session", "--since", "30 days ago"],
+    ),
+    (
+        "report --by model, the year",
+        &["report", "--by", "model", "--since", "365 days ago"],
+    ),
+    ("sessions, 30 days", &["sessions", "--since", "30 days ago"]),
+    ("tail -n 50", &["tail", "-n", "50"]),
+    (
+        "query v_daily",
+        &[
+            "query",
+            "SELECT * FROM v_daily ORDER BY day_local DESC LIMIT 30",
+        ],
+    ),
+];
+
+/// `cargo xtask ledger [--requests N] [--seed S] FILE`.
+pub(crate) fn run(project: &Project, arguments: &[String]) -> Result<ExitCode> {
+    let asked = Asked::of(arguments)?;
+    let Some(file) = &asked.file else {
+        return Err(Usage("say which file: `ledger FILE`".into()).into());
+    };
+    setup::for_building(project)?;
+    make(project, file, asked.requests, asked.seed)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `cargo xtask bench reports [-- --requests N] [--seed S]`.
+pub(crate) fn bench(project: &Project, arguments: &[String]) -> Result<()> {
+    let asked = Asked::of(arguments)?;
+    setup::for_testing(project)?;
+    agent::build(project)?;
+    let folder = project.target.join("bpftok/ledgers");
+    make_folder(&folder)?;
+    let ledger = folder.join(format!("{}-{}.db", asked.requests, asked.seed));
+    if !ledger.exists() {
+        make(project, &ledger, asked.requests, asked.seed)?;
+    }
+    println!("\n| {} calls | ms | ratio |\n|---|---|---|", asked.requests);
+    for days in [30, 365] {
+        let sum = plain_sum(&ledger, days)?;
+        println!(
+            "| sqlite3, a plain sum over calls, {days} days | {:.0} | 1 |",
+            millis(sum)
+        );
+    }
+    let sum = plain_sum(&ledger, 30)?;
+    for (name, report) in REPORTS {
+        let took = median(|| {
+            Invocation::new(project.agent_binary())
+                .arg("--db")
+                .arg(&ledger)
+                .args(report)
+        })?;
+        println!(
+            "| {name} | {:.0} | {:.2} |",
+            millis(took),
+            took.as_secs_f64() / sum.as_secs_f64()
+        );
+    }
+    Ok(())
+}
+
+struct Asked {
+    requests: u64,
+    seed: u64,
+    file: Option<PathBuf>,
+}
+
+impl Asked {
+    fn of(arguments: &[String]) -> Result<Self> {
+        let mut asked = Self {
+            requests: REQUESTS,
+            seed: 1,
+            file: None,
+        };
+        let mut arguments = arguments.iter();
+        while let Some(argument) = arguments.next() {
+            let mut number = || -> Result<u64> {
+                let number = arguments.next().map(|number| number.replace('_', ""));
+                number
+                    .and_then(|number| number.parse().ok())
+                    .ok_or_else(|| Usage(format!("{argument} takes a number")).into())
+            };
+            match argument.as_str() {
+                "--requests" => asked.requests = number()?,
+                "--seed" => asked.seed = number()?,
+                other if other.starts_with('-') => {
+                    return Err(Usage(format!("unknown flag `{other}`")).into());
+                }
+                file => asked.file = Some(file.into()),
+            }
+        }
+        Ok(asked)
+    }
+}
+
+fn make(project: &Project, file: &Path, requests: u64, seed: u64) -> Result<()> {
+    project
+        .cargo(&[
+            "run",
+            "--release",
+            "--package",
+            "agent",
+            "--example",
+            "ledger",
+            "--",
+        ])
+        .arg(std::path::absolute(file)?)
+        .arg(requests.to_string())
+        .arg(seed.to_string())
+        .run()
+}
+
+/// What adding up the tokens of the calls of some days takes without us.
+fn plain_sum(ledger: &Path, days: u64) -> Result<Duration> {
+    let now = SystemTime::UNIX_EPOCH.elapsed()?.as_secs();
+    let from_ms = (now - days * DAY_SECONDS) * 1_000;
+    let sql = format!(
+        "SELECT count(*), sum(input_uncached_tokens), sum(cache_read_tokens),
+                sum(cache_write_5m_tokens), sum(output_tokens), sum(cost_nanousd)
+         FROM request WHERE started_ms >= {from_ms}"
+    );
+    median(|| {
+        Invocation::new("sqlite3")
+            .arg(format!("file:{}?mode=ro", ledger.display()))
+            .arg(&sql)
+    })
+}
+
+/// The median time of a program that succeeds; the first round warms the cache and does not count.
+fn median(program: impl Fn() -> Invocation) -> Result<Duration> {
+    let mut times = Vec::new();
+    for _ in 0..=ROUNDS {
+        let began = Instant::now();
+        if program().ask().is_none() {
+            bail!("it failed: run it by hand to see why");
+        }
+        times.push(began.elapsed());
+    }
+    let mut counted = times.split_off(1);
+    counted.sort();
+    counted
+        .get(ROUNDS / 2)
+        .copied()
+        .context("there is no round")
+}
+
+fn millis(time: Duration) -> f64 {
+    time.as_secs_f64() * 1_000.0
+}
