@@ -20,7 +20,7 @@ const DAY_SECONDS: u64 = 24 * 60 * 60;
 /// What is timed: a name, and the arguments of bpftok.
 const REPORTS: [(&str, &[&str]); 10] = [
     (
-        "report --by day --since 30 days",
+        "report --by day, 30 days",
         &["report", "--by", "day", "--since", "30 days ago"],
     ),
     (
