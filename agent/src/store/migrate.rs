@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use rusqlite::{Connection, TransactionBehavior};
+use rusqlite::Connection;
 
 use super::Error;
 
@@ -86,9 +86,7 @@ pub(super) fn migrate(conn: &mut Connection, path: &Path) -> Result<(), Error> {
         .filter(|(_, version)| *version > from)
     {
         let failed = |source| Error::sql("upgrade", path, source);
-        let transaction = conn
-            .transaction_with_behavior(TransactionBehavior::Immediate)
-            .map_err(failed)?;
+        let transaction = super::immediate(conn).map_err(failed)?;
         for file in *step {
             transaction.execute_batch(file).map_err(failed)?;
         }

@@ -211,10 +211,10 @@ impl Batch<'_> {
             .prepare_cached(
                 "SELECT NOT EXISTS (SELECT 1 FROM pruned_15m WHERE bucket_start_ms = ?1)
                     AND NOT EXISTS (SELECT 1 FROM request
-                                    WHERE started_ms >= ?1 AND started_ms < ?1 + 900000
+                                    WHERE started_ms >= ?1 AND started_ms < ?2
                                       AND hop_of IS NULL)",
             )?
-            .query_row([bucket], |row| row.get(0))?;
+            .query_row([bucket, bucket + BUCKET_MS], |row| row.get(0))?;
         if is_needed {
             for (to, from) in [
                 ("pruned_15m", "usage_15m"),

@@ -93,7 +93,7 @@ pub(super) struct Rollup {
     add_bucket: String,
     forget_sessions_of_bucket: &'static str,
     begin_sessions_of_bucket: &'static str,
-    add_sessions_of_bucket: &'static str,
+    add_sessions_of_bucket: String,
     forget_session: &'static str,
     begin_session: String,
     add_session: String,
@@ -114,10 +114,11 @@ impl Default for Rollup {
             ),
             forget_sessions_of_bucket: "DELETE FROM session_15m WHERE bucket_start_ms = ?1",
             begin_sessions_of_bucket: "INSERT INTO session_15m SELECT * FROM pruned_session_15m WHERE bucket_start_ms = ?1",
-            add_sessions_of_bucket:
+            add_sessions_of_bucket: format!(
                 "INSERT OR IGNORE INTO session_15m (bucket_start_ms, usage_key_id, session_id)
                  SELECT ?1, usage_key_id, session_id FROM request_sums
-                 WHERE started_ms >= ?1 AND started_ms < ?1 + 900000 AND request_id > ?2",
+                 WHERE started_ms >= ?1 AND started_ms < ?1 + {BUCKET_MS} AND request_id > ?2"
+            ),
             forget_session: "DELETE FROM session_usage WHERE session_id = ?1",
             begin_session: format!(
                 "INSERT INTO session_usage (session_id, usage_key_id, first_ms, last_ms, {columns})
@@ -200,7 +201,7 @@ impl Changed {
             } else {
                 stored
             };
-            for add in [&rollup.add_bucket, rollup.add_sessions_of_bucket] {
+            for add in [&rollup.add_bucket, &rollup.add_sessions_of_bucket] {
                 transaction
                     .prepare_cached(add)?
                     .execute(params![bucket, after])?;

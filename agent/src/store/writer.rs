@@ -7,10 +7,7 @@ use std::time::Duration;
 use agent_core::event::{Ancestor, ProcId, Process};
 use agent_core::pipeline::{CoverageMinute, Output};
 use jiff::{Timestamp, tz::TimeZone};
-use rusqlite::{
-    Connection, FileControl, OpenFlags, OptionalExtension as _, Transaction, TransactionBehavior,
-    params,
-};
+use rusqlite::{Connection, FileControl, OpenFlags, OptionalExtension as _, Transaction, params};
 
 use super::merge::Durability;
 use super::migrate::{Found, migrate};
@@ -144,10 +141,7 @@ impl Writer {
         self.reopen_if_moved()?;
         let path = &self.path;
         let failed = |source| Error::sql("write to", path, source);
-        let transaction = self
-            .conn
-            .transaction_with_behavior(TransactionBehavior::Immediate)
-            .map_err(failed)?;
+        let transaction = super::immediate(&mut self.conn).map_err(failed)?;
         let mut batch = Batch {
             transaction: &transaction,
             host: &self.host,

@@ -231,12 +231,12 @@ impl Sessions {
         call.countable = None;
         let former = call.hints.former.take();
         let retry_of = former.map(|former| identity_of(call.provider, former));
-        let (session, key_source) = self.session(&call, process.as_deref(), &client, &workflow);
+        let root = root_of(&call, process.as_deref());
+        let (session, key_source) = self.session(&call, root, &client, &workflow);
         if let Some(response) = &call.response_id {
             self.chain.learn(call.provider, response, &session);
         }
         if let Some(prefix) = &call.signals.prefix {
-            let root = root_of(&call, process.as_deref());
             self.conversations
                 .learn(prefix, (root, &workflow), &session, call.ended);
         }
@@ -287,7 +287,7 @@ impl Sessions {
     fn session(
         &mut self,
         call: &LlmCall,
-        process: Option<&Process>,
+        root: ProcId,
         client: &Client,
         workflow: &Arc<Workflow>,
     ) -> (SessionKey, KeySource) {
@@ -302,7 +302,6 @@ impl Sessions {
         {
             return (key, KeySource::ResponseChain);
         }
-        let root = root_of(call, process);
         let prefix = call.signals.prefix.as_ref();
         let continued = prefix.and_then(|prefix| {
             self.conversations
@@ -333,14 +332,7 @@ impl Sessions {
             return unnamed.key.clone();
         }
         if self.unnamed.len() >= PROCESSES && !self.unnamed.contains_key(&talk) {
-            let silent = self
-                .unnamed
-                .iter()
-                .min_by_key(|(_, unnamed)| unnamed.until)
-                .map(|(talk, _)| talk.clone());
-            if let Some(silent) = silent {
-                self.unnamed.remove(&silent);
-            }
+            forget_silent(&mut self.unnamed, |unnamed| unnamed.until);
         }
         // The time of the first call keeps keys apart when process ids come again after a reboot.
         let id = talk.0;
@@ -374,6 +366,14 @@ fn key(id: &str) -> Option<SessionKey> {
         .collect();
     kept.truncate(kept.floor_char_boundary(KEY_BYTES));
     (!kept.is_empty()).then_some(SessionKey(kept))
+}
+
+/// Forgets what was silent longest.
+fn forget_silent<K: Clone + Ord, V>(kept: &mut BTreeMap<K, V>, until: impl Fn(&V) -> Timestamp) {
+    let silent = kept.iter().min_by_key(|(_, of)| until(of));
+    if let Some(silent) = silent.map(|(key, _)| key.clone()) {
+        kept.remove(&silent);
+    }
 }
 
 /// The root of the tree of processes that made a call.

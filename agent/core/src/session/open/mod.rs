@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::task::is_coding;
-use super::{KeySource, SessionKey, TaskType, Thread, ThreadKind};
+use super::{KeySource, SessionKey, TaskType, Thread, ThreadKind, forget_silent};
 use crate::event::{ProcId, Timestamp};
 use crate::llm::{Class, LastItem, LlmCall, Prefix};
 use crate::workflow::Workflow;
@@ -103,26 +103,12 @@ impl OpenSessions {
     /// Says what a call is inside of its session, and remembers it.
     pub(super) fn place(&mut self, arrival: &Arrival<'_>) -> Part {
         let owner = (arrival.key.clone(), arrival.uid);
-        if !self.sessions.contains_key(&owner) {
-            self.make_room();
+        if self.sessions.len() >= SESSIONS && !self.sessions.contains_key(&owner) {
+            forget_silent(&mut self.sessions, |session| session.until);
         }
         let session = self.sessions.entry(owner).or_default();
         session.until = session.until.max(arrival.call.ended);
         session.place(arrival)
-    }
-
-    fn make_room(&mut self) {
-        if self.sessions.len() < SESSIONS {
-            return;
-        }
-        let silent = self
-            .sessions
-            .iter()
-            .min_by_key(|(_, session)| session.until)
-            .map(|(owner, _)| owner.clone());
-        if let Some(silent) = silent {
-            self.sessions.remove(&silent);
-        }
     }
 
     /// Forgets sessions that were silent for the idle time, twice: a call that began in time may still
