@@ -17,6 +17,13 @@
 //! | [`session`] | attributed calls and their cost | [`session::UsageRecord`]: what is stored |
 //! | [`coverage`] | records and losses | [`coverage::CoverageMinute`]: how much was understood |
 //!
+//! After what is stored comes what watches it:
+//!
+//! | stage | takes | gives |
+//! |---|---|---|
+//! | [`spend`] | stored and running calls | [`spend::Spend`]: how much they take, and from whom |
+//! | [`alert`] | what rules find wrong | who has to know |
+//!
 //! Beside them, [`glob`] is what a pattern in the configuration means.
 //!
 //! Words: a *chunk* is what a probe saw, a *segment* ordered bytes of one direction, a *gap* bytes
@@ -25,6 +32,7 @@
 //! named unit of work that pays, a *record* what is stored.
 #![forbid(unsafe_code)]
 
+pub mod alert;
 pub mod attribution;
 pub mod connection;
 pub mod coverage;
@@ -37,6 +45,7 @@ pub mod prices;
 pub mod recording;
 pub mod session;
 pub mod socket;
+pub mod spend;
 pub mod stats;
 pub mod tokens;
 pub mod workflow;

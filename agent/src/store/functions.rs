@@ -3,12 +3,14 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
-use agent_core::llm::{Terms, Units, Usage};
-use agent_core::prices::{Billable, Prices};
+use agent_core::llm::Usage;
+use agent_core::prices::{Prices, weighted_tokens};
 use jiff::tz::TimeZone;
 use jiff::{Span, Timestamp, ZonedDateTime};
 use rusqlite::Connection;
 use rusqlite::functions::{Aggregate, Context, FunctionFlags};
+
+use super::to_db;
 
 /// Gives a connection `hour_start(ms)`, `day_start(ms)`, `week_start(ms)` and `month_start(ms)` of
 /// `zone`, and `percentile(value, percent)`.
@@ -47,48 +49,32 @@ pub(super) fn install_weights(conn: &Connection, prices: Prices) -> rusqlite::Re
     conn.create_scalar_function(c"weighted_tokens", 10, flags, move |context| {
         let tokens = |at: usize| context.get::<Option<i64>>(at);
         let model = context.get::<Option<String>>(1)?;
-        if let (Some(cost), Some(model)) = (tokens(3)?, model) {
-            let provider = context.get::<String>(0)?;
-            let hour = context.get::<i64>(2)?.div_euclid(3_600_000);
-            let rate = *known
-                .borrow_mut()
-                .entry((provider, model, hour))
-                .or_insert_with_key(|(provider, model, hour)| {
-                    input_rate(&prices, provider, model, hour.saturating_mul(3_600_000))
-                });
-            if let Some(rate) = rate.filter(|rate| *rate > 0) {
-                let tokens = i128::from(cost) * 1_000_000 / i128::from(rate);
-                return Ok(Some(i64::try_from(tokens).unwrap_or(i64::MAX)));
+        let rate = match model {
+            Some(model) => {
+                let provider = context.get::<String>(0)?;
+                let hour = context.get::<i64>(2)?.div_euclid(3_600_000);
+                *known
+                    .borrow_mut()
+                    .entry((provider, model, hour))
+                    .or_insert_with_key(|(provider, model, hour)| {
+                        prices.input_rate(provider, model, hour.saturating_mul(3_600_000))
+                    })
             }
-        }
-        let mut sum = None;
-        // In hundredths.
-        for (at, weight) in [(4, 100), (5, 10), (6, 125), (7, 200), (8, 125), (9, 500)] {
-            if let Some(tokens) = tokens(at)? {
-                sum = Some(sum.unwrap_or(0) + i128::from(tokens) * weight);
-            }
-        }
-        Ok(sum.map(|sum: i128| i64::try_from(sum / 100).unwrap_or(i64::MAX)))
+            None => None,
+        };
+        let count = |at: usize| Ok::<_, rusqlite::Error>(tokens(at)?.map(i64::unsigned_abs));
+        let usage = Usage {
+            input_uncached: count(4)?,
+            cache_read: count(5)?,
+            cache_write_5m: count(6)?,
+            cache_write_1h: count(7)?,
+            cache_write_other: count(8)?,
+            output: count(9)?,
+            ..Usage::default()
+        };
+        let cost = tokens(3)?.map(i64::unsigned_abs);
+        Ok(weighted_tokens(&usage, cost, rate).map(to_db))
     })
-}
-
-/// The price of a million tokens of uncached input in a short prompt on standard terms.
-fn input_rate(prices: &Prices, provider: &str, model: &str, at_ms: i64) -> Option<u64> {
-    let usage = Usage {
-        input_uncached: Some(1),
-        ..Usage::default()
-    };
-    let priced = prices.cost(&Billable {
-        provider,
-        model: Some(model),
-        usage: &usage,
-        is_complete: true,
-        units: Units::default(),
-        terms: &Terms::default(),
-        reported_nanousd: None,
-        completed_ms: at_ms,
-    });
-    priced.price?.rates.input_uncached
 }
 
 /// The SQL function `percentile(value, percent)`: the smallest of the values that so many of a

@@ -19,6 +19,7 @@ mod rates;
 mod rules;
 #[cfg(test)]
 mod tests;
+mod weights;
 
 use std::sync::Arc;
 
@@ -26,6 +27,7 @@ pub use genai::{Error, MAX_LIST_BYTES};
 pub use list::{About, Line, List, Sold, Variant, day_ms};
 pub use overrides::{Override, Own};
 pub use rates::{Applied, MAX_RATE, Rates};
+pub use weights::weighted_tokens;
 
 use crate::llm::{LlmCall, Quality, SubKind, Terms, Units, Usage, UsageSource};
 use list::{Found, Model};
