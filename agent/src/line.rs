@@ -66,7 +66,8 @@ pub fn run(
                 other @ (Output::Usage(_)
                 | Output::Coverage(_)
                 | Output::Quota { .. }
-                | Output::ProcessExited { .. }) => {
+                | Output::ProcessExited { .. }
+                | Output::Running(_)) => {
                     batch.push(other);
                 }
             }

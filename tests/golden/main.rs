@@ -198,6 +198,7 @@ mod tests {
                     Output::Usage(record) => Some(record.as_ref()),
                     Output::Coverage(_)
                     | Output::Quota { .. }
+                    | Output::Running(_)
                     | Output::ProcessExited { .. }
                     | Output::Ignore(_) => None,
                 })

@@ -279,6 +279,7 @@ fn records(outputs: Vec<Output>) -> Vec<UsageRecord> {
             Output::Usage(record) => Some(*record),
             Output::Coverage(_)
             | Output::Quota { .. }
+            | Output::Running(_)
             | Output::ProcessExited { .. }
             | Output::Ignore(_) => None,
         })

@@ -42,6 +42,7 @@ pub(super) fn last_quota_ms(outputs: &[Output]) -> Option<i64> {
         Output::Usage(_)
         | Output::Coverage(_)
         | Output::ProcessExited { .. }
+        | Output::Running(_)
         | Output::Ignore(_) => None,
     };
     outputs.iter().filter_map(told).max()

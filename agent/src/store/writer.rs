@@ -165,7 +165,7 @@ impl Writer {
                 Output::Coverage(minute) => batch.coverage(minute),
                 Output::Quota { unix_ms, observed } => batch.quota(*unix_ms, observed),
                 Output::ProcessExited { id, unix_ms } => batch.exited(*id, *unix_ms),
-                Output::Ignore(_) => Ok(()),
+                Output::Running(_) | Output::Ignore(_) => Ok(()),
             }
             .map_err(failed)?;
         }

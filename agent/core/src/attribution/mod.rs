@@ -119,11 +119,17 @@ impl Attribution {
     }
 
     /// Says whose call it was: of the program that its process ran when the call began.
-    pub fn attribute(&mut self, call: LlmCall, stats: &mut Stats) -> AttributedCall {
-        let process = self.process_at(call.exchange.conn.pid, call.started);
-        if process.is_none() {
+    pub fn attribute(&self, call: LlmCall, stats: &mut Stats) -> AttributedCall {
+        let attributed = self.owner(call);
+        if attributed.process.is_none() {
             stats.calls_unattributed += 1;
         }
+        attributed
+    }
+
+    /// The same for a call that still runs, which is not counted.
+    pub fn owner(&self, call: LlmCall) -> AttributedCall {
+        let process = self.process_at(call.exchange.conn.pid, call.started);
         let client = client::client(&call, process.as_deref());
         AttributedCall {
             call,

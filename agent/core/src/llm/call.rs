@@ -1,5 +1,7 @@
 //! One call while it is being read.
 
+mod running;
+
 use super::caller::Caller;
 use super::form::Form as RequestForm;
 use super::hash::{HashKey, StreamHash};

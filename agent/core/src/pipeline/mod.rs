@@ -38,6 +38,9 @@ pub enum Output {
         /// When, in milliseconds since the Unix epoch.
         unix_ms: i64,
     },
+    /// All calls that still run, as far as they were seen: in the place of those that were given
+    /// before.
+    Running(Vec<UsageRecord>),
     /// This connection is no LLM traffic: stop copying it. The only thing that flows towards the
     /// kernel.
     Ignore(ConnId),
@@ -85,6 +88,8 @@ pub struct Pipeline {
     segments: Vec<Segment>,
     messages: Vec<HttpEvent>,
     calls: Vec<LlmEvent>,
+    /// Whether the calls that were given as running last were any.
+    has_running: bool,
 }
 
 impl Pipeline {
@@ -110,6 +115,7 @@ impl Pipeline {
             segments: Vec::new(),
             messages: Vec::new(),
             calls: Vec::new(),
+            has_running: false,
         }
     }
 
@@ -157,7 +163,8 @@ impl Pipeline {
         self.stats.records_malformed += 1;
     }
 
-    /// Lets time pass: what waited for too long is given up, and finished minutes leave.
+    /// Lets time pass: what waited for too long is given up, finished minutes leave, and the calls
+    /// that still run are given.
     pub fn expire(&mut self, now: Timestamp) {
         self.sockets
             .expire(now, &mut self.stats, &mut self.findings);
@@ -174,6 +181,20 @@ impl Pipeline {
         self.coverage.forget_callers(unix_ms);
         self.outputs
             .extend(self.coverage.finished_before(unix_ms).map(Output::Coverage));
+        self.give_running(now);
+    }
+
+    fn give_running(&mut self, now: Timestamp) {
+        let running: Vec<_> = self
+            .llm
+            .running(now)
+            .map(|call| self.sessions.running(self.attribution.owner(call)))
+            .collect();
+        let has_running = !running.is_empty();
+        if has_running || self.has_running {
+            self.outputs.push_back(Output::Running(running));
+        }
+        self.has_running = has_running;
     }
 
     /// When [`Pipeline::expire`] next has something to do.

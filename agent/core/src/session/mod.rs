@@ -7,6 +7,7 @@ mod chain;
 mod clock;
 mod hops;
 mod open;
+mod running;
 mod task;
 #[cfg(test)]
 mod tests;
@@ -291,37 +292,46 @@ impl Sessions {
         client: &Client,
         workflow: &Arc<Workflow>,
     ) -> (SessionKey, KeySource) {
-        if let Some(key) = call.hints.client_header.as_deref().and_then(key) {
-            return (key, KeySource::ClientHeader);
+        let talk = talk(call, root, client, workflow);
+        let Some((key, source)) = self.known(call, root, workflow) else {
+            return (self.unnamed_session(call, talk), KeySource::ProcessIdle);
+        };
+        if source == KeySource::PrefixChain
+            && let Some(grown) = self.unnamed.get_mut(&talk).filter(|grown| grown.key == key)
+        {
+            grown.until = grown.until.max(call.ended);
         }
-        if let Some(key) = call.hints.body_id.as_deref().and_then(key) {
-            return (key, KeySource::ClientBody);
+        (key, source)
+    }
+
+    /// The session that a call itself tells, or the conversation that it goes on from.
+    fn known(
+        &self,
+        call: &LlmCall,
+        root: ProcId,
+        workflow: &Arc<Workflow>,
+    ) -> Option<(SessionKey, KeySource)> {
+        let hints = &call.hints;
+        if let Some(key) = hints.client_header.as_deref().and_then(key) {
+            return Some((key, KeySource::ClientHeader));
         }
-        let previous = call.hints.previous_response_id.as_deref();
+        if let Some(key) = hints.body_id.as_deref().and_then(key) {
+            return Some((key, KeySource::ClientBody));
+        }
+        let previous = hints.previous_response_id.as_deref();
         if let Some(key) = previous.and_then(|previous| self.chain.session(call.provider, previous))
         {
-            return (key, KeySource::ResponseChain);
+            return Some((key, KeySource::ResponseChain));
         }
-        let prefix = call.signals.prefix.as_ref();
-        let continued = prefix.and_then(|prefix| {
+        let continued = call.signals.prefix.as_ref().and_then(|prefix| {
             self.conversations
                 .session(prefix, (root, workflow), call.started, self.settings.idle)
         });
-        // An agent's instructions differ from subagent to subagent: its calls belong together all the
-        // same.
-        let is_agent = is_coding(client.name.as_deref());
-        let setting = prefix.map(|prefix| prefix.setting).filter(|_| !is_agent);
-        let talk = (root, call.provider, setting, Arc::clone(workflow));
         if let Some(key) = continued {
-            if let Some(grown) = self.unnamed.get_mut(&talk).filter(|grown| grown.key == key) {
-                grown.until = grown.until.max(call.ended);
-            }
-            return (key, KeySource::PrefixChain);
+            return Some((key, KeySource::PrefixChain));
         }
-        if let Some(key) = call.hints.trace_id.as_deref().and_then(key) {
-            return (key, KeySource::Trace);
-        }
-        (self.unnamed_session(call, talk), KeySource::ProcessIdle)
+        let trace = hints.trace_id.as_deref().and_then(key);
+        trace.map(|key| (key, KeySource::Trace))
     }
 
     fn unnamed_session(&mut self, call: &LlmCall, talk: Talk) -> SessionKey {
@@ -356,6 +366,16 @@ impl Sessions {
         );
         key
     }
+}
+
+/// What tells a call's session from others where it names none.
+fn talk(call: &LlmCall, root: ProcId, client: &Client, workflow: &Arc<Workflow>) -> Talk {
+    // An agent's instructions differ from subagent to subagent: its calls belong together all the
+    // same.
+    let is_agent = is_coding(client.name.as_deref());
+    let prefix = call.signals.prefix.as_ref();
+    let setting = prefix.map(|prefix| prefix.setting).filter(|_| !is_agent);
+    (root, call.provider, setting, Arc::clone(workflow))
 }
 
 /// A client's id as a key: without control characters, cut; `None` if nothing is left.

@@ -45,6 +45,9 @@ const FOREIGN_OPEN: usize = 64;
 /// [`EXCHANGE_IDLE`]; this is the net below it.
 const CALL_IDLE: Duration = EXCHANGE_IDLE.saturating_mul(2);
 
+/// How old a call is before it is shown as running: most end earlier.
+const RUNNING_AFTER: Duration = Duration::from_secs(1);
+
 /// Limits of the stage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -305,6 +308,14 @@ impl Llm {
     pub fn deadline(&self) -> Option<Timestamp> {
         let deadlines = [self.next_idle, self.quotas.deadline()];
         deadlines.into_iter().flatten().min()
+    }
+
+    /// The calls that have been running for a while at `now`, as far as they were seen.
+    pub fn running(&self, now: Timestamp) -> impl Iterator<Item = LlmCall> {
+        let calls = self.calls.values();
+        calls
+            .filter(move |call| call.started() + RUNNING_AFTER <= now)
+            .filter_map(move |call| call.so_far(now))
     }
 
     /// Gives what waits to be given; nothing more comes.

@@ -2,6 +2,7 @@
 
 mod estimates;
 mod parallel;
+mod running;
 
 use std::io::Write as _;
 use std::sync::Arc;
@@ -249,6 +250,7 @@ fn coverage_counts_the_bytes_of_calls_and_what_cannot_be_read() {
             Output::Coverage(minute) => Some(minute),
             Output::Usage(_)
             | Output::Quota { .. }
+            | Output::Running(_)
             | Output::ProcessExited { .. }
             | Output::Ignore(_) => None,
         })
@@ -528,7 +530,9 @@ fn a_call_through_an_https_proxy_is_that_of_the_inner_connection_alone() {
                 Output::Usage(record) => calls.push(record.call),
                 Output::Ignore(conn) => ignored.push(conn.ssl),
                 Output::Coverage(minute) => coverage.push((minute.outcome, minute.events)),
-                other @ (Output::Quota { .. } | Output::ProcessExited { .. }) => {
+                other @ (Output::Quota { .. }
+                | Output::ProcessExited { .. }
+                | Output::Running(_)) => {
                     panic!("{other:?}")
                 }
             }

@@ -93,6 +93,7 @@ fn trap_13_connections_of_two_tls_libraries_in_one_process_are_told_apart() {
             )),
             Output::Coverage(_)
             | Output::Quota { .. }
+            | Output::Running(_)
             | Output::ProcessExited { .. }
             | Output::Ignore(_) => None,
         })

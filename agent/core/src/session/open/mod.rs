@@ -111,6 +111,12 @@ impl OpenSessions {
         session.place(arrival)
     }
 
+    /// Whether any call of a session offered tools.
+    pub(super) fn is_agent(&self, key: &SessionKey, uid: Option<u32>) -> bool {
+        let session = self.sessions.get(&(key.clone(), uid));
+        session.is_some_and(|session| session.is_agent)
+    }
+
     /// Forgets sessions that were silent for the idle time, twice: a call that began in time may still
     /// be open.
     pub(super) fn expire(&mut self, now: Timestamp, idle: Duration) {
