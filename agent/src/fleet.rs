@@ -4,8 +4,10 @@ use std::io::{self, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use jiff::tz::TimeZone;
+
 use crate::report::visible;
-use crate::store::{self, Durability, Merged, Step};
+use crate::store::{self, Merged, Reader, Step};
 
 /// How often progress is shown.
 const SHOWN_INTERVAL: Duration = Duration::from_millis(200);
@@ -15,43 +17,27 @@ const SHOWN_INTERVAL: Duration = Duration::from_millis(200);
 #[error("this command takes one --db; `bpftok merge` makes one ledger of several")]
 pub struct TooMany;
 
-/// A ledger made of several; it is removed with the value.
-#[derive(Debug)]
-pub struct Fleet {
-    directory: tempfile::TempDir,
-}
-
-impl Fleet {
-    /// Merges ledgers into one that only this process's user can reach, and that goes with the value.
-    ///
-    /// # Errors
-    /// The directory can't be made, or a ledger can't be read.
-    pub fn of(ledgers: &[PathBuf]) -> anyhow::Result<Self> {
-        let fleet = Self {
-            directory: tempfile::Builder::new().prefix("bpftok-").tempdir()?,
-        };
-        merge(&fleet.path(), ledgers, Durability::Temporary)?;
-        Ok(fleet)
-    }
-
-    /// Where the ledger is.
-    pub fn path(&self) -> PathBuf {
-        self.directory.path().join("fleet.db")
-    }
+/// Reads ledgers as one, whose days and hours are those of `zone`, and says on a terminal how far it is.
+///
+/// # Errors
+/// Those of [`Reader::of_several`].
+pub fn reader(ledgers: &[PathBuf], zone: &TimeZone) -> Result<Reader, store::Error> {
+    shown(|progress| Reader::of_several(ledgers, zone, progress))
 }
 
 /// Merges ledgers into one, and says on a terminal how far it is.
 ///
 /// # Errors
 /// Those of [`store::merge`].
-pub fn merge(
-    into: &Path,
-    from: &[PathBuf],
-    durability: Durability,
-) -> Result<Vec<Merged>, store::Error> {
+pub fn merge(into: &Path, from: &[PathBuf]) -> Result<Vec<Merged>, store::Error> {
+    shown(|progress| store::merge(into, from, progress))
+}
+
+/// Merges, and shows the progress.
+fn shown<T>(merging: impl FnOnce(&mut dyn FnMut(Step<'_>)) -> T) -> T {
     let is_shown = io::stderr().is_terminal();
     let mut shown: Option<Instant> = None;
-    let merged = store::merge(into, from, durability, &mut |step: Step<'_>| {
+    let merged = merging(&mut |step: Step<'_>| {
         let is_due = shown.is_none_or(|shown| shown.elapsed() >= SHOWN_INTERVAL);
         if is_shown && is_due {
             shown = Some(Instant::now());

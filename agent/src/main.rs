@@ -9,10 +9,10 @@ use agent::cli::{
     SessionsCommand, Span, WorkflowCommand,
 };
 use agent::config::{self, Config, Loaded};
-use agent::fleet::{self, Fleet};
+use agent::fleet;
 use agent::prices::InForce;
 use agent::report::{self, Asked, Follow, Format, Found, IndexFormat, Metric, Page, Wanted};
-use agent::store::{self, Dimension, Durability, Keeping, Reader};
+use agent::store::{self, Dimension, Keeping, Reader};
 use agent::telemetry::{self, Verbosity};
 use agent::{app, capture, exec, prices, privilege, process};
 use agent_core::attribution::Client;
@@ -137,7 +137,8 @@ fn dispatch(cli: Cli) -> anyhow::Result<Found> {
         }
         Command::Waste(arguments) => {
             return read(global, arguments.written.format(), |page, reader| {
-                report::waste(page, reader, &asked(arguments.span, None))
+                let asked = asked(arguments.span, None);
+                report::waste(page, reader, &asked, &arguments.filters)
             });
         }
         Command::Index(arguments) => return month_index(global, &arguments),
@@ -152,11 +153,11 @@ fn dispatch(cli: Cli) -> anyhow::Result<Found> {
             } else {
                 Follow::No
             };
-            let (config, _fleet) = match follow {
-                Follow::Yes => (configured(&global)?, None),
-                Follow::No => configured_for_fleet(&global)?,
-            };
-            let reader = Reader::open(&config.daemon.db, &zone(&global, &config))?;
+            if follow == Follow::Yes {
+                // Of several ledgers nothing comes later.
+                configured(&global)?;
+            }
+            let (config, reader) = reader(&global)?;
             let mut out = BufWriter::new(io::stdout().lock());
             let prices = in_force(&config);
             let mut page = page(&global, &config, Format::Table, &mut out, &prices);
@@ -220,16 +221,16 @@ fn loaded(global: &Global) -> anyhow::Result<Loaded> {
     Ok(Loaded::read(global.config.as_deref())?.with_db(db))
 }
 
-/// The configuration in force, for a command that reads one ledger or several. These are one for as long
-/// as the fleet lives.
-fn configured_for_fleet(global: &Global) -> anyhow::Result<(Config, Option<Fleet>)> {
+/// The configuration in force, and what reads the ledger, or several as one.
+fn reader(global: &Global) -> anyhow::Result<(Config, Reader)> {
     if global.db.len() < 2 {
-        return Ok((configured(global)?, None));
+        let config = configured(global)?;
+        let reader = Reader::open(&config.daemon.db, &zone(global, &config))?;
+        return Ok((config, reader));
     }
-    let fleet = Fleet::of(&global.db)?;
-    let mut config = Loaded::read(global.config.as_deref())?.config;
-    config.daemon.db = fleet.path();
-    Ok((config, Some(fleet)))
+    let config = Loaded::read(global.config.as_deref())?.config;
+    let reader = fleet::reader(&global.db, &zone(global, &config))?;
+    Ok((config, reader))
 }
 
 fn asked(span: Span, coverage: Option<f64>) -> Asked {
@@ -250,8 +251,7 @@ fn usage(global: Global, by: Vec<Dimension>, selection: Selection) -> anyhow::Re
     };
     let asked = asked(selection.span, selection.covered.require_coverage);
     let format = selection.written.format();
-    let (config, _fleet) = configured_for_fleet(&global)?;
-    let mut reader = Reader::open(&config.daemon.db, &zone(&global, &config))?;
+    let (config, mut reader) = reader(&global)?;
     if wanted.metric == Metric::WeightedTokens {
         reader.weigh_by(prices::prices(&config))?;
     }
@@ -338,7 +338,7 @@ fn merge(global: &Global, arguments: &Merge) -> anyhow::Result<()> {
     if !global.db.is_empty() {
         return Err(fleet::TooMany.into());
     }
-    let merged = fleet::merge(&arguments.into, &arguments.from, Durability::Kept)?;
+    let merged = fleet::merge(&arguments.into, &arguments.from)?;
     let mut out = io::stdout().lock();
     for (from, merged) in arguments.from.iter().zip(merged) {
         writeln!(
@@ -490,8 +490,7 @@ fn read(
     format: Format,
     report: impl FnOnce(&mut Page<'_>, &Reader) -> Result<Found, report::Error>,
 ) -> anyhow::Result<Found> {
-    let (config, _fleet) = configured_for_fleet(&global)?;
-    let reader = Reader::open(&config.daemon.db, &zone(&global, &config))?;
+    let (config, reader) = reader(&global)?;
     write(&global, &config, format, |page| report(page, &reader))
 }
 

@@ -326,7 +326,7 @@ fn beside() -> Thread {
 }
 
 /// Waste of every kind.
-fn wasteful() -> Home {
+pub(crate) fn wasteful() -> Home {
     let opus = ("claude-opus-5-5", OPUS);
     let again = |number, seconds, thousands, continues| {
         let mut call = at(seconds, number, |_| {});
@@ -422,8 +422,33 @@ fn waste_is_counted_once_and_is_never_more_than_was_spent() {
     assert!(sum <= spent.trim().parse().unwrap());
     assert_eq!(
         told["unknown"],
-        json!({ "hashless_requests": 1, "threadless_requests": 0, "not_kept_requests": 0 })
+        json!({ "hashless_requests": 1, "threadless_requests": 0, "not_kept_requests": 0, "untold_requests": 0 })
     );
+}
+
+#[test]
+fn a_filter_leaves_only_waste_of_the_calls_that_pass() {
+    let home = wasteful();
+    let of = |filter: &str| {
+        let arguments = ["waste", "--where", filter, "-o", "json"];
+        document(home.run(arguments.iter().chain(&NOVEMBER)))
+    };
+    let kinds = |told: &Value| -> Vec<String> {
+        let rows = told["rows"].as_array().unwrap();
+        rows.iter()
+            .map(|row| format!("{} {}", row["kind"].as_str().unwrap(), row["calls"]))
+            .collect()
+    };
+    let background = of("thread-kind=background");
+    assert_eq!(kinds(&background), ["idle 2", "retry 1"]);
+    assert_eq!(background["where"], json!(["thread-kind=background"]));
+    assert_eq!(background["unknown"]["hashless_requests"], 0);
+    // What is waste of the calls that pass is told by all calls.
+    assert_eq!(kinds(&of("outcome=aborted")), ["aborted 1"]);
+    let none = ["waste", "--where", "workflow!=flow", "-o", "csv"];
+    assert_eq!(home.run(none.iter().chain(&NOVEMBER)).code, Some(5));
+    let told = told(&home, 80, &["waste", "--where", "outcome=aborted"]);
+    assert!(told.contains("\nwhere outcome=aborted\n"), "{told}");
 }
 
 #[test]

@@ -23,6 +23,7 @@ mod refusals;
 mod replay;
 mod reports;
 mod retention;
+mod schema;
 mod session;
 mod sums;
 mod usage;

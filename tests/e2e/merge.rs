@@ -1,10 +1,13 @@
 //! Ledgers merged: each call once, sums those of the calls, whoever deleted what.
 
+use std::io::Read as _;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use agent::store::{AccountKey, HostFacts, Keep, Writer};
 use agent_core::pipeline::{CoverageOutcome, Output};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
 
 use crate::retention::{LASTING, ONE_DAY, lines_of_one, sweep};
 use crate::sums::{DIFFERENCE, history};
@@ -141,13 +144,64 @@ fn hosts_come_beside_each_other_and_reports_read_several_ledgers_as_one() {
         query(&["query", "-o", "csv", sum]).text(),
         "calls,tokens\n4,220\n"
     );
+    let november = ["--since", "2026-11-01", "--until", "2026-12-01"];
+    let document = |command: &[&str]| -> Value {
+        let told = query(&[command, &["-o", "json"]].concat()).text();
+        serde_json::from_str(&told).unwrap()
+    };
     for command in ["sessions", "report", "tail"] {
         assert_eq!(query(&[command]).code, Some(0), "{command}");
     }
+    let month = document(&["index", "--month", "2026-11"]);
+    assert_eq!(month["hosts"], json!(["build-01", "build-02"]));
+    assert_eq!(month["now"]["requests"], 4);
+    let change = document(&[&["explain", "--vs", "2026-10"][..], &november].concat());
+    assert_eq!(change["now"]["requests"], 4);
+    let waste = document(&[&["waste"][..], &november].concat());
+    let filtered = ["waste", "--where", "host=build-02"];
+    let filtered = document(&[&filtered[..], &november].concat());
+    let unseen = |told: &Value| told["unknown"]["hashless_requests"].clone();
+    assert_eq!((unseen(&waste), unseen(&filtered)), (json!(4), json!(2)));
     for command in [&["status"][..], &["tail", "-f"], &["reprice"], &["vacuum"]] {
         let refused = query(command);
         assert_eq!(refused.code, Some(64), "{command:?}");
         assert!(refused.err.contains("takes one --db"), "{}", refused.err);
+    }
+}
+
+/// A command that still writes has merged, and what it merged into would be somewhere.
+#[test]
+fn nothing_is_left_of_ledgers_that_were_read_as_one_however_the_command_ends() {
+    let home = Home::with(&[usage(record("msg_1", "2026-11-01T15:00:00Z"))]);
+    let temporary = home.path("temporary");
+    std::fs::create_dir(&temporary).unwrap();
+    let entries = || std::fs::read_dir(&temporary).unwrap().count();
+    let endless = "WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n)
+                   SELECT n, (SELECT count(*) FROM request) FROM n";
+    // Where tests run in the background, an interrupt is ignored.
+    for signal in [Signal::TERM, Signal::KILL] {
+        let mut command = Command::new(BPFTOK);
+        command.envs(["TMPDIR", "SQLITE_TMPDIR"].map(|name| (name, &temporary)));
+        for _ in 0..2 {
+            command.arg("--db").arg(home.db());
+        }
+        let mut child = command
+            .args(["query", "-o", "csv", endless])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut first = [0; 64];
+        child
+            .stdout
+            .as_mut()
+            .unwrap()
+            .read_exact(&mut first)
+            .unwrap();
+        assert!(first.starts_with(b"n,"), "{first:?}");
+        assert_eq!(entries(), 0);
+        kill_process(Pid::from_child(&child), signal).unwrap();
+        assert!(!child.wait().unwrap().success());
+        assert_eq!(entries(), 0);
     }
 }
 

@@ -202,7 +202,7 @@ fn cast(host: &Host, test: &str) -> Option<Vec<Part>> {
             ),
             dir: nowhere.clone(),
             owner: owner(
-                "cron.service",
+                "cron:daemon/curl",
                 "auto",
                 DAEMON,
                 json!({ "unit": "cron.service" }),

@@ -163,6 +163,9 @@ impl SessionsShow {
 /// `bpftok waste`
 #[derive(Args, Debug)]
 pub struct Waste {
+    /// Only these calls, as `bpftok report` has it
+    #[arg(long = "where", value_name = "FILTER", value_parser = parsed_filter)]
+    pub filters: Vec<Filter>,
     /// When.
     #[command(flatten)]
     pub span: Span,

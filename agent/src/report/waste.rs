@@ -7,8 +7,9 @@ use serde_json::{Map, Value, json};
 use super::spend;
 use super::table::{self, Cell, Column, Table};
 use super::text::{self, Cut};
+use super::usage::written;
 use super::{Asked, Error, Format, Found, Page, coverage_json, coverage_parts};
-use crate::store::{Candidates, NotKept, Reader, Unseen, WastedCall};
+use crate::store::{Candidates, Filter, NotKept, Reader, Unseen, WastedCall};
 
 /// LIMIT: workflows and sessions that are named for each kind of waste.
 const NAMED: usize = 3;
@@ -174,31 +175,47 @@ fn sorted(candidates: &Candidates) -> Vec<(Kind, Heap)> {
     sorted
 }
 
-/// Writes the waste of a window by kind.
+/// Writes the waste of a window by kind, of the calls that pass `filters`.
 ///
 /// # Errors
 /// All of [`Error`].
-pub fn waste(page: &mut Page<'_>, reader: &Reader, asked: &Asked) -> Result<Found, Error> {
+pub fn waste(
+    page: &mut Page<'_>,
+    reader: &Reader,
+    asked: &Asked,
+    filters: &[Filter],
+) -> Result<Found, Error> {
     let window = page.window(asked)?;
-    let totals = reader.rests_on(window, &[])?;
+    let totals = reader.rests_on(window, filters)?;
     let coverage = reader.coverage(window)?;
-    let not_kept = reader.not_kept(window, &[])?;
-    let is_empty = totals.requests == 0 && not_kept.requests == 0;
+    let not_kept = reader.not_kept(window, filters)?;
+    let is_empty = totals.requests == 0 && not_kept.requests == 0 && not_kept.untold_requests == 0;
     if is_empty && page.is_for_people() {
         page.nothing_decoded(reader, &coverage)?;
         return Ok(Found::Nothing);
     }
-    let heaps = sorted(&reader.waste(window)?);
-    let unseen = reader.unseen(window)?;
+    let heaps = sorted(&reader.waste(window, filters)?);
+    let unseen = reader.unseen(window, filters)?;
     let spent = totals.cost.value.unwrap_or(0);
     let table = waste_table(&heaps, spent);
     if page.format == Format::Json {
         let mut document = page.document(window);
+        document.insert("where".to_owned(), written(filters).into());
         document.extend(fields(&table, unseen, not_kept));
         document.insert("coverage".to_owned(), coverage_json(&coverage));
         table::write_json(page.out, &Value::Object(document))?;
     } else if page.is_for_people() {
-        writeln!(page.out, "{}\n", page.heading(window))?;
+        writeln!(page.out, "{}", page.heading(window))?;
+        if !filters.is_empty() {
+            let filters = written(filters);
+            let chosen: Vec<String> = filters
+                .iter()
+                .map(|filter| format!("where {}", text::visible(filter)))
+                .collect();
+            spend::end(page)?;
+            page.parts(&chosen)?;
+        }
+        writeln!(page.out)?;
         if heaps.is_empty() {
             let calls = text::grouped(totals.requests);
             let words = format!("No waste was found in the {calls} calls of this time.");
@@ -266,6 +283,12 @@ fn unknown_notes(unseen: Unseen, not_kept: NotKept) -> Vec<String> {
         let calls = calls(not_kept.requests);
         notes.push(format!(
             "No waste is known of {calls} that are not kept one by one any more."
+        ));
+    }
+    if not_kept.untold_requests > 0 {
+        let calls = calls(not_kept.untold_requests);
+        notes.push(format!(
+            "{calls} more are not kept one by one any more: --where can't tell them."
         ));
     }
     notes
@@ -364,6 +387,7 @@ fn fields(table: &Table, unseen: Unseen, not_kept: NotKept) -> Map<String, Value
                 "hashless_requests": unseen.hashless,
                 "threadless_requests": unseen.threadless,
                 "not_kept_requests": not_kept.requests,
+                "untold_requests": not_kept.untold_requests,
             }),
         ),
     ])

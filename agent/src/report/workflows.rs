@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use agent_core::attribution::Client;
 use agent_core::event::{Checkout, Container, Placement, Process};
+use agent_core::session::is_coding;
 use agent_core::workflow::{
     Compared, Condition, Field, Origin, RuleSpec, Subject, Template, Trace, Tried, Verdict,
-    Workflow, Workflows,
+    Workflow, Workflows, is_cron,
 };
 use serde_json::{Map, Value, json};
 
@@ -15,18 +16,6 @@ use super::text::{self, Cut, UNKNOWN};
 use super::{Asked, Error, Format, Found, JSON_SCHEMA_VERSION, Page};
 use crate::config;
 use crate::store::{self, Kind, Reader, SeenWorkflow, Size};
-
-/// Clients that work in a repository, which says more about the work than the client does.
-const IN_REPOSITORIES: [&str; 8] = [
-    "aider",
-    "claude-code",
-    "codex",
-    "copilot",
-    "copilot-cli",
-    "cursor",
-    "gemini-cli",
-    "opencode",
-];
 
 /// LIMIT: bytes of a pattern that is proposed, as the configuration has it.
 const PATTERN_BYTES: usize = 256;
@@ -572,7 +561,11 @@ fn rule_for(process: &Process, kind: &Kind, automatic: &str) -> Option<RuleSpec>
             billing_code: None,
         })
     };
-    let unit = process.unit.as_deref().filter(|unit| *unit == automatic);
+    // All jobs of cron are in one service; which one this is of is not in the ledger.
+    let unit = process
+        .unit
+        .as_deref()
+        .filter(|unit| *unit == automatic && !is_cron(unit));
     if let Some(unit) = unit {
         let stem = unit.strip_suffix(".service").unwrap_or(unit);
         return match stem.split_once('@') {
@@ -601,7 +594,8 @@ fn rule_for(process: &Process, kind: &Kind, automatic: &str) -> Option<RuleSpec>
     }
     let by_file = Client::of_process(process).name;
     let client = kind.client.as_deref();
-    if let Some(client) = client.filter(|client| IN_REPOSITORIES.contains(client)) {
+    // Where it works says more about the work than the client does.
+    if let Some(client) = client.filter(|client| is_coding(Some(client))) {
         return rule(
             &format!("{client}/{{repo}}"),
             vec![condition(Field::Client, client)?],

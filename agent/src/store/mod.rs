@@ -50,7 +50,7 @@ pub use insight::{
     CLASSES, Candidates, LengthBucket, MissedRead, NotKept, PricedUse, SessionChange, Slice,
     Unseen, WastedCall,
 };
-pub use merge::{Durability, Merged, Step, merge};
+pub use merge::{Merged, Step, merge};
 pub use migrate::SCHEMA_VERSION;
 pub use prices::Unpriced;
 pub use quota::Quota;
@@ -62,7 +62,7 @@ pub use status::{AgentStatus, CalledHost, CallingProcess, FailedFile, HookedFile
 pub use usage::{Filter, Group, Key, MOST_CALLS_OF_PERCENTILES, Question, Relation, Sum, UsageSum};
 pub use vacuum::{Vacuumed, vacuum};
 pub use workflows::{Kind, SeenWorkflow, Size};
-pub use writer::{Applied, Keep, Writer};
+pub use writer::{Applied, Durability, Keep, Writer};
 
 /// What could not be done with the ledger.
 #[derive(Debug, thiserror::Error)]

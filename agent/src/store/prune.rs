@@ -216,15 +216,13 @@ impl Batch<'_> {
             )?
             .query_row([bucket, bucket + BUCKET_MS], |row| row.get(0))?;
         if is_needed {
-            for (to, from) in [
-                ("pruned_15m", "usage_15m"),
-                ("pruned_session_15m", "session_15m"),
+            for keep in [
+                "INSERT OR IGNORE INTO pruned_15m
+                 SELECT * FROM usage_15m WHERE bucket_start_ms = ?1",
+                "INSERT OR IGNORE INTO pruned_session_15m
+                 SELECT * FROM session_15m WHERE bucket_start_ms = ?1",
             ] {
-                self.transaction
-                    .prepare_cached(&format!(
-                        "INSERT OR IGNORE INTO {to} SELECT * FROM {from} WHERE bucket_start_ms = ?1"
-                    ))?
-                    .execute([bucket])?;
+                self.transaction.prepare_cached(keep)?.execute([bucket])?;
             }
         }
         Ok(())
@@ -235,19 +233,8 @@ impl Batch<'_> {
         if self.pruned_before_ms.is_none() {
             return Ok(());
         }
-        let columns = columns();
         self.transaction
-            .prepare_cached(&format!(
-                "INSERT INTO pruned_session (
-                     session_id, usage_key_id, first_ms, last_ms, peak_context_tokens, {columns})
-                 SELECT session_id, usage_key_id, first_ms, last_ms, s.peak_context_tokens, {columns}
-                 FROM session AS s JOIN session_usage AS u USING (session_id)
-                 WHERE s.host_id = ?1 AND s.session_key = ?2 AND ifnull(s.uid, -1) = ifnull(?3, -1)
-                   AND NOT EXISTS (SELECT 1 FROM pruned_session AS p
-                                   WHERE p.session_id = s.session_id)
-                   AND NOT EXISTS (SELECT 1 FROM request AS r
-                                   WHERE r.session_id = s.session_id AND r.hop_of IS NULL)"
-            ))?
+            .prepare_cached(self.rollup.keep_pruned_session())?
             .execute(params![
                 self.host_id,
                 record.session.0,

@@ -13,10 +13,13 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, Row, pa
 use super::functions;
 use super::migrate::{Found, inspect};
 use super::place::{Writing, beside, who_writes};
-use super::{AgentStatus, Error, from_db};
+use super::{AgentStatus, Error, Step, from_db, merge};
 
 /// LIMIT: a reader waits two seconds for a writer that recovers the file, then says so.
 const BUSY_MS: i32 = 2_000;
+
+/// What stands for the path of a ledger that has none.
+pub(super) const UNNAMED: &str = "the merged ledgers";
 
 /// A span of time, from inclusive to exclusive, in milliseconds since the Unix epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,6 +134,27 @@ impl Reader {
         let (conn, _) = open_read_only(path)?;
         let path = path.to_owned();
         functions::install(&conn, zone).map_err(|source| Error::sql("open", &path, source))?;
+        Ok(Self {
+            conn,
+            path,
+            weights: Weights::None,
+        })
+    }
+
+    /// Reads several ledgers as one, which nothing is left of when the process ends.
+    ///
+    /// # Errors
+    /// Those of [`Reader::open`]; [`Error::Older`] if a ledger has an older schema.
+    pub fn of_several(
+        ledgers: &[PathBuf],
+        zone: &TimeZone,
+        progress: &mut dyn FnMut(Step<'_>),
+    ) -> Result<Self, Error> {
+        let conn = merge::unnamed(ledgers, progress)?;
+        let path = PathBuf::from(UNNAMED);
+        let failed = |source| Error::sql("read", &path, source);
+        only_read(&conn).map_err(failed)?;
+        functions::install(&conn, zone).map_err(failed)?;
         Ok(Self {
             conn,
             path,
@@ -423,17 +447,21 @@ fn connect(path: &Path, mode: &str) -> Result<Connection, Error> {
     let conn = Connection::open_with_flags(uri(path, mode), flags).map_err(failed)?;
     conn.pragma_update(None, "busy_timeout", BUSY_MS)
         .map_err(failed)?;
-    conn.pragma_update(None, "query_only", true)
-        .map_err(failed)?;
-    // Without this a query could attach, and so create, any file that the user may write.
-    conn.set_limit(Limit::SQLITE_LIMIT_ATTACHED, 0)
-        .map_err(failed)?;
+    only_read(&conn).map_err(failed)?;
     match inspect(&conn, path)? {
         Found::Blank => Err(Error::Blank {
             path: path.to_owned(),
         }),
         Found::Ledger { .. } => Ok(conn),
     }
+}
+
+/// Takes the ability to write from a connection.
+fn only_read(conn: &Connection) -> rusqlite::Result<()> {
+    conn.pragma_update(None, "query_only", true)?;
+    // Without this a query could attach, and so create, any file that the user may write.
+    conn.set_limit(Limit::SQLITE_LIMIT_ATTACHED, 0)?;
+    Ok(())
 }
 
 /// Opens a ledger read-only; gives the connection, and the URI that it was opened by.

@@ -97,6 +97,7 @@ pub(super) struct Rollup {
     forget_session: &'static str,
     begin_session: String,
     add_session: String,
+    keep_pruned_session: String,
 }
 
 impl Default for Rollup {
@@ -134,7 +135,26 @@ impl Default for Rollup {
                      first_ms = min(first_ms, excluded.first_ms),
                      last_ms = max(last_ms, excluded.last_ms), {merged}"
             ),
+            keep_pruned_session: format!(
+                "INSERT INTO pruned_session (
+                     session_id, usage_key_id, first_ms, last_ms, peak_context_tokens, {columns})
+                 SELECT session_id, usage_key_id, first_ms, last_ms, s.peak_context_tokens, {columns}
+                 FROM session AS s JOIN session_usage AS u USING (session_id)
+                 WHERE s.host_id = ?1 AND s.session_key = ?2 AND ifnull(s.uid, -1) = ifnull(?3, -1)
+                   AND NOT EXISTS (SELECT 1 FROM pruned_session AS p
+                                   WHERE p.session_id = s.session_id)
+                   AND NOT EXISTS (SELECT 1 FROM request AS r
+                                   WHERE r.session_id = s.session_id AND r.hop_of IS NULL)"
+            ),
         }
+    }
+}
+
+impl Rollup {
+    /// Keeps the sums of a session of which all calls were deleted as what those added. Its parameters
+    /// are the host, the key and the user of the session.
+    pub(super) fn keep_pruned_session(&self) -> &str {
+        &self.keep_pruned_session
     }
 }
 

@@ -9,7 +9,6 @@ use agent_core::pipeline::{CoverageMinute, Output};
 use jiff::{Timestamp, tz::TimeZone};
 use rusqlite::{Connection, FileControl, OpenFlags, OptionalExtension as _, Transaction, params};
 
-use super::merge::Durability;
 use super::migrate::{Found, migrate};
 use super::place::{self, WriteLock};
 use super::quota::{SWEEP_MS, last_quota_ms};
@@ -70,6 +69,15 @@ pub struct Writer {
     /// Pause after which a session has ended, if it is not the usual one.
     idle: Option<Duration>,
     sweeper: Sweeper,
+}
+
+/// How durable a ledger is to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// What is written survives a power cut.
+    Kept,
+    /// It is made anew where the machine goes down.
+    Temporary,
 }
 
 impl Writer {
@@ -144,6 +152,7 @@ impl Writer {
         let transaction = super::immediate(&mut self.conn).map_err(failed)?;
         let mut batch = Batch {
             transaction: &transaction,
+            rollup: &self.rollup,
             host: &self.host,
             host_id: self.host_id,
             keep: self.keep,
@@ -344,6 +353,24 @@ pub(super) fn open_for_writing(path: &Path) -> Result<Connection, Error> {
     Ok(conn)
 }
 
+/// A new ledger without a name. What of it does not fit into memory is in a file that SQLite takes out
+/// of its folder as soon as it has opened it, so that nothing outlasts the process, however that ends.
+pub(super) fn open_unnamed(path: &Path) -> Result<Connection, Error> {
+    let failed = |source| Error::sql("make", path, source);
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+        | OpenFlags::SQLITE_OPEN_CREATE
+        | OpenFlags::SQLITE_OPEN_NO_MUTEX
+        | OpenFlags::SQLITE_OPEN_URI;
+    let mut conn = Connection::open_with_flags("", flags).map_err(failed)?;
+    conn.pragma_update(None, "busy_timeout", BUSY_MS)
+        .map_err(failed)?;
+    conn.pragma_update(None, "foreign_keys", true)
+        .map_err(failed)?;
+    migrate(&mut conn, path)?;
+    prune::prepare(&conn).map_err(failed)?;
+    Ok(conn)
+}
+
 /// Opens the file for writing and finds the row of the host.
 fn connect(path: &Path, host: &HostFacts) -> Result<(Connection, i64), Error> {
     let failed = |source| Error::sql("open", path, source);
@@ -403,6 +430,7 @@ pub(super) struct Batch<'a> {
     pub(super) host: &'a HostFacts,
     pub(super) host_id: i64,
     pub(super) keep: Keep,
+    pub(super) rollup: &'a Rollup,
     /// Rows of the processes of this batch; its size bounds it.
     processes: HashMap<(ProcId, Option<&'a str>), i64>,
     /// What it changed, as far as sums depend on it.

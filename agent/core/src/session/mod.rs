@@ -28,8 +28,7 @@ use clock::WallClock;
 pub use hops::Hop;
 use hops::Hops;
 use open::{Arrival, Conversations, OpenSessions};
-pub use task::TaskType;
-use task::is_coding;
+pub use task::{TaskType, is_coding};
 pub use thread::{Thread, ThreadKind};
 
 /// LIMIT: bytes of a session's key; the rest of a longer id is cut off.

@@ -51,8 +51,8 @@ pub enum TaskType {
     Chat,
 }
 
-/// Whether a client works on files.
-pub(super) fn is_coding(client: Option<&str>) -> bool {
+/// Whether a client, as attribution names it, is known to work on files.
+pub fn is_coding(client: Option<&str>) -> bool {
     client.is_some_and(|client| CODING_CLIENTS.contains(&client))
 }
 

@@ -6,6 +6,7 @@
 //! any other.
 
 mod cache;
+mod cron;
 mod name;
 mod rules;
 mod subject;
@@ -17,6 +18,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::attribution::AttributedCall;
 use crate::event::Marker;
 use cache::{Cache, Key, Sight};
+pub use cron::is_cron;
 pub use name::{Automatic, BadTemplate, Capture, Template};
 use rules::Rule;
 pub use rules::{Compared, Condition, Field, Matched, RuleSpec, argument_patterns};

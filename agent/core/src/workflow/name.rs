@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::cron;
 use super::subject::{Subject, container_name, file_name};
 
 /// LIMIT: bytes of a name; the rest of a longer one is cut off.
@@ -182,6 +183,8 @@ pub(super) fn printable(text: &str) -> Option<String> {
 /// What names a workflow that nobody named, best first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Automatic {
+    /// A job of cron, as in `cron:ci/backup.sh`: the service of its daemon says nothing of the work.
+    Cron,
     /// A service of systemd.
     Unit,
     /// A container.
@@ -194,7 +197,8 @@ pub enum Automatic {
 
 impl Automatic {
     /// All of them, best first.
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 5] = [
+        Self::Cron,
         Self::Unit,
         Self::Container,
         Self::ClientAndRepo,
@@ -204,6 +208,7 @@ impl Automatic {
     /// Name for people and programs.
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::Cron => "cron",
             Self::Unit => "unit",
             Self::Container => "container",
             Self::ClientAndRepo => "client/repo",
@@ -214,6 +219,7 @@ impl Automatic {
     /// The name that it gives.
     pub(super) fn name(self, subject: Subject<'_>) -> Option<String> {
         match self {
+            Self::Cron => cron::job(subject).and_then(|job| printable(&format!("cron:{job}"))),
             Self::Unit => subject
                 .unit()
                 .filter(|unit| is_service(unit))

@@ -300,6 +300,119 @@ fn units_that_nobody_named_do_not_name_a_workflow() {
     }
 }
 
+/// A process of `user` with these ancestors, nearest first: names of threads and executables.
+fn below(user: Option<&str>, program: (&str, &str), above: &[(&str, &str)]) -> Process {
+    Process {
+        comm: program.0.to_owned(),
+        exe: Some(program.1.to_owned()),
+        user_name: user.map(str::to_owned),
+        unit: Some("cron.service".to_owned()),
+        ancestors: above
+            .iter()
+            .map(|(comm, exe)| Ancestor {
+                comm: (*comm).to_owned(),
+                exe: Some((*exe).to_owned()),
+                ..Ancestor::default()
+            })
+            .collect(),
+        ..Process::default()
+    }
+}
+
+#[test]
+fn a_job_of_cron_is_named_by_its_user_and_its_first_program() {
+    const DAEMON: (&str, &str) = ("cron", "/usr/sbin/cron");
+    const SH: (&str, &str) = ("sh", "/usr/bin/dash");
+    const CURL: (&str, &str) = ("curl", "/usr/bin/curl");
+    const PYTHON: (&str, &str) = ("python3", "/usr/bin/python3.12");
+    let ci = Some("ci");
+    let name = |process: &Process| {
+        let subject = Subject {
+            process: Some(process),
+            ..Subject::default()
+        };
+        Workflows::default().find(subject).name
+    };
+    for (process, expected) in [
+        (below(ci, CURL, &[SH, DAEMON, DAEMON]), "cron:ci/curl"),
+        (below(ci, CURL, &[DAEMON]), "cron:ci/curl"),
+        // A script has its own name, and what it starts belongs to it.
+        (
+            below(
+                ci,
+                CURL,
+                &[PYTHON, SH, ("backup.sh", "/usr/bin/bash"), SH, DAEMON],
+            ),
+            "cron:ci/backup.sh",
+        ),
+        // Not the commands that only start another one.
+        (
+            below(
+                ci,
+                PYTHON,
+                &[
+                    ("report", "/srv/report"),
+                    ("flock", "/usr/bin/flock"),
+                    SH,
+                    DAEMON,
+                ],
+            ),
+            "cron:ci/report",
+        ),
+        (
+            below(
+                Some("root"),
+                CURL,
+                &[
+                    ("nightly", "/usr/bin/bash"),
+                    ("run-parts", "/usr/bin/run-parts"),
+                    SH,
+                    ("anacron", "/usr/sbin/anacron"),
+                    ("run-parts", "/usr/bin/bash"),
+                    ("crond", "/usr/sbin/crond"),
+                ],
+            ),
+            "cron:root/nightly",
+        ),
+        // A name that the kernel cut is whole again where the file has it, and a thread's is none.
+        (
+            below(
+                None,
+                ("a-long-program-", "/srv/a-long-program-name (deleted)"),
+                &[DAEMON],
+            ),
+            "cron:a-long-program-name",
+        ),
+        (
+            below(ci, ("node-MainThread", "/usr/bin/node"), &[SH, DAEMON]),
+            "cron:ci/node",
+        ),
+        (
+            below(ci, ("bash", "/usr/bin/bash"), &[SH, DAEMON]),
+            "cron:ci/bash",
+        ),
+        // Which job it is of is not known.
+        (below(ci, CURL, &[SH]), "cron.service"),
+        (below(ci, CURL, &[]), "cron.service"),
+    ] {
+        assert_eq!(name(&process), expected, "{process:?}");
+    }
+    let mut process = below(ci, CURL, &[SH, DAEMON]);
+    // Where jobs have log-in sessions, and where there is no systemd.
+    for unit in [Some("session-c3.scope"), Some("crond.service"), None] {
+        process.unit = unit.map(str::to_owned);
+        assert_eq!(name(&process), "cron:ci/curl", "{unit:?}");
+    }
+    process.unit = Some("nightly.service".to_owned());
+    assert_eq!(name(&process), "nightly.service");
+    process.unit = Some("libpod-4c01.scope".to_owned());
+    process.container = Some(Container {
+        name: Some("report-1".to_owned()),
+        ..Container::default()
+    });
+    assert_eq!(name(&process), "report-1");
+}
+
 #[test]
 fn without_a_rule_the_best_that_is_known_names_the_workflow() {
     let mut known = process();
@@ -388,6 +501,10 @@ fn a_trace_tells_what_was_tried_and_what_each_condition_saw() {
                 ..compared(Field::Client, &["claude-code"], &["claude-code"])
             }],
             verdict: Verdict::UnknownCapture(Capture::Repo),
+        },
+        Tried::Automatic {
+            by: Automatic::Cron,
+            name: None,
         },
         Tried::Automatic {
             by: Automatic::Unit,

@@ -78,15 +78,18 @@ const CALLS: &str = "
     WHERE r.is_call AND r.started_ms >= ?1 AND r.started_ms < ?2";
 
 impl Reader {
-    /// What may be waste of the calls that began in `window`, each list in the order in which the
-    /// calls were stored.
+    /// What may be waste of the calls that began in `window` and pass `filters`, each list in the order
+    /// in which the calls were stored.
     ///
     /// # Errors
     /// Those of SQLite.
-    pub fn waste(&self, window: Window) -> Result<Candidates, Error> {
+    pub fn waste(&self, window: Window, filters: &[Filter]) -> Result<Candidates, Error> {
+        let passing = Passing::calls(filters, "r.request_id", 2);
+        let own = [window.from_ms, window.until_ms];
         let calls = |condition: &str| {
-            let sql = format!("{CALLS} AND {condition} ORDER BY r.request_id");
-            self.rows(&sql, window, wasted_call)
+            let passes = &passing.condition;
+            let sql = format!("{CALLS} AND {condition} AND {passes} ORDER BY r.request_id");
+            self.rows_of(&sql, passing.parameters(&own), wasted_call)
         };
         Ok(Candidates {
             retried: calls("EXISTS (SELECT 1 FROM request AS n WHERE n.retry_of = r.request_id)")?,
@@ -96,7 +99,7 @@ impl Reader {
                                   WHERE started_ms >= ?1 AND started_ms < ?2)",
             )?,
             idle: calls(&idle())?,
-            missed: self.missed(window)?,
+            missed: self.missed(window, filters)?,
         })
     }
 
@@ -123,16 +126,22 @@ impl Reader {
         )
     }
 
-    /// Of how many calls of `window` it can't be told whether they are waste.
+    /// Of how many calls of `window` that pass `filters` it can't be told whether they are waste.
     ///
     /// # Errors
     /// Those of SQLite.
-    pub fn unseen(&self, window: Window) -> Result<Unseen, Error> {
-        let counts = self.rows(
+    pub fn unseen(&self, window: Window, filters: &[Filter]) -> Result<Unseen, Error> {
+        let passing = Passing::calls(filters, "request_id", 2);
+        let sql = format!(
             "SELECT ifnull(sum(request_hash IS NULL), 0), ifnull(sum(thread_id IS NULL), 0)
              FROM request_derived
-             WHERE is_call AND outcome = 'complete' AND started_ms >= ?1 AND started_ms < ?2",
-            window,
+             WHERE is_call AND outcome = 'complete' AND started_ms >= ?1 AND started_ms < ?2
+               AND {}",
+            passing.condition
+        );
+        let counts = self.rows_of(
+            &sql,
+            passing.parameters(&[window.from_ms, window.until_ms]),
             |row| {
                 Ok(Unseen {
                     hashless: from_db(row.get(0)?),
@@ -143,8 +152,9 @@ impl Reader {
         Ok(counts.into_iter().next().unwrap_or_default())
     }
 
-    fn missed(&self, window: Window) -> Result<Vec<MissedRead>, Error> {
-        self.rows(
+    fn missed(&self, window: Window, filters: &[Filter]) -> Result<Vec<MissedRead>, Error> {
+        let passing = Passing::calls(filters, "c.request_id", 2);
+        let sql = format!(
             "SELECT c.request_id, s.session_key, ifnull(w.name, 'unattributed'), c.cause,
                     c.missing_tokens, ifnull(r.input_uncached_tokens, 0),
                     ifnull(r.cache_write_5m_tokens, 0), ifnull(r.cache_write_1h_tokens, 0),
@@ -159,9 +169,13 @@ impl Reader {
              JOIN session AS s ON s.session_id = c.session_id
              LEFT JOIN workflow AS w ON w.workflow_id = s.workflow_id
              LEFT JOIN price AS p ON p.price_id = c.price_id
-             WHERE c.started_ms >= ?1 AND c.started_ms < ?2
+             WHERE c.started_ms >= ?1 AND c.started_ms < ?2 AND {}
              ORDER BY c.request_id",
-            window,
+            passing.condition
+        );
+        self.rows_of(
+            &sql,
+            passing.parameters(&[window.from_ms, window.until_ms]),
             |row| {
                 let mut paid = Paid {
                     missing: from_db(row.get(4)?),

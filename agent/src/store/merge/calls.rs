@@ -3,6 +3,7 @@
 use rusqlite::{Transaction, params};
 
 use super::super::from_db;
+use super::super::rollup::BUCKET_MS;
 use super::Merged;
 use super::tables::{columns, mapped};
 
@@ -187,7 +188,7 @@ fn insert(
 fn touch(transaction: &Transaction<'_>, calls: &str) -> rusqlite::Result<()> {
     transaction.execute_batch(&format!(
         "INSERT OR IGNORE INTO temp.touched_15m (host_id, unit)
-         SELECT DISTINCT r.host_id, r.started_ms - r.started_ms % 900000 FROM {calls};
+         SELECT DISTINCT r.host_id, r.started_ms - r.started_ms % {BUCKET_MS} FROM {calls};
          INSERT OR IGNORE INTO temp.touched_session (host_id, unit)
          SELECT DISTINCT r.host_id, r.session_id FROM {calls};"
     ))

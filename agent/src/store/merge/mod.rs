@@ -42,15 +42,6 @@ pub struct Merged {
     pub unchanged: u64,
 }
 
-/// How durable the merged ledger is to be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Durability {
-    /// As every ledger.
-    Kept,
-    /// It is read once and removed.
-    Temporary,
-}
-
 /// Merges ledgers into the one at `into`, which is made where it is missing; tells what each brought.
 ///
 /// # Errors
@@ -60,7 +51,6 @@ pub enum Durability {
 pub fn merge(
     into: &Path,
     from: &[PathBuf],
-    durability: Durability,
     progress: &mut dyn FnMut(Step<'_>),
 ) -> Result<Vec<Merged>, Error> {
     for path in from {
@@ -70,27 +60,54 @@ pub fn merge(
     let _lock = place::lock(&into)?;
     let mut conn = writer::open_for_writing(&into)?;
     let failed = |source| Error::sql("write to", &into, source);
-    if durability == Durability::Temporary {
-        conn.pragma_update(None, "synchronous", "OFF")
-            .map_err(failed)?;
-    }
     let mut merged = Vec::new();
     for path in from {
-        if path.canonicalize().is_ok_and(|path| path == into) {
-            merged.push(Merged::default());
-            continue;
-        }
-        let (reading, uri) = reader::open_read_only(path)?;
-        drop(reading);
-        conn.execute("ATTACH ?1 AS src", [&uri])
-            .map_err(|source| Error::sql("read", path, source))?;
-        merged.push(one(&mut conn, path, progress).map_err(failed)?);
-        conn.flush_prepared_statement_cache();
-        conn.execute_batch("DETACH src").map_err(failed)?;
+        let is_same = path.canonicalize().is_ok_and(|path| path == into);
+        merged.push(match is_same {
+            true => Merged::default(),
+            false => bring(&mut conn, &into, path, progress)?,
+        });
     }
     conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
         .map_err(failed)?;
     conn.close().map_err(|(_, source)| failed(source))?;
+    Ok(merged)
+}
+
+/// Merges ledgers into one that has no name, which ends with the connection.
+///
+/// # Errors
+/// Those of [`merge`], but for what concerns a place.
+pub(super) fn unnamed(
+    from: &[PathBuf],
+    progress: &mut dyn FnMut(Step<'_>),
+) -> Result<Connection, Error> {
+    for path in from {
+        check(path)?;
+    }
+    let into = Path::new(reader::UNNAMED);
+    let mut conn = writer::open_unnamed(into)?;
+    for path in from {
+        bring(&mut conn, into, path, progress)?;
+    }
+    Ok(conn)
+}
+
+/// Merges a ledger into the one at `into`.
+fn bring(
+    conn: &mut Connection,
+    into: &Path,
+    path: &Path,
+    progress: &mut dyn FnMut(Step<'_>),
+) -> Result<Merged, Error> {
+    let failed = |source| Error::sql("write to", into, source);
+    let (reading, uri) = reader::open_read_only(path)?;
+    drop(reading);
+    conn.execute("ATTACH ?1 AS src", [&uri])
+        .map_err(|source| Error::sql("read", path, source))?;
+    let merged = one(conn, path, progress).map_err(failed)?;
+    conn.flush_prepared_statement_cache();
+    conn.execute_batch("DETACH src").map_err(failed)?;
     Ok(merged)
 }
 

@@ -3,7 +3,7 @@
 
 use rusqlite::Transaction;
 
-use super::super::rollup::{added_up, columns, differences};
+use super::super::rollup::{BUCKET_MS, added_up, columns, differences};
 
 /// By what sums are kept.
 struct Grain {
@@ -18,49 +18,51 @@ struct Grain {
     beside: &'static str,
     beside_of_calls: &'static str,
     /// The calls `r` of a unit `t`.
-    calls: &'static str,
+    calls: String,
     /// When a unit `t` began.
     began: &'static str,
     /// One more column of what deleted calls added, and where it comes from.
     peak: [&'static str; 2],
 }
 
-const GRAINS: [Grain; 2] = [
-    Grain {
-        name: "15m",
-        sums: "usage_15m",
-        pruned: "pruned_15m",
-        unit: "bucket_start_ms",
-        mapped: "s.bucket_start_ms",
-        beside: "",
-        beside_of_calls: "",
-        calls: "r.started_ms >= t.unit AND r.started_ms < t.unit + 900000",
-        began: "t.unit",
-        peak: ["", ""],
-    },
-    Grain {
-        name: "session",
-        sums: "session_usage",
-        pruned: "pruned_session",
-        unit: "session_id",
-        mapped: "(SELECT new_id FROM temp.map_session WHERE old_id = s.session_id)",
-        beside: "first_ms, last_ms,",
-        beside_of_calls: "min(r.started_ms), max(r.started_ms),",
-        calls: "r.session_id = t.unit",
-        began: "(SELECT started_ms FROM main.session WHERE session_id = t.unit)",
-        peak: [
-            "peak_context_tokens,",
-            "(SELECT peak_context_tokens FROM main.session AS e WHERE e.session_id = t.session_id),",
-        ],
-    },
-];
+fn grains() -> [Grain; 2] {
+    [
+        Grain {
+            name: "15m",
+            sums: "usage_15m",
+            pruned: "pruned_15m",
+            unit: "bucket_start_ms",
+            mapped: "s.bucket_start_ms",
+            beside: "",
+            beside_of_calls: "",
+            calls: format!("r.started_ms >= t.unit AND r.started_ms < t.unit + {BUCKET_MS}"),
+            began: "t.unit",
+            peak: ["", ""],
+        },
+        Grain {
+            name: "session",
+            sums: "session_usage",
+            pruned: "pruned_session",
+            unit: "session_id",
+            mapped: "(SELECT new_id FROM temp.map_session WHERE old_id = s.session_id)",
+            beside: "first_ms, last_ms,",
+            beside_of_calls: "min(r.started_ms), max(r.started_ms),",
+            calls: "r.session_id = t.unit".to_owned(),
+            began: "(SELECT started_ms FROM main.session WHERE session_id = t.unit)",
+            peak: [
+                "peak_context_tokens,",
+                "(SELECT peak_context_tokens FROM main.session AS e WHERE e.session_id = t.session_id),",
+            ],
+        },
+    ]
+}
 
 /// Makes the tables that merging works with, before anything is merged.
 ///
 /// # Errors
 /// Those of SQLite.
 pub(super) fn prepare(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
-    for grain in &GRAINS {
+    for grain in &grains() {
         let name = grain.name;
         let sums = grain.sums;
         let unit = grain.unit;
@@ -112,12 +114,12 @@ pub(super) fn prepare_hosts(transaction: &Transaction<'_>) -> rusqlite::Result<(
 /// # Errors
 /// Those of SQLite.
 pub(super) fn merge(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
-    for grain in &GRAINS {
+    for grain in &grains() {
         transaction.execute_batch(&grain.gather())?;
         transaction.execute_batch(&grain.choose())?;
         transaction.execute_batch(&grain.replace())?;
     }
-    transaction.execute_batch(SESSIONS_OF_QUARTERS)?;
+    transaction.execute_batch(&sessions_of_quarters())?;
     transaction.execute_batch(SESSIONS)
 }
 
@@ -267,7 +269,8 @@ impl Grain {
 
 /// Which sessions had a call in a quarter of an hour. The plus keeps the index by host, which finds all
 /// calls of a host, out of the search for those of a quarter.
-const SESSIONS_OF_QUARTERS: &str = "
+fn sessions_of_quarters() -> String {
+    format!("
     DELETE FROM main.session_15m WHERE (bucket_start_ms, usage_key_id, session_id) IN (
         SELECT m.bucket_start_ms, m.usage_key_id, m.session_id
         FROM temp.touched_15m AS t
@@ -279,7 +282,7 @@ const SESSIONS_OF_QUARTERS: &str = "
     SELECT DISTINCT t.unit, r.usage_key_id, r.session_id
     FROM temp.touched_15m AS t
     CROSS JOIN main.request AS r
-            ON r.started_ms >= t.unit AND r.started_ms < t.unit + 900000 AND +r.host_id = t.host_id
+            ON r.started_ms >= t.unit AND r.started_ms < t.unit + {BUCKET_MS} AND +r.host_id = t.host_id
     WHERE t.choice = 'calls' AND r.hop_of IS NULL;
     INSERT OR IGNORE INTO main.session_15m
     SELECT s.bucket_start_ms, k.usage_key_id, e.new_id
@@ -296,7 +299,8 @@ const SESSIONS_OF_QUARTERS: &str = "
     WHERE m.bucket_start_ms IN (SELECT unit FROM temp.touched_15m)
       AND EXISTS (SELECT 1 FROM main.pruned_15m AS p
                   WHERE p.bucket_start_ms = m.bucket_start_ms
-                    AND p.usage_key_id = m.usage_key_id);";
+                    AND p.usage_key_id = m.usage_key_id);")
+}
 
 /// The counters of sessions; those without calls, from which others took them, go.
 const SESSIONS: &str = "

@@ -67,7 +67,8 @@ struct OpenSession {
     until: Timestamp,
     /// Whether a call of it offered tools: small calls are beside those then.
     is_agent: bool,
-    threads: Vec<OpenThread>,
+    /// By their keys.
+    threads: BTreeMap<String, OpenThread>,
 }
 
 #[derive(Debug)]
@@ -131,16 +132,8 @@ impl OpenSession {
         let signals = &call.signals;
         let task = TaskType::of(call, arrival.client, self.is_agent);
         self.is_agent |= signals.tools_offered.is_some_and(|tools| tools > 0);
-        let (at, follows) = self.thread(arrival, task);
-        let Some(open) = self.threads.get_mut(at) else {
-            return Part {
-                thread: Thread::main(),
-                task,
-                is_human_turn: false,
-                compacted: None,
-                continues: None,
-            };
-        };
+        let (thread, follows) = self.thread(arrival, task);
+        let open = self.open(thread);
         let compacted = compacted(&open.last, call, follows);
         let next = Last::of(arrival, task);
         // Calls of one thread may overlap; the one that ended last is the one to go on from.
@@ -160,8 +153,8 @@ impl OpenSession {
         }
     }
 
-    /// The place of a call's thread, and how the call goes on from it.
-    fn thread(&mut self, arrival: &Arrival<'_>, task: TaskType) -> (usize, Option<Follows>) {
+    /// The thread of a call, and how the call goes on from it.
+    fn thread(&self, arrival: &Arrival<'_>, task: TaskType) -> (Thread, Option<Follows>) {
         let call = arrival.call;
         let hints = &call.hints;
         let class = call.signals.class;
@@ -208,7 +201,7 @@ impl OpenSession {
         let is_naming = |client| NAMING_CLIENTS.contains(&client);
         let has_named = self
             .threads
-            .iter()
+            .values()
             .any(|open| open.thread.kind == ThreadKind::Subagent && !open.thread.is_numbered());
         let is_main =
             class == Some(Class::Main) || has_named || arrival.client.is_some_and(is_naming);
@@ -227,79 +220,71 @@ impl OpenSession {
     }
 
     /// The thread that a conversation goes on from.
-    fn follow(&self, prefix: &Prefix, call: &LlmCall) -> Option<(usize, Option<Follows>)> {
-        let is_conversation = |open: &&(usize, &OpenThread)| {
-            matches!(open.1.thread.kind, ThreadKind::Main | ThreadKind::Subagent)
+    fn follow(&self, prefix: &Prefix, call: &LlmCall) -> Option<(Thread, Option<Follows>)> {
+        let is_conversation = |open: &&OpenThread| {
+            matches!(open.thread.kind, ThreadKind::Main | ThreadKind::Subagent)
         };
-        let threads: Vec<(usize, &OpenThread)> = self
-            .threads
-            .iter()
-            .enumerate()
-            .filter(|open| is_conversation(&open))
-            .collect();
+        let threads: Vec<&OpenThread> = self.threads.values().filter(is_conversation).collect();
         let latest = |fits: &dyn Fn(&Last) -> bool| {
             threads
                 .iter()
-                .filter(|(_, open)| fits(&open.last))
-                .max_by_key(|(_, open)| open.last.ended)
-                .map(|(at, _)| *at)
+                .filter(|open| fits(&open.last))
+                .max_by_key(|open| open.last.ended)
+                .map(|open| open.thread.clone())
         };
-        if let Some(at) = latest(&|last| continues(prefix, last)) {
-            return Some((at, Some(Follows::Whole)));
+        if let Some(thread) = latest(&|last| continues(prefix, last)) {
+            return Some((thread, Some(Follows::Whole)));
         }
         let changed = latest(&|last| last.first == Some(prefix.first)).or_else(|| {
             latest(&|last| last.setting == Some(prefix.setting) && last.shrinks_to(call))
         });
-        changed.map(|at| (at, Some(Follows::Changed)))
+        changed.map(|thread| (thread, Some(Follows::Changed)))
     }
 
-    /// Enters a thread by its key, and says how the call goes on from it.
-    fn enter(&mut self, thread: Thread, prefix: &Option<Prefix>) -> (usize, Option<Follows>) {
-        if let Some(at) = self
-            .threads
-            .iter()
-            .position(|open| open.thread.key == thread.key)
-        {
-            let last = self.threads.get(at).map(|open| &open.last);
-            let follows = match (prefix, last) {
-                (Some(prefix), Some(last)) if last.whole.is_some() => {
-                    if continues(prefix, last) {
-                        Some(Follows::Whole)
-                    } else {
-                        Some(Follows::Changed)
-                    }
+    /// A thread that is told by its key, and how a call goes on from what it has.
+    fn enter(&self, thread: Thread, prefix: &Option<Prefix>) -> (Thread, Option<Follows>) {
+        let last = self.threads.get(&thread.key).map(|open| &open.last);
+        let follows = match (prefix, last) {
+            (Some(prefix), Some(last)) if last.whole.is_some() => {
+                if continues(prefix, last) {
+                    Some(Follows::Whole)
+                } else {
+                    Some(Follows::Changed)
                 }
-                _ => None,
-            };
-            return (at, follows);
-        }
-        if self.threads.len() >= THREADS {
+            }
+            _ => None,
+        };
+        (thread, follows)
+    }
+
+    /// The thread with this one's key, which it becomes where there is none.
+    fn open(&mut self, thread: Thread) -> &mut OpenThread {
+        if self.threads.len() >= THREADS && !self.threads.contains_key(&thread.key) {
             let silent = self
                 .threads
                 .iter()
-                .enumerate()
                 .filter(|(_, open)| open.thread.kind != ThreadKind::Main)
                 .min_by_key(|(_, open)| open.last.ended)
-                .map_or(0, |(at, _)| at);
-            self.threads.remove(silent);
+                .map(|(key, _)| key.clone());
+            if let Some(silent) = silent {
+                self.threads.remove(&silent);
+            }
         }
-        self.threads.push(OpenThread {
-            thread,
-            last: Last::default(),
-        });
-        (self.threads.len() - 1, None)
+        let last = Last::default();
+        self.threads
+            .entry(thread.key.clone())
+            .or_insert(OpenThread { thread, last })
     }
 
     fn has_main(&self) -> bool {
         self.threads
-            .iter()
+            .values()
             .any(|open| open.thread.kind == ThreadKind::Main)
     }
 
     fn depth(&self, key: &str) -> u32 {
         self.threads
-            .iter()
-            .find(|open| open.thread.key == key)
+            .get(key)
             .map_or_else(|| u32::from(!key.is_empty()), |open| open.thread.depth)
     }
 
@@ -309,7 +294,7 @@ impl OpenSession {
         let mut number = started_unix_ms;
         loop {
             let key = number.to_string();
-            if self.threads.iter().all(|open| open.thread.key != key) {
+            if !self.threads.contains_key(&key) {
                 return key;
             }
             number += 1;
