@@ -13,6 +13,10 @@ use super::{Error, Reader};
 const DAY_MS: i64 = 86_400_000;
 /// LIMIT: rows of coverage that one step deletes.
 const COVERAGE_ROWS: i64 = 5_000;
+/// LIMIT: notifications that one step deletes.
+const DELIVERY_ROWS: i64 = 1_000;
+/// How long it is kept who was told of an alert, in days. The alerts themselves stay.
+const DELIVERY_DAYS: u32 = 90;
 /// LIMIT: pages that one step gives back to the file system: a mebibyte.
 const VACUUM_PAGES: i64 = 256;
 /// The part of a file that may be free: new rows fill it, and giving it back would be for nothing.
@@ -102,6 +106,7 @@ enum Stage {
     },
     Rollups,
     Coverage,
+    Deliveries,
     Unused,
     Pages,
 }
@@ -212,6 +217,10 @@ impl Sweeper {
                     self.leaves_unused = true;
                     Stage::Coverage
                 }
+                _ => Stage::Deliveries,
+            },
+            Stage::Deliveries => match Retention::from(DELIVERY_DAYS, now_ms) {
+                Some(until_ms) if forget_deliveries(conn, until_ms)? => Stage::Deliveries,
                 _ => self.begin_collecting(conn, now_ms)?,
             },
             Stage::Unused => match self.collecting.take() {
@@ -321,6 +330,18 @@ fn forget_coverage(conn: &Connection, until_ms: i64) -> rusqlite::Result<bool> {
         "DELETE FROM coverage_minute WHERE rowid IN (
              SELECT rowid FROM coverage_minute WHERE minute_ms < ?1 LIMIT ?2)",
         [until_ms, COVERAGE_ROWS],
+    )?;
+    Ok(rows > 0)
+}
+
+/// Deletes some notifications from before `until_ms` that nobody tries to deliver any more; false if
+/// there are none.
+fn forget_deliveries(conn: &Connection, until_ms: i64) -> rusqlite::Result<bool> {
+    let rows = conn.execute(
+        "DELETE FROM alert_delivery WHERE delivery_id IN (
+             SELECT delivery_id FROM alert_delivery
+             WHERE created_ms < ?1 AND state IN ('delivered', 'given_up') LIMIT ?2)",
+        [until_ms, DELIVERY_ROWS],
     )?;
     Ok(rows > 0)
 }
