@@ -121,10 +121,17 @@ pub struct Work {
     pub window_tokens: Option<u64>,
     /// Whether the call compacts its thread.
     pub is_compaction: bool,
+    /// Whether it shows that the call before it in its thread, which nobody marked, was a compaction.
+    pub shows_compaction: bool,
+    /// Whether it is a step of a conversation or an agent, which a human could have a part in; a
+    /// vector, a picture or a result of a batch is none.
+    pub is_conversation: bool,
     /// Whether it brings words of the user to the main thread.
     pub is_human_turn: bool,
     /// Whether it ended well.
     pub is_complete: bool,
+    /// Whether the provider refused it, or gave up.
+    pub is_failed: bool,
     /// Keyed hash of the request.
     pub request_hash: Option<u64>,
     /// Keyed hash of the tool calls of the reply.
@@ -132,6 +139,39 @@ pub struct Work {
 }
 
 impl Spend {
+    /// A call of which nothing is known but that it ended well: what tests begin with.
+    pub fn plain() -> Self {
+        Self {
+            identity: Arc::from(""),
+            started_unix_ms: 0,
+            unix_ms: 0,
+            is_open: false,
+            payer: Arc::default(),
+            amount: Amount {
+                requests: 1,
+                ..Amount::default()
+            },
+            work: Work {
+                session: Arc::from(""),
+                uid: None,
+                pid: None,
+                thread: Arc::from(""),
+                thread_kind: ThreadKind::Main,
+                depth: 0,
+                context_tokens: None,
+                window_tokens: None,
+                is_compaction: false,
+                shows_compaction: false,
+                is_conversation: true,
+                is_human_turn: false,
+                is_complete: true,
+                is_failed: false,
+                request_hash: None,
+                tool_signature: None,
+            },
+        }
+    }
+
     /// What a stored call takes; `None` for a call that another one on this host made again, which is
     /// the one that counts.
     pub fn of(record: &UsageRecord, prices: &Prices) -> Option<Self> {
@@ -208,11 +248,31 @@ impl Spend {
                 context_tokens: usage.input(),
                 window_tokens: None,
                 is_compaction: record.task == TaskType::Compaction,
+                shows_compaction: record.compacted.is_some(),
+                is_conversation: is_conversation(record.task),
                 is_human_turn: record.is_human_turn,
                 is_complete: call.outcome == Outcome::Complete,
+                is_failed: call.outcome == Outcome::Error,
                 request_hash: call.signals.request_hash,
                 tool_signature: call.signals.tool_signature,
             },
         })
+    }
+}
+
+const fn is_conversation(task: TaskType) -> bool {
+    match task {
+        TaskType::Compaction
+        | TaskType::Auxiliary
+        | TaskType::Coding
+        | TaskType::Agentic
+        | TaskType::Structured
+        | TaskType::Chat => true,
+        TaskType::Batch
+        | TaskType::Embedding
+        | TaskType::Image
+        | TaskType::Audio
+        | TaskType::Rerank
+        | TaskType::Completion => false,
     }
 }
