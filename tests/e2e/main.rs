@@ -25,6 +25,7 @@ mod reports;
 mod retention;
 mod schema;
 mod session;
+mod spends;
 mod sums;
 mod usage;
 mod walk;

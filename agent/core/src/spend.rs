@@ -249,7 +249,7 @@ impl Spend {
                 window_tokens: None,
                 is_compaction: record.task == TaskType::Compaction,
                 shows_compaction: record.compacted.is_some(),
-                is_conversation: is_conversation(record.task),
+                is_conversation: is_conversation(record.task.as_str()),
                 is_human_turn: record.is_human_turn,
                 is_complete: call.outcome == Outcome::Complete,
                 is_failed: call.outcome == Outcome::Error,
@@ -260,19 +260,16 @@ impl Spend {
     }
 }
 
-const fn is_conversation(task: TaskType) -> bool {
-    match task {
-        TaskType::Compaction
-        | TaskType::Auxiliary
-        | TaskType::Coding
-        | TaskType::Agentic
-        | TaskType::Structured
-        | TaskType::Chat => true,
-        TaskType::Batch
-        | TaskType::Embedding
-        | TaskType::Image
-        | TaskType::Audio
-        | TaskType::Rerank
-        | TaskType::Completion => false,
-    }
+/// Whether calls of a kind of work, by its name, are steps of a conversation or an agent.
+pub fn is_conversation(task: &str) -> bool {
+    [
+        TaskType::Batch,
+        TaskType::Embedding,
+        TaskType::Image,
+        TaskType::Audio,
+        TaskType::Rerank,
+        TaskType::Completion,
+    ]
+    .iter()
+    .all(|other| other.as_str() != task)
 }

@@ -134,6 +134,16 @@ impl Writer {
         self.sweeper.complaint()
     }
 
+    /// What it reads and writes with.
+    pub(super) const fn connection(&self) -> &Connection {
+        &self.conn
+    }
+
+    /// The row of this host.
+    pub(super) const fn host_id(&self) -> i64 {
+        self.host_id
+    }
+
     /// Where the ledger is.
     pub fn path(&self) -> &Path {
         &self.path

@@ -72,7 +72,7 @@ fn owner(attribution: &mut Attribution, pid: u32, started: u64) -> Option<Arc<Pr
 #[test]
 fn a_call_belongs_to_its_process() {
     let python = process(7, 10, "/usr/bin/python3");
-    let mut attribution = learnt(&[Event::Process(Arc::clone(&python))]);
+    let attribution = learnt(&[Event::Process(Arc::clone(&python))]);
     let mut stats = Stats::default();
     let attributed =
         attribution.attribute(call(7, 20, Some("AsyncOpenAI/Python 2.54.0")), &mut stats);
@@ -94,7 +94,7 @@ fn a_call_belongs_to_its_process() {
 
 #[test]
 fn a_call_of_an_unknown_process_is_nobodys_and_counted() {
-    let mut attribution = learnt(&[]);
+    let attribution = learnt(&[]);
     let mut stats = Stats::default();
     let attributed = attribution.attribute(call(7, 20, None), &mut stats);
     assert_eq!(
@@ -236,7 +236,7 @@ fn client(
     originator: Option<&str>,
     exe: &str,
 ) -> (Option<String>, Option<String>) {
-    let mut attribution = learnt(&[Event::Process(process(7, 10, exe))]);
+    let attribution = learnt(&[Event::Process(process(7, 10, exe))]);
     let call = LlmCall {
         originator: originator.map(str::to_owned),
         ..call(7, 20, user_agent)

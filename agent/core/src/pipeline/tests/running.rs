@@ -152,14 +152,14 @@ fn what_runs_is_spent_by_whom_it_will_be_booked_on() {
     answer(&mut run);
     event(&mut run, START);
     let records = tick(&mut run, 2).unwrap();
-    let running = Spend::of(records.first().unwrap(), &crate::prices::Prices::default()).unwrap();
+    let running = Spend::of(records.first().unwrap(), &Prices::default()).unwrap();
     event(&mut run, r#"{"type":"message_stop"}"#);
     run.read("0\r\n\r\n");
     let outputs = run.outputs();
     let Some(Output::Usage(record)) = outputs.last() else {
         panic!("a call, not {outputs:?}");
     };
-    let ended = Spend::of(record, &crate::prices::Prices::default()).unwrap();
+    let ended = Spend::of(record, &Prices::default()).unwrap();
     assert_eq!(running.identity, ended.identity);
     assert_eq!(running.payer, ended.payer);
     assert_eq!(running.work.session, ended.work.session);

@@ -1,0 +1,278 @@
+//! What calls take, as budgets and rules see it: read back from what is committed, so that an alert
+//! never speaks of usage that is not stored.
+
+use std::sync::Arc;
+
+use agent_core::llm::Usage;
+use agent_core::prices::{Prices, weighted_tokens};
+use agent_core::session::ThreadKind;
+use agent_core::spend::{Amount, Payer, Spend, Work};
+use rusqlite::{Connection, Row, params};
+
+use super::rollup::BUCKET_MS;
+use super::{Error, Writer, from_db};
+
+/// A payer and what it took in a quarter of an hour.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BucketSpend {
+    /// Beginning of the quarter, in milliseconds since the Unix epoch.
+    pub unix_ms: i64,
+    /// Whose it is.
+    pub payer: Arc<Payer>,
+    /// How much it is.
+    pub amount: Amount,
+}
+
+/// The columns of a payer and of an amount, from a usage key `k` and sums `u`.
+const PAID: &str = "w.name, ifnull(k.user_name, k.uid), k.systemd_unit, k.container, c.repo,
+    k.client_name, k.provider, k.model, k.task_type, u.requests, u.input_uncached_tokens,
+    u.cache_read_tokens, u.cache_write_5m_tokens, u.cache_write_1h_tokens,
+    u.cache_write_other_tokens, u.output_tokens, u.cost_nanousd, u.cost_lower_bound_requests,
+    u.unpriced_tokens, u.estimated_tokens";
+
+/// Number of those columns.
+const PAID_COLUMNS: usize = 20;
+
+/// What names a usage key's parts.
+const PAYERS: &str = "JOIN usage_key AS k ON k.usage_key_id = u.usage_key_id
+    JOIN workflow AS w ON w.workflow_id = k.workflow_id
+    LEFT JOIN checkout AS c ON c.checkout_id = k.checkout_id";
+
+impl Writer {
+    /// What these calls take by what is stored of them, with what ran inside of them as calls of
+    /// their own that are no requests. A call that does not count, because another one on this host
+    /// made it again, takes nothing and is left out.
+    ///
+    /// # Errors
+    /// Those of SQLite.
+    pub fn spends<'a>(
+        &self,
+        identities: impl IntoIterator<Item = &'a str>,
+        prices: &Prices,
+    ) -> Result<Vec<Spend>, Error> {
+        let failed = |source| Error::sql("read", self.path(), source);
+        let mut spends = Vec::new();
+        for identity in identities {
+            spends.extend(
+                self.spends_where(
+                    "r.host_id = ?1 AND r.identity = ?2",
+                    params![self.host_id(), identity],
+                    prices,
+                )
+                .map_err(failed)?,
+            );
+            spends.extend(
+                self.spends_where(
+                    "r.part_of = (SELECT p.request_id FROM request AS p
+                                  WHERE p.host_id = ?1 AND p.identity = ?2)",
+                    params![self.host_id(), identity],
+                    prices,
+                )
+                .map_err(failed)?,
+            );
+        }
+        Ok(spends)
+    }
+
+    /// What all calls of this host take that began at `since_ms` or later, in their order.
+    ///
+    /// # Errors
+    /// Those of SQLite.
+    pub fn spends_since(&self, since_ms: i64, prices: &Prices) -> Result<Vec<Spend>, Error> {
+        self.spends_where(
+            "r.host_id = ?1 AND r.started_ms >= ?2",
+            params![self.host_id(), since_ms],
+            prices,
+        )
+        .map_err(|source| Error::sql("read", self.path(), source))
+    }
+
+    /// What all payers of this host took, by quarters of an hour from the one of `from_ms` to before
+    /// the one of `until_ms`, in their order.
+    ///
+    /// # Errors
+    /// Those of SQLite.
+    pub fn spends_by_quarter(
+        &self,
+        from_ms: i64,
+        until_ms: i64,
+        prices: &Prices,
+        mut each: impl FnMut(BucketSpend),
+    ) -> Result<(), Error> {
+        let failed = |source| Error::sql("read", self.path(), source);
+        let quarter = |ms: i64| ms.div_euclid(BUCKET_MS).saturating_mul(BUCKET_MS);
+        let mut statement = self
+            .connection()
+            .prepare_cached(&format!(
+                "SELECT {PAID}, u.bucket_start_ms FROM usage_15m AS u {PAYERS}
+                 WHERE u.bucket_start_ms >= ?1 AND u.bucket_start_ms < ?2 AND k.host_id = ?3
+                 ORDER BY u.bucket_start_ms"
+            ))
+            .map_err(failed)?;
+        let mut rows = statement
+            .query(params![quarter(from_ms), quarter(until_ms), self.host_id()])
+            .map_err(failed)?;
+        while let Some(row) = rows.next().map_err(failed)? {
+            let unix_ms: i64 = row.get(PAID_COLUMNS).map_err(failed)?;
+            let (payer, amount) = paid(row, unix_ms, prices).map_err(failed)?;
+            each(BucketSpend {
+                unix_ms,
+                payer: Arc::new(payer),
+                amount,
+            });
+        }
+        Ok(())
+    }
+
+    /// The beginnings of this host's sessions since `since_ms`, each as a sum of one session of the
+    /// payer of its first call.
+    ///
+    /// # Errors
+    /// Those of SQLite.
+    pub fn sessions_since(&self, since_ms: i64) -> Result<Vec<BucketSpend>, Error> {
+        let read = |conn: &Connection| -> rusqlite::Result<Vec<_>> {
+            conn.prepare_cached(&format!(
+                "SELECT {PAID}, s.started_ms, min(u.first_ms)
+                 FROM session AS s JOIN session_usage AS u ON u.session_id = s.session_id {PAYERS}
+                 WHERE s.host_id = ?1 AND s.started_ms >= ?2 AND s.last_request_ms >= ?2
+                 GROUP BY s.session_id ORDER BY s.started_ms"
+            ))?
+            .query_map(params![self.host_id(), since_ms], |row| {
+                Ok(BucketSpend {
+                    unix_ms: row.get(PAID_COLUMNS)?,
+                    payer: Arc::new(payer(row)?),
+                    amount: Amount {
+                        sessions: 1,
+                        ..Amount::default()
+                    },
+                })
+            })?
+            .collect()
+        };
+        read(self.connection()).map_err(|source| Error::sql("read", self.path(), source))
+    }
+
+    fn spends_where(
+        &self,
+        condition: &str,
+        values: impl rusqlite::Params,
+        prices: &Prices,
+    ) -> rusqlite::Result<Vec<Spend>> {
+        self.connection()
+            .prepare_cached(&format!(
+                "SELECT {PAID}, r.identity, r.started_ms, r.duration_ms, s.session_key, s.uid, p.pid,
+                        t.thread_key, t.kind, t.depth, u.context_tokens, f.outcome,
+                        r.is_human_turn, r.request_hash, r.tool_signature_hash,
+                        s.started_ms = r.started_ms AND r.part_of IS NULL
+                 FROM request AS r
+                 JOIN request_sums AS u ON u.request_id = r.request_id {PAYERS}
+                 JOIN shape AS f ON f.shape_id = r.shape_id
+                 JOIN session AS s ON s.session_id = r.session_id
+                 LEFT JOIN process AS p ON p.process_id = r.process_id
+                 LEFT JOIN thread AS t ON t.thread_id = r.thread_id
+                 WHERE {condition} ORDER BY r.started_ms, r.request_id"
+            ))?
+            .query_map(values, |row| spend(row, prices))?
+            .collect()
+    }
+}
+
+fn spend(row: &Row<'_>, prices: &Prices) -> rusqlite::Result<Spend> {
+    let at = |column: usize| PAID_COLUMNS + column;
+    let started_unix_ms: i64 = row.get(at(1))?;
+    let (payer, mut amount) = paid(row, started_unix_ms, prices)?;
+    let begins_session: bool = row.get(at(14))?;
+    amount.sessions = u64::from(begins_session);
+    let text = |column| -> rusqlite::Result<Arc<str>> {
+        let text: Option<String> = row.get(at(column))?;
+        Ok(Arc::from(text.unwrap_or_default()))
+    };
+    let outcome = text(10)?;
+    let kind = text(7)?;
+    let task = payer.task.as_str();
+    let work = Work {
+        session: text(3)?,
+        uid: row.get(at(4))?,
+        pid: row.get(at(5))?,
+        thread: text(6)?,
+        thread_kind: [
+            ThreadKind::Subagent,
+            ThreadKind::Background,
+            ThreadKind::Auxiliary,
+        ]
+        .into_iter()
+        .find(|known| known.as_str() == &*kind)
+        .unwrap_or(ThreadKind::Main),
+        depth: row.get::<_, Option<u32>>(at(8))?.unwrap_or(0),
+        context_tokens: row.get::<_, Option<i64>>(at(9))?.map(from_db),
+        window_tokens: None,
+        is_compaction: task == "compaction",
+        shows_compaction: false,
+        is_conversation: agent_core::spend::is_conversation(task),
+        is_human_turn: row.get(at(11))?,
+        is_complete: &*outcome == "complete",
+        is_failed: &*outcome == "error",
+        request_hash: row.get::<_, Option<i64>>(at(12))?.map(i64::cast_unsigned),
+        tool_signature: row.get::<_, Option<i64>>(at(13))?.map(i64::cast_unsigned),
+    };
+    let duration_ms: i64 = row.get(at(2))?;
+    Ok(Spend {
+        identity: text(0)?,
+        started_unix_ms,
+        unix_ms: started_unix_ms.saturating_add(duration_ms),
+        is_open: false,
+        payer: Arc::new(payer),
+        amount,
+        work,
+    })
+}
+
+fn payer(row: &Row<'_>) -> rusqlite::Result<Payer> {
+    Ok(Payer {
+        workflow: row.get(0)?,
+        user: match row.get_ref(1)? {
+            rusqlite::types::ValueRef::Integer(uid) => Some(uid.to_string()),
+            other => other.as_str_or_null()?.map(str::to_owned),
+        },
+        unit: row.get(2)?,
+        container: row.get(3)?,
+        repo: row.get(4)?,
+        client: row.get(5)?,
+        provider: row.get(6)?,
+        model: row.get(7)?,
+        task: row.get(8)?,
+    })
+}
+
+fn paid(row: &Row<'_>, at_ms: i64, prices: &Prices) -> rusqlite::Result<(Payer, Amount)> {
+    let payer = payer(row)?;
+    let count = |column| Ok::<_, rusqlite::Error>(row.get::<_, Option<i64>>(column)?.map(from_db));
+    let usage = Usage {
+        input_uncached: count(10)?,
+        cache_read: count(11)?,
+        cache_write_5m: count(12)?,
+        cache_write_1h: count(13)?,
+        cache_write_other: count(14)?,
+        output: count(15)?,
+        ..Usage::default()
+    };
+    let cost = count(16)?;
+    let known = [usage.input(), usage.output];
+    let is_known = known.iter().any(Option::is_some);
+    let requests = count(9)?.unwrap_or(0);
+    let model = payer.model.as_deref();
+    let rate = model.and_then(|model| prices.input_rate(&payer.provider, model, at_ms));
+    let is_lower = count(17)?.unwrap_or(0) > 0;
+    let amount = Amount {
+        requests,
+        sessions: 0,
+        tokens: known.into_iter().flatten().fold(0, u64::saturating_add),
+        weighted_tokens: weighted_tokens(&usage, cost, rate).unwrap_or(0),
+        cost_nanousd: cost.unwrap_or(0),
+        lower_bound_nanousd: if is_lower { cost.unwrap_or(0) } else { 0 },
+        unpriced_tokens: count(18)?.unwrap_or(0),
+        estimated_tokens: count(19)?.unwrap_or(0),
+        unknown_requests: if is_known { 0 } else { requests },
+    };
+    Ok((payer, amount))
+}
