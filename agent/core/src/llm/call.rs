@@ -446,6 +446,8 @@ impl OpenCall {
             hints: SessionHints::default(),
             signals: Signals {
                 tool_calls: reply.calls.count(),
+                tool_signature: reply.calls.signature(),
+                compacts: reply.calls.compacts(),
                 ..Signals::default()
             },
             observed_bytes: 0,

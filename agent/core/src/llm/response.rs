@@ -213,7 +213,11 @@ impl Response {
         let is_whole = reader.json.is_whole() && !is_torn;
         reader.malformed += u64::from(reader.json.is_malformed() && !is_torn);
         reader.json.reset();
-        let mut reply = std::mem::take(&mut reader.reply);
+        let next = Reply {
+            calls: reader.reply.calls.next(),
+            ..Reply::default()
+        };
+        let mut reply = std::mem::replace(&mut reader.reply, next);
         reader.refused_in_lines += reply.refused;
         reader.unrecorded_in_lines += reply.unrecorded;
         // A result that is no call still says what the file is.

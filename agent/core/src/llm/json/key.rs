@@ -63,6 +63,7 @@ vocabulary! {
     ChatHistory = "chat_history",
     Choices = "choices",
     CitationTokens = "citation_tokens",
+    ClientContent = "clientContent" | "client_content",
     ClientMetadata = "client_metadata",
     Code = "code",
     CompletionArgs = "completion_args",
@@ -155,9 +156,11 @@ vocabulary! {
     Latency = "latency",
     LimitName = "limit_name",
     LiveToolCall = "toolCall",
+    LiveToolResponse = "toolResponse" | "tool_response",
     MaxTokens = "max_tokens"
         | "max_completion_tokens"
         | "max_output_tokens"
+        | "max_response_output_tokens"
         | "maxOutputTokens"
         | "maxTokens"
         | "num_predict"
@@ -219,6 +222,7 @@ vocabulary! {
     Questions = "questions",
     Ranking = "ranking",
     RateLimits = "rate_limits",
+    RealtimeInput = "realtimeInput" | "realtime_input",
     Reason = "reason",
     Reasoning = "reasoning",
     ReasoningContent = "reasoning_content" | "reasoningContent",
@@ -292,6 +296,7 @@ vocabulary! {
     ToolName = "toolName",
     ToolPlan = "tool_plan",
     ToolResult = "toolResult",
+    ToolResults = "tool_results",
     Tools = "tools",
     ToolSpec = "toolSpec",
     ToolUsage = "tool_usage",
@@ -316,6 +321,7 @@ vocabulary! {
     Ttl12hTokens = "ttl_12h_tokens",
     TurnComplete = "turnComplete",
     TurnMetadata = "x-codex-turn-metadata",
+    Turns = "turns",
     Type = "type",
     Unified = "unified",
     UpstreamInferenceCost = "upstream_inference_cost",

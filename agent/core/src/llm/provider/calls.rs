@@ -72,6 +72,11 @@ impl Calls {
         }
     }
 
+    /// Of the next of several replies, by the same key.
+    pub(in crate::llm) fn next(&self) -> Self {
+        Self::new(self.key)
+    }
+
     /// How many there are.
     pub(in crate::llm) const fn count(&self) -> u32 {
         self.count
@@ -103,6 +108,10 @@ impl Calls {
         };
         let path = match path {
             [Key::Response, inner @ ..] if inner.first() == Some(&Key::Candidates) => inner,
+            // The results of batches.
+            [Key::Response, Key::Body, inner @ ..] | [Key::Result, Key::Message, inner @ ..] => {
+                inner
+            }
             _ => path,
         };
         match path {
@@ -135,7 +144,9 @@ impl Calls {
             | [Key::Start, Key::ToolUse, inner @ ..]
             | [Key::Choices, Key::Item, Key::Message, Key::ToolCalls, Key::Item, inner @ ..]
             | [Key::Choices, Key::Item, Key::Message, Key::FunctionCall, inner @ ..]
-            | [Key::Message, Key::ToolCalls, Key::Item, inner @ ..] => {
+            | [Key::Message, Key::ToolCalls, Key::Item, inner @ ..]
+            // Cohere's first version.
+            | [Key::ToolCalls, Key::Item, inner @ ..] => {
                 if self.object(inner, value) {
                     self.end_object();
                 }
@@ -370,7 +381,10 @@ impl Object {
     fn value(&mut self, inner: &[Key], value: Value<'_>) {
         match inner {
             [Key::Type] => self.kind.last(value),
-            [Key::Action | Key::Args | Key::Arguments | Key::Input, ..] => {
+            [
+                Key::Action | Key::Args | Key::Arguments | Key::Input | Key::Parameters,
+                ..,
+            ] => {
                 take(&mut self.arguments, inner, value);
             }
             [Key::Name | Key::ToolName] | [Key::Function, Key::Name] => self.name.last(value),

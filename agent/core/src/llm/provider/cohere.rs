@@ -19,6 +19,7 @@ pub(super) const CHAT: Api = Api {
         Key::Message,
         Key::Messages,
         Key::Preamble,
+        Key::ToolResults,
         Key::Tools,
     ],
     envelope: None,

@@ -95,6 +95,8 @@ const fn is_free(key: Key) -> bool {
             | Key::Input
             | Key::Json
             | Key::Output
+            | Key::Outputs
+            | Key::Parameters
             | Key::Response
             | Key::Result
     )
@@ -140,6 +142,7 @@ const fn is_content(key: Key) -> bool {
             | Key::Item
             | Key::Images
             | Key::ImageUrl
+            | Key::Message
             | Key::Name
             | Key::Output
             | Key::Parts
@@ -166,6 +169,39 @@ enum Line {
     Plain,
 }
 
+/// Items one after the other.
+#[derive(Clone, Copy)]
+struct Chain {
+    hash: StreamHash,
+    items: usize,
+    /// Hash behind the first item of a user.
+    first: Option<u64>,
+    /// Hashes behind the latest items, item `i` at `i` modulo its length.
+    latest: [u64; Prefix::EARLIER + 1],
+}
+
+impl Chain {
+    fn push(&mut self, item: Option<LastItem>, hash: u64) {
+        let tag = match item {
+            None => "?",
+            Some(LastItem::User) => "user",
+            Some(LastItem::ToolResult) => "result",
+            Some(LastItem::Assistant) => "assistant",
+            Some(LastItem::System) => "system",
+        };
+        self.hash.text(tag);
+        self.hash.number(hash);
+        let hash = self.hash.finish();
+        if item == Some(LastItem::User) {
+            self.first.get_or_insert(hash);
+        }
+        if let Some(place) = self.latest.get_mut(self.items % (Prefix::EARLIER + 1)) {
+            *place = hash;
+        }
+        self.items = self.items.saturating_add(1);
+    }
+}
+
 /// One conversation.
 pub(super) struct Conversation {
     key: HashKey,
@@ -176,13 +212,10 @@ pub(super) struct Conversation {
     line: Line,
     billing: Word<512>,
     is_subagent: bool,
-    chain: StreamHash,
-    /// Items in the chain.
-    items: usize,
-    /// Hash of the chain behind its first item of a user.
-    first: Option<u64>,
-    /// Hashes of the chain behind its latest items, item `i` at `i` modulo its length.
-    latest: [u64; Prefix::EARLIER + 1],
+    chain: Chain,
+    /// Hashes of the message and of the results of tools that go behind all items, wherever they stand.
+    message: Option<u64>,
+    results: Option<u64>,
     last: Option<LastItem>,
     assistant_items: u32,
     is_over: bool,
@@ -198,10 +231,14 @@ impl Conversation {
             line: Line::Plain,
             billing: Word::default(),
             is_subagent: false,
-            chain: StreamHash::new(key, "chain"),
-            items: 0,
-            first: None,
-            latest: [0; Prefix::EARLIER + 1],
+            chain: Chain {
+                hash: StreamHash::new(key, "chain"),
+                items: 0,
+                first: None,
+                latest: [0; Prefix::EARLIER + 1],
+            },
+            message: None,
+            results: None,
             last: None,
             assistant_items: 0,
             is_over: false,
@@ -382,39 +419,58 @@ impl Conversation {
             Sort::Unknown => None,
         };
         // Instructions behind the words of a user do not change whose turn it is.
-        if item != Some(LastItem::System) || self.items == 0 {
+        if item != Some(LastItem::System) || self.chain.items == 0 {
             self.last = item;
         }
-        let tag = match item {
-            None => "?",
-            Some(LastItem::User) => "user",
-            Some(LastItem::ToolResult) => "result",
-            Some(LastItem::Assistant) => "assistant",
-            Some(LastItem::System) => "system",
-        };
         // The type of a message may be left out.
         let kind = self.item.kind.as_str();
         if kind != "message" {
             self.item_hash.text(kind);
         }
         let hash = self.item_hash.finish();
-        if item == Some(LastItem::System) && self.items == 0 {
+        if item == Some(LastItem::System) && self.chain.items == 0 {
             self.instructions.number(hash);
             return;
         }
         if item == Some(LastItem::Assistant) {
             self.assistant_items = self.assistant_items.saturating_add(1);
         }
-        self.chain.text(tag);
-        self.chain.number(hash);
-        let hash = self.chain.finish();
-        if item == Some(LastItem::User) {
-            self.first.get_or_insert(hash);
+        self.chain.push(item, hash);
+    }
+
+    /// Takes a value of the message, or of the results of tools, that go behind all items. They have the
+    /// hashes of items with the same in them, as which a later request has them.
+    pub(super) fn behind(&mut self, root: Key, inner: &[Key], value: Value<'_>) {
+        match (root, inner, value) {
+            (Key::Message, [], Value::Begin) => {
+                self.message = None;
+                self.begin_item();
+            }
+            (Key::Message, [], Value::Piece(piece)) => {
+                self.item_hash.push(piece.as_bytes());
+                self.message = Some(0);
+            }
+            (Key::Message, [], Value::End) => {
+                self.item_hash.end_text();
+                self.item_hash.text("");
+                // An empty one says nothing.
+                self.message = self.message.map(|_| self.item_hash.finish());
+            }
+            (Key::ToolResults, [], Value::Array) => {
+                self.results = None;
+                self.begin_item();
+            }
+            (Key::ToolResults, [], Value::Close) => {
+                self.item_hash.text("");
+                self.results = self.results.map(|_| self.item_hash.finish());
+            }
+            (Key::ToolResults, [_, ..], _) => {
+                let path: Vec<Key> = [root].iter().chain(inner).copied().collect();
+                self.content(&path, value);
+                self.results = Some(0);
+            }
+            _ => {}
         }
-        if let Some(place) = self.latest.get_mut(self.items % (Prefix::EARLIER + 1)) {
-            *place = hash;
-        }
-        self.items = self.items.saturating_add(1);
     }
 
     pub(super) const fn is_subagent(&self) -> bool {
@@ -427,7 +483,11 @@ impl Conversation {
     }
 
     pub(super) const fn last(&self) -> Option<LastItem> {
-        self.last
+        match (self.results, self.message) {
+            (Some(_), _) => Some(LastItem::ToolResult),
+            (None, Some(_)) => Some(LastItem::User),
+            (None, None) => self.last,
+        }
     }
 
     pub(super) const fn assistant_items(&self) -> u32 {
@@ -446,14 +506,21 @@ impl Conversation {
             hash.number(chain);
             hash.finish()
         };
-        let place = |item: usize| self.latest.get(item % (Prefix::EARLIER + 1)).copied();
-        let last = self.items.checked_sub(1)?;
+        let mut chain = self.chain;
+        if let Some(message) = self.message {
+            chain.push(Some(LastItem::User), message);
+        }
+        if let Some(results) = self.results {
+            chain.push(Some(LastItem::ToolResult), results);
+        }
+        let place = |item: usize| chain.latest.get(item % (Prefix::EARLIER + 1)).copied();
+        let last = chain.items.checked_sub(1)?;
         let whole = place(last)?;
         let earliest = last.saturating_sub(Prefix::EARLIER);
         let earlier = (earliest..last).rev().filter_map(place);
         Some(Prefix {
             setting,
-            first: behind(self.first.unwrap_or(whole)),
+            first: behind(chain.first.unwrap_or(whole)),
             whole: behind(whole),
             earlier: earlier.map(behind).collect(),
         })

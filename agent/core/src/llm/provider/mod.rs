@@ -28,6 +28,7 @@ mod picture;
 mod reply;
 mod request;
 pub(super) mod shape;
+mod standing;
 mod structure;
 mod target;
 mod tools;
@@ -37,6 +38,7 @@ pub(super) use calls::Calls;
 pub(super) use openai_realtime::TRANSCRIBED;
 pub(super) use reply::{Form, Reply, Terminal};
 pub(super) use request::{Request, printable};
+pub(super) use standing::Standing;
 pub(super) use target::Target;
 
 use super::json::{Key, Prefix, Value};

@@ -45,6 +45,8 @@ pub(in crate::llm) struct Request {
     /// What Codex says of the turn.
     pub(in crate::llm) turn: Turn,
     structure: Option<Structure>,
+    /// What the session says of it, where the request has not been seen by itself.
+    standing: Option<Signals>,
     /// Where the definition of a function is being read.
     pub(super) seen: Seen,
     user_id: Word<512>,
@@ -160,8 +162,16 @@ impl Request {
         self.input.kept_bytes().saturating_add(picture)
     }
 
+    /// Takes what the session says of its responses.
+    pub(in crate::llm) fn stand(&mut self, signals: Signals) {
+        self.standing = Some(signals);
+    }
+
     /// What its structure says.
     pub(in crate::llm) fn signals(&self, is_whole: bool) -> Signals {
+        if let Some(standing) = &self.standing {
+            return standing.clone();
+        }
         self.structure
             .as_ref()
             .map(|structure| structure.signals(is_whole, self.is_continued))
@@ -313,6 +323,7 @@ fn is_argument(inner: &[Key]) -> bool {
                 | Key::Agent
                 | Key::AgentName
                 | Key::CachedContent
+                | Key::ClientContent
                 | Key::CompletionArgs
                 | Key::Count
                 | Key::Description
@@ -329,6 +340,7 @@ fn is_argument(inner: &[Key]) -> bool {
                 | Key::Interaction
                 | Key::Json
                 | Key::Latency
+                | Key::LiveToolResponse
                 | Key::MaxTokens
                 | Key::Meta
                 | Key::Mode
@@ -340,6 +352,7 @@ fn is_argument(inner: &[Key]) -> bool {
                 | Key::Properties
                 | Key::Query
                 | Key::Questions
+                | Key::RealtimeInput
                 | Key::Requests
                 | Key::Result
                 | Key::Results
@@ -349,8 +362,10 @@ fn is_argument(inner: &[Key]) -> bool {
                 | Key::Step
                 | Key::Steps
                 | Key::Tokens
+                | Key::ToolResults
                 | Key::Total
                 | Key::Ttl
+                | Key::Turns
                 | Key::Values
         )
     )

@@ -9,7 +9,7 @@ use super::conversation::Conversation;
 use super::tools;
 use crate::llm::hash::{HashKey, StreamHash};
 use crate::llm::json::{Key, Value};
-use crate::llm::{Endpoint, Signals, ToolFamilies};
+use crate::llm::{Endpoint, LastItem, Signals, ToolFamilies};
 
 /// Where one API's requests have what is looked for.
 struct Shape {
@@ -43,18 +43,24 @@ impl Shape {
             E::OpenAiCompletions => (&[Key::Prompt], &[], &[]),
             E::GeminiGenerate => (&[Key::Contents], &[Key::SystemInstruction], &[Key::Tools]),
             E::GeminiInteractions => (&[Key::Input], &[Key::SystemInstruction], &[Key::Tools]),
-            E::CohereChat | E::OllamaChat => (&[Key::Messages], &[], &[Key::Tools]),
+            // The first version has all but the last message in the history.
+            E::CohereChat => (
+                &[Key::Messages, Key::ChatHistory],
+                &[Key::Preamble],
+                &[Key::Tools],
+            ),
+            E::OllamaChat => (&[Key::Messages], &[], &[Key::Tools]),
             E::OllamaGenerate => (&[Key::Prompt], &[Key::System], &[]),
             E::MistralConversations => (&[Key::Inputs], &[Key::Instructions], &[Key::Tools]),
             E::VercelLanguage => (&[Key::Prompt], &[], &[Key::Tools]),
-            E::OpenAiRealtime
-            | E::OpenAiDecisions
+            E::OpenAiRealtime => (&[Key::Input], &[Key::Instructions], &[Key::Tools]),
+            E::GeminiLive => (&[Key::Turns], &[Key::SystemInstruction], &[Key::Tools]),
+            E::OpenAiDecisions
             | E::OpenAiEmbeddings
             | E::OpenAiImages
             | E::OpenAiSpeech
             | E::OpenAiTranscription
             | E::GeminiEmbed
-            | E::GeminiLive
             | E::VertexPredict
             | E::CohereEmbed
             | E::CohereRerank
@@ -115,7 +121,10 @@ impl Structure {
         let (Some(shape), [root, inner @ ..]) = (&self.shape, path) else {
             return;
         };
-        if shape.items.contains(root) {
+        if self.endpoint == Endpoint::CohereChat && matches!(root, Key::Message | Key::ToolResults)
+        {
+            self.conversation.behind(*root, inner, value);
+        } else if shape.items.contains(root) {
             if let [Key::Item, Key::Tools, inner @ ..] = inner {
                 // Codex sends its tools as an item of the input.
                 let added = u32::from(self.tool(inner, value));
@@ -155,13 +164,16 @@ impl Structure {
         }
         let is_google = matches!(
             self.endpoint,
-            Endpoint::GeminiGenerate | Endpoint::GeminiInteractions
+            Endpoint::GeminiGenerate | Endpoint::GeminiInteractions | Endpoint::GeminiLive
         );
         let is_tool = match inner {
             // One element of Gemini's may have many functions in it, or a tool of Google's.
             [Key::Item] => !is_google && self.endpoint != Endpoint::BedrockConverse,
             [Key::Item, Key::FunctionDeclarations, Key::Item] | [Key::Item, Key::ToolSpec] => true,
-            [Key::Item, Key::Other] => self.endpoint == Endpoint::GeminiGenerate,
+            [Key::Item, Key::Other] => matches!(
+                self.endpoint,
+                Endpoint::GeminiGenerate | Endpoint::GeminiLive
+            ),
             _ => false,
         };
         let is_flat = self.endpoint == Endpoint::GeminiInteractions && inner == [Key::Item];
@@ -256,6 +268,17 @@ impl Structure {
             }
             _ => {}
         }
+    }
+
+    /// Takes a value of an item of the conversation that stands alone.
+    pub(super) fn item(&mut self, inner: &[Key], value: Value<'_>) {
+        let path: Vec<Key> = [Key::Item].iter().chain(inner).copied().collect();
+        self.conversation.items(&path, value);
+    }
+
+    /// What the last item is that was seen.
+    pub(super) fn last_item(&self) -> Option<LastItem> {
+        self.conversation.last()
     }
 
     /// Whether the client says in its first instructions that this is a step of a subagent.

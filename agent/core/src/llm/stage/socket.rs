@@ -5,8 +5,9 @@ use std::collections::VecDeque;
 use crate::http::ExchangeId;
 use crate::llm::call::OpenCall;
 use crate::llm::caller::Caller;
+use crate::llm::hash::HashKey;
 use crate::llm::json::{Key, Scanner, Value};
-use crate::llm::provider::{Api, TRANSCRIBED, Word};
+use crate::llm::provider::{Api, Standing, TRANSCRIBED, Word};
 use crate::llm::quota::TOLD;
 
 /// LIMIT: 1 MiB of one event, as of an event of a stream; a larger one is missing like lost bytes.
@@ -68,8 +69,8 @@ pub(super) struct Socket {
     /// Model of the session, and the one that transcribes what a user says.
     pub(super) model: Option<String>,
     pub(super) transcriber: Option<String>,
-    /// What reads the client's first message, where that names the model.
-    setup: Option<(Scanner, Word<256>)>,
+    /// What holds for all of its responses, where they have no requests.
+    pub(super) standing: Option<Standing>,
     /// Whether the last message of each side could not be read.
     pub(super) is_client_lost: bool,
     pub(super) is_server_lost: bool,
@@ -82,10 +83,9 @@ pub(super) struct Socket {
 }
 
 impl Socket {
-    pub(super) fn new(api: &'static Api, caller: Caller, next: u64) -> Self {
-        let setup = (!api.names_responses()).then(Default::default);
+    pub(super) fn new(api: &'static Api, caller: Caller, next: u64, key: HashKey) -> Self {
         Self {
-            setup,
+            standing: Standing::of(api.endpoint, key),
             api,
             caller,
             next,
@@ -112,21 +112,19 @@ impl Socket {
 
     /// Takes bytes of a client's message that asks for nothing.
     pub(super) fn set_up(&mut self, bytes: &[u8]) {
-        if let Some((scanner, model)) = &mut self.setup {
-            scanner.push(bytes, &mut |path, value| {
-                if path == [Key::Setup, Key::Model] {
-                    model.last(value);
-                }
-            });
+        if let Some(standing) = &mut self.standing {
+            standing.client(bytes);
         }
     }
 
-    /// Ends it. The name of a model may stand behind where it is found.
-    pub(super) fn end_set_up(&mut self) {
-        if let Some((_, model)) = self.setup.take() {
-            let name = model.as_str().rsplit('/').next().unwrap_or_default();
-            let name = (!name.is_empty()).then(|| name.to_owned());
-            self.caller = self.caller.clone().with_model(name);
+    /// Ends it.
+    pub(super) fn end_set_up(&mut self, is_whole: bool) {
+        let model = self
+            .standing
+            .as_mut()
+            .and_then(|standing| standing.end_client(is_whole));
+        if model.is_some() {
+            self.caller = self.caller.clone().with_model(model);
         }
     }
 
@@ -155,6 +153,9 @@ impl Socket {
     pub(super) fn lose_events(&mut self) {
         self.is_server_lost = true;
         self.is_begin_lost = true;
+        if let Some(standing) = &mut self.standing {
+            standing.lose_server();
+        }
         for waiting in &mut self.waiting {
             waiting.is_uncertain = true;
         }
@@ -173,6 +174,9 @@ impl Socket {
             .transcriber
             .some()
             .or_else(|| self.transcriber.take());
+        if let Some(standing) = &mut self.standing {
+            standing.server(envelope.kind.as_str(), event);
+        }
         envelope
     }
 

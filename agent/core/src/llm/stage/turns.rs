@@ -37,7 +37,7 @@ impl Llm {
                 self.end_socket(at, oldest, Ending::GivenUp, results);
             }
         }
-        let socket = Socket::new(api, caller, id.number);
+        let socket = Socket::new(api, caller, id.number, self.hash_key);
         self.sockets.insert(id, Box::new(socket));
     }
 
@@ -123,7 +123,7 @@ impl Llm {
             Role::Client => {
                 socket.is_client_lost = !is_whole;
                 socket.is_request_lost |= !is_whole;
-                socket.end_set_up();
+                socket.end_set_up(is_whole);
                 self.asked(at, &mut socket, end, results);
             }
             Role::Server => match socket.take_event() {
@@ -157,6 +157,9 @@ impl Llm {
             Role::Client => {
                 socket.is_client_lost = true;
                 socket.is_request_lost = true;
+                if let Some(standing) = &mut socket.standing {
+                    standing.lose_client();
+                }
             }
             Role::Server => self.lose_events(&mut socket),
         }
@@ -343,7 +346,7 @@ impl Llm {
         let caller = socket.caller.clone();
         let may_be_asked = std::mem::take(&mut socket.is_request_lost);
         let past = socket.last_of(lane).filter(|_| !may_be_asked);
-        let call = match past {
+        let mut call = match past {
             Some(past) if socket.api.create.is_some() => {
                 let mut call = OpenCall::message(socket.api, id, at, caller, self.hash_key);
                 call.request_mut()
@@ -352,6 +355,9 @@ impl Llm {
             }
             _ => OpenCall::unasked(socket.api, id, at, caller, self.hash_key),
         };
+        if let Some(standing) = &mut socket.standing {
+            call.request_mut().stand(standing.begin());
+        }
         self.insert(at, id, call, results.stats, results.out);
         id
     }

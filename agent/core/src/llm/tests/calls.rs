@@ -114,6 +114,25 @@ fn replies() -> Vec<(&'static str, &'static str, String)> {
                 .to_owned(),
         ),
         (
+            "/v1/chat",
+            JSON,
+            r#"{"generation_id":"g","text":"t","finish_reason":"COMPLETE","tool_calls":[{"name":"bash","parameters":{"c":"ONE"}},
+            {"name":"read","parameters":{}}],"meta":{"tokens":{"input_tokens":1,"output_tokens":1}}}"#
+                .to_owned(),
+        ),
+        (
+            "/v1/chat",
+            "application/stream+json",
+            [
+                r#"{"is_finished":false,"event_type":"stream-start","generation_id":"g"}"#,
+                r#"{"is_finished":false,"event_type":"tool-calls-chunk","tool_call_delta":{"index":0,"name":"bash"}}"#,
+                r#"{"is_finished":false,"event_type":"tool-calls-generation","tool_calls":[{"name":"bash","parameters":{"c":"ONE"}},{"name":"read","parameters":{}}]}"#,
+                r#"{"is_finished":true,"event_type":"stream-end","finish_reason":"COMPLETE","response":{"generation_id":"g","finish_reason":"COMPLETE","tool_calls":[{"name":"bash","parameters":{"c":"ONE"}},{"name":"read","parameters":{}}],"meta":{"tokens":{"input_tokens":1,"output_tokens":1}}}}"#,
+                "",
+            ]
+            .join("\n"),
+        ),
+        (
             "/v2/chat",
             STREAM,
             sse(&[
@@ -265,6 +284,7 @@ fn a_whole_reply_and_a_stream_of_the_same_text_have_the_same_signature() {
     for path in [
         "/v1/chat/completions",
         "/v1/responses",
+        "/v1/chat",
         "/v2/chat",
         "/v4/ai/language-model",
         "/v1/conversations",
@@ -278,6 +298,53 @@ fn a_whole_reply_and_a_stream_of_the_same_text_have_the_same_signature() {
         found.dedup();
         assert_eq!(found.len(), 1, "{path}");
     }
+}
+
+#[test]
+fn a_result_of_a_batch_asks_for_what_the_same_reply_asks_for() {
+    let results = |path, kind, lines: String| {
+        let talk = Talk {
+            method: "GET",
+            ..Talk::new(path, "", kind, &lines)
+        };
+        calls_with_signals(talk.run().0)
+            .into_iter()
+            .map(|call| (call.signals.tool_calls, call.signals.tool_signature))
+            .collect::<Vec<Asked>>()
+    };
+    let reply = |of: &str| {
+        let mut all = replies().into_iter();
+        let (_, _, reply) = all
+            .find(|(path, kind, _)| *path == of && *kind == JSON)
+            .unwrap();
+        reply.replace('\n', "")
+    };
+    for (path, object) in [
+        ("/v1/chat/completions", "chat.completion"),
+        ("/v1/responses", "response"),
+    ] {
+        let reply = reply(path);
+        let body = reply.replacen('{', &format!(r#"{{"object":"{object}","#), 1);
+        let line = |id: u32| {
+            format!(
+                r#"{{"id":"b{id}","custom_id":"{id}","response":{{"status_code":200,"body":{body}}},"error":null}}"#
+            )
+        };
+        let found = results(
+            "/v1/files/file-abc/content",
+            "application/octet-stream",
+            line(7) + "\n" + &line(8),
+        );
+        assert_eq!(found, [asked(path, JSON, &reply); 2], "{path}");
+    }
+    let reply = reply("/v1/messages");
+    let message = reply.replacen('{', r#"{"id":"m","#, 1);
+    let line = |id: u32| {
+        format!(r#"{{"custom_id":"{id}","result":{{"type":"succeeded","message":{message}}}}}"#)
+    };
+    let path = "/v1/messages/batches/msgbatch_01/results";
+    let found = results(path, "application/x-jsonl", line(7) + "\n" + &line(8));
+    assert_eq!(found, [asked("/v1/messages", JSON, &reply); 2]);
 }
 
 #[test]

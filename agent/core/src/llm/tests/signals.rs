@@ -99,6 +99,17 @@ fn steps() -> Vec<(&'static str, &'static str, Signals)> {
             step.clone(),
         ),
         (
+            "/v1/chat",
+            r#"{"message":"","model":"m","preamble":"p","max_tokens":900,"response_format":{"type":"json_object"},
+            "chat_history":[{"role":"USER","message":"a"},{"role":"CHATBOT","message":"b","tool_calls":[{"name":"bash","parameters":{"role":"USER"}}]}],
+            "tools":[{"name":"bash","description":"d","parameter_definitions":{"c":{"type":"str"}}},{"name":"edit"},{"name":"read_file"}],
+            "tool_results":[{"call":{"name":"bash","parameters":{"role":"USER"}},"outputs":[{"text":"c"}]}]}"#,
+            Signals {
+                asks_for_json: true,
+                ..step.clone()
+            },
+        ),
+        (
             "/v1beta/models/gemini-3:generateContent",
             r#"{"systemInstruction":{"parts":[{"text":"s"}]},"contents":[{"role":"user","parts":[{"text":"a"}]},
             {"role":"model","parts":[{"functionCall":{"name":"glob","args":{"p":1}}}]},
@@ -240,6 +251,30 @@ fn a_question_without_tools_has_none_and_ends_with_the_user() {
     ] {
         assert_eq!(structure(path, request), expected, "{path} {request}");
     }
+}
+
+/// Cohere's first version has the last message beside the history, and sends it first.
+#[test]
+fn a_message_beside_the_history_goes_behind_it() {
+    let first = r#"{"model":"m","message":"a","preamble":"p","chat_history":[]}"#;
+    let second = r#"{"model":"m","message":"c","preamble":"p","chat_history":[{"role":"USER","message":"a"},{"role":"CHATBOT","message":"b"}]}"#;
+    let sorted = r#"{"chat_history":[{"role":"USER","message":"a"},{"role":"CHATBOT","message":"b"}],"message":"c","preamble":"p","model":"m"}"#;
+    let step = r#"{"model":"m","message":"c","preamble":"p","chat_history":[{"role":"USER","message":"a"},{"role":"CHATBOT","message":"b"}],
+        "tool_results":[{"call":{"name":"look","parameters":{"n":1}},"outputs":[{"t":"d"}]}]}"#;
+    let third = r#"{"model":"m","message":"e","preamble":"p","chat_history":[{"role":"USER","message":"a"},{"role":"CHATBOT","message":"b"},
+        {"role":"USER","message":"c"},{"role":"TOOL","tool_results":[{"call":{"name":"look","parameters":{"n":1}},"outputs":[{"t":"d"}]}]}]}"#;
+    let [first, second, sorted, step, third] =
+        [first, second, sorted, step, third].map(|request| prefix("/v1/chat", request));
+    assert_eq!(second, sorted);
+    assert_eq!(second.first, first.whole);
+    assert!(second.earlier.contains(&first.whole));
+    assert!(step.earlier.contains(&second.whole));
+    assert!(third.earlier.contains(&step.whole));
+    let asked = asked("/v1/chat", r#"{"model":"m","message":"a"}"#);
+    assert_eq!(
+        (asked.last_item, asked.tools_offered),
+        (Some(LastItem::User), Some(0))
+    );
 }
 
 #[test]

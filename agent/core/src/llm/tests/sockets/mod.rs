@@ -5,6 +5,7 @@ mod limits;
 mod live;
 mod losses;
 mod realtime;
+mod standing;
 mod turns;
 mod upgrades;
 
