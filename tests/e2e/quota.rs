@@ -5,6 +5,7 @@ use agent_core::llm::{Account, Limit, Observed, Provider, Reset, Share};
 use agent_core::pipeline::Output;
 use serde_json::{Value, json};
 
+use crate::schema::Schema;
 use crate::world::Home;
 
 const DAY_MS: i64 = 86_400_000;
@@ -158,6 +159,10 @@ fn programs_read_the_same_as_json() {
         .run(["quota", "--provider", "anthropic", "--json"])
         .text();
     let mut document: Value = serde_json::from_str(&text).unwrap();
+    let schema = Schema::published();
+    schema.hold(&document, "quota of anthropic");
+    let all = home.run(["quota", "--json"]).text();
+    schema.hold(&serde_json::from_str(&all).unwrap(), "quota");
     let rows = document["rows"].as_array_mut().unwrap();
     assert_eq!(rows.len(), 2);
     let row = rows.pop().unwrap();

@@ -7,25 +7,31 @@ use crate::usage::{DIMENSIONS, document, ledger, some_calls, two_weeks};
 use crate::world::Home;
 
 /// The schema, and what is wrong with documents.
-struct Schema(jsonschema::Validator);
+pub(crate) struct Schema(jsonschema::Validator);
 
 impl Schema {
-    fn published() -> Self {
+    pub(crate) fn published() -> Self {
         let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/report.schema.json");
         let schema: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
         Self(jsonschema::validator_for(&schema).unwrap())
+    }
+
+    /// Holds a document against it.
+    #[track_caller]
+    pub(crate) fn hold(&self, document: &Value, of: &str) {
+        let wrong: Vec<String> = self
+            .0
+            .iter_errors(document)
+            .map(|error| format!("{}: {error}", error.instance_path()))
+            .collect();
+        assert_eq!(wrong, Vec::<String>::new(), "{of}");
     }
 
     /// The document of a command, which has to be what the schema says.
     #[track_caller]
     fn check(&self, home: &Home, arguments: &[&str]) -> Value {
         let found = document(home, arguments);
-        let wrong: Vec<String> = self
-            .0
-            .iter_errors(&found)
-            .map(|error| format!("{}: {error}", error.instance_path()))
-            .collect();
-        assert_eq!(wrong, Vec::<String>::new(), "{arguments:?}");
+        self.hold(&found, &arguments.join(" "));
         found
     }
 }
@@ -94,8 +100,7 @@ fn the_documents_on_spend_are_what_the_published_schema_says() {
             let index = home.run(["index", "--month", month, "-o", "json"]);
             assert_eq!(index.err, "");
             let index: Value = serde_json::from_str(&index.out).unwrap();
-            let wrong: Vec<_> = schema.0.iter_errors(&index).collect();
-            assert!(wrong.is_empty(), "{month}: {wrong:?}");
+            schema.hold(&index, month);
         }
     }
 }

@@ -1,10 +1,14 @@
-//! Every invariant in `ARCHITECTURE.md` names what keeps it, and that exists.
+//! Every invariant in `ARCHITECTURE.md`, and everything that `tests/README.md` says a user may rely on,
+//! names what keeps it, and that exists.
 
 use crate::tidy::{Source, find};
 
 const DOCUMENT: &str = "ARCHITECTURE.md";
 const MARK: &str = "**Invariant:**";
 const KEEPER: &str = "Kept by ";
+
+const ACCEPTED: &str = "tests/README.md";
+const SECTION: &str = "## Acceptance\n";
 
 pub(super) fn check(sources: &[Source]) -> Vec<String> {
     let Some(document) = find(sources, DOCUMENT) else {
@@ -34,6 +38,38 @@ pub(super) fn check(sources: &[Source]) -> Vec<String> {
                         "{DOCUMENT}: \"{start} …\" is kept by `{keeper}`, which does not exist"
                     ));
                 }
+            }
+        }
+    }
+    complaints.extend(accepted(sources));
+    complaints
+}
+
+/// Looks at the rows of the table of what is accepted.
+fn accepted(sources: &[Source]) -> Vec<String> {
+    let section = find(sources, ACCEPTED).and_then(|document| document.text.split_once(SECTION));
+    let Some((_, section)) = section else {
+        return vec![format!("{ACCEPTED} has no section `{}`", SECTION.trim())];
+    };
+    let section = section.split("\n## ").next().unwrap_or_default();
+    let mut complaints = Vec::new();
+    let rows = section.lines().filter(|line| line.starts_with("| "));
+    // The first one is the head.
+    for row in rows.skip(1) {
+        let (promise, keepers) = row
+            .trim_end_matches([' ', '|'])
+            .rsplit_once(" | ")
+            .unwrap_or((row, ""));
+        let promise = promise.trim_start_matches("| ");
+        let keepers = in_backticks(keepers);
+        if keepers.is_empty() {
+            complaints.push(format!("{ACCEPTED}: \"{promise}\" names no test"));
+        }
+        for keeper in keepers {
+            if !exists(sources, keeper) {
+                complaints.push(format!(
+                    "{ACCEPTED}: \"{promise}\" is kept by `{keeper}`, which does not exist"
+                ));
             }
         }
     }
@@ -70,6 +106,11 @@ mod tests {
         let sources = [
             source("ARCHITECTURE.md", document),
             source("clippy.toml", ""),
+            source(
+                "tests/README.md",
+                "# Tests\n\n## Acceptance\n\n| what | kept by |\n|---|---|\n| It works | `a_test` |\n\
+                 | It is `fast` | by hand |\n| It stays | `a_test`, `gone` |\n\n## Else\n\n| a | b |\n",
+            ),
             source("a.rs", "#[test]\nfn a_test() {}"),
         ];
 
@@ -78,6 +119,8 @@ mod tests {
             [
                 "ARCHITECTURE.md: \"it stays so. Kept by `gone`. - …\" is kept by `gone`, which does not exist",
                 "ARCHITECTURE.md: \"trust me. …\" does not say `Kept by` which test",
+                "tests/README.md: \"It is `fast`\" names no test",
+                "tests/README.md: \"It stays\" is kept by `gone`, which does not exist",
             ]
         );
     }
