@@ -85,5 +85,5 @@ fn program<'a>((comm, exe): (&'a str, Option<&'a str>)) -> Option<&'a str> {
     let is_cut = |file: &&str| comm.len() == COMM_BYTES && file.starts_with(comm);
     let is_thread = comm.is_empty() || comm.ends_with("MainThread");
     file.filter(|file| is_thread || is_cut(file))
-        .or(Some(comm).filter(|comm| !comm.is_empty()))
+        .or_else(|| Some(comm).filter(|comm| !comm.is_empty()))
 }

@@ -101,13 +101,14 @@ impl Standing {
 
     /// Takes bytes of a message of the client.
     pub(in crate::llm) fn client(&mut self, bytes: &[u8]) {
+        let is_live = self.is_live();
         if let Some(message) = &mut self.reading {
             // Sound and pictures are long, and nothing in them matters here.
             if message.has_input {
                 return;
             }
             message.push(bytes);
-            if self.endpoint == Endpoint::OpenAiRealtime && message.is_beside() {
+            if !is_live && message.is_beside() {
                 self.reading = None;
             }
         }
@@ -130,8 +131,8 @@ impl Standing {
         if !is_seen || message.has_input || !message.json.is_whole() {
             return model;
         }
-        let signals = message.structure.signals(self.is_setting_whole(), true);
-        if self.endpoint == Endpoint::OpenAiRealtime {
+        let signals = message.structure.signals(self.is_live(), true);
+        if !self.is_live() {
             if message.kind.as_str() == "response.create" {
                 self.asked = Some(Signals {
                     last_item: message.structure.last_item(),
@@ -151,7 +152,7 @@ impl Standing {
     /// Messages of the client are missing.
     pub(in crate::llm) const fn lose_client(&mut self) {
         self.is_asked_lost = true;
-        if matches!(self.endpoint, Endpoint::GeminiLive) {
+        if self.is_live() {
             self.last = None;
         }
     }
@@ -163,7 +164,7 @@ impl Standing {
             "conversation.item.added" | "conversation.item.created"
         );
         let is_session = matches!(kind, "session.created" | "session.updated");
-        if self.endpoint != Endpoint::OpenAiRealtime || !(is_item || is_session) {
+        if self.is_live() || !(is_item || is_session) {
             return;
         }
         let mut message = Message::new(self.endpoint, self.key);
@@ -171,7 +172,7 @@ impl Standing {
         if !message.json.is_whole() {
             self.lose_server();
         } else if is_session {
-            self.settings = Some(message.structure.signals(self.is_setting_whole(), true));
+            self.settings = Some(message.structure.signals(false, true));
         } else {
             let item = message.structure.last_item();
             // Instructions behind the words of a user do not change whose turn it is.
@@ -183,7 +184,7 @@ impl Standing {
 
     /// Events of the server are missing.
     pub(in crate::llm) fn lose_server(&mut self) {
-        if self.endpoint == Endpoint::OpenAiRealtime {
+        if !self.is_live() {
             self.settings = None;
             self.last = None;
         }
@@ -193,19 +194,16 @@ impl Standing {
     pub(in crate::llm) fn begin(&mut self) -> Signals {
         let asked = self.asked.take();
         let is_lost = std::mem::take(&mut self.is_asked_lost);
-        let last = match self.endpoint {
-            // What is said next is another turn.
-            Endpoint::GeminiLive => self.last.take(),
-            _ => self.last,
-        };
-        let settings = match self.endpoint {
-            Endpoint::OpenAiRealtime if is_lost => None,
-            _ => self.settings.clone(),
-        };
+        // A request that is lost may have asked for it otherwise; Gemini has none.
+        let settings = self.settings.clone().filter(|_| self.is_live() || !is_lost);
         let mut signals = Signals {
-            last_item: last,
+            last_item: self.last,
             ..settings.unwrap_or_default()
         };
+        if self.is_live() {
+            // What is said next is another turn.
+            self.last = None;
+        }
         if let Some(asked) = asked {
             if asked.tools_offered.is_some() {
                 signals.tools_offered = asked.tools_offered;
@@ -218,8 +216,9 @@ impl Standing {
         signals
     }
 
-    /// Whether tools that settings do not tell are none.
-    const fn is_setting_whole(&self) -> bool {
+    /// Whether it is one of Gemini's, whose client says all at once: tools that it does not tell are
+    /// none.
+    const fn is_live(&self) -> bool {
         matches!(self.endpoint, Endpoint::GeminiLive)
     }
 }
