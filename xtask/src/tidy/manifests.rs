@@ -24,7 +24,7 @@ const PACKAGES: [(&str, &str, &[&str]); 7] = [
 ];
 
 /// All that the core may depend on: nothing that opens a file or a socket, or asks a clock.
-const CORE_DEPENDENCIES: [&str; 19] = [
+const CORE_DEPENDENCIES: [&str; 20] = [
     "agent-common",
     "base64",
     "brotli",
@@ -37,6 +37,7 @@ const CORE_DEPENDENCIES: [&str; 19] = [
     "octets",
     "serde",
     "serde_json",
+    "sha2",
     "siphasher",
     "thiserror",
     "tiktoken-rs",

@@ -1,8 +1,16 @@
 //! What may be wrong with what is spent, and who has to know.
 
+mod lifecycle;
+mod payload;
+
 use std::time::Duration;
 
 use serde_json::{Map, Value};
+
+pub use lifecycle::{
+    Alert, Alerts, Evaluated, Kind, MAX_ALERTS, MAX_IN_NOTIFICATION, Notice, Notification, State,
+};
+pub use payload::Purpose;
 
 /// How much of a hurry there is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -23,6 +31,13 @@ impl Severity {
             Self::Ticket => "ticket",
             Self::Page => "page",
         }
+    }
+
+    /// The one of this name.
+    pub fn of(name: &str) -> Option<Self> {
+        [Self::Log, Self::Ticket, Self::Page]
+            .into_iter()
+            .find(|severity| severity.as_str() == name)
     }
 }
 
@@ -62,6 +77,30 @@ pub enum Rule {
 }
 
 impl Rule {
+    /// All of them.
+    pub const ALL: [Self; 15] = [
+        Self::BudgetThreshold,
+        Self::BudgetBurn,
+        Self::BudgetForecast,
+        Self::BudgetUnpriced,
+        Self::Spike,
+        Self::Runaway,
+        Self::Coverage,
+        Self::PriceListAge,
+        Self::Quota,
+        Self::NewModel,
+        Self::NewWorkflow,
+        Self::Unattributed,
+        Self::Errors,
+        Self::EventsLost,
+        Self::Channel,
+    ];
+
+    /// The one of this name.
+    pub fn of(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|rule| rule.as_str() == name)
+    }
+
     /// Name in the ledger and in messages.
     pub const fn as_str(self) -> &'static str {
         match self {
