@@ -37,8 +37,8 @@ use fastrand::Rng;
 
 const DAY_MS: i64 = 86_400_000;
 const DAYS: i64 = 365;
-/// Calls of one transaction.
-const BATCH: usize = 2_000;
+/// Calls of one transaction at most: several days of a small ledger, some hours of a large one.
+const BATCH: usize = 50_000;
 
 /// Provider, API, host, and model as asked for and served.
 type Model = (

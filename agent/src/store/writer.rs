@@ -7,6 +7,7 @@ use std::time::Duration;
 use agent_core::event::{Ancestor, ProcId, Process};
 use agent_core::pipeline::{CoverageMinute, Output};
 use jiff::{Timestamp, tz::TimeZone};
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, FileControl, OpenFlags, OptionalExtension as _, Transaction, params};
 
 use super::migrate::{Found, migrate};
@@ -24,6 +25,14 @@ const BUSY_MS: i32 = 5_000;
 const CLOSING_BUSY_MS: i32 = 1_000;
 /// LIMIT: 16 MiB kept of a write-ahead log that once grew; what is beyond is given back.
 const LOG_KEPT_BYTES: i64 = 16 << 20;
+/// LIMIT: statements that stay compiled; a batch runs some thirty. Fewer than those would each be
+/// compiled again for every call, which takes longer than the call.
+const STATEMENTS: usize = 64;
+/// LIMIT: 512 MiB of pages in memory while a ledger is written that may be lost. Identities of calls
+/// come in no order, so that with less each of them is a page read and one written.
+const TEMPORARY_CACHE_KIB: i64 = 512 << 10;
+/// LIMIT: 256 MiB of a write-ahead log, in pages, while a ledger is written that may be lost.
+const TEMPORARY_LOG_PAGES: i64 = 65_536;
 
 /// What may be kept of a process besides its name and user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -231,13 +240,27 @@ impl Writer {
     /// # Errors
     /// Those of SQLite.
     pub fn set_durability(&mut self, durability: Durability) -> Result<(), Error> {
-        let synchronous = match durability {
-            Durability::Kept => "FULL",
-            Durability::Temporary => "OFF",
-        };
-        self.conn
-            .pragma_update(None, "synchronous", synchronous)
-            .map_err(|source| Error::sql("set up", &self.path, source))
+        let failed = |source| Error::sql("set up", &self.path, source);
+        match durability {
+            Durability::Kept => self.conn.pragma_update(None, "synchronous", "FULL"),
+            Durability::Temporary => self
+                .conn
+                .pragma_update(None, "synchronous", "OFF")
+                .and_then(|()| {
+                    // SQLite reads a negative one as KiB.
+                    self.conn
+                        .pragma_update(None, "cache_size", -TEMPORARY_CACHE_KIB)
+                })
+                .and_then(|()| {
+                    self.conn.pragma_update_and_check(
+                        None,
+                        "wal_autocheckpoint",
+                        TEMPORARY_LOG_PAGES,
+                        |_| Ok(()),
+                    )
+                }),
+        }
+        .map_err(failed)
     }
 
     /// Notes after which pause a session has ended, for the views and for counting those that went
@@ -340,6 +363,11 @@ pub(super) fn open_for_writing(path: &Path) -> Result<Connection, Error> {
         | OpenFlags::SQLITE_OPEN_NOFOLLOW
         | OpenFlags::SQLITE_OPEN_URI;
     let mut conn = Connection::open_with_flags(path, flags).map_err(failed)?;
+    conn.set_prepared_statement_cache_capacity(STATEMENTS);
+    // Without this, a statement over a table with a partial index is compiled again whenever its
+    // values change, in the hope of a better plan.
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)
+        .map_err(failed)?;
     conn.pragma_update(None, "busy_timeout", BUSY_MS)
         .map_err(failed)?;
     // Before anything is written: a newer or foreign file must stay as it is.
