@@ -23,8 +23,11 @@
 //! |---|---|---|
 //! | [`spend`] | stored and running calls | [`spend::Spend`]: how much they take, and from whom |
 //! | [`alert`] | what rules find wrong | who has to know |
+//! | [`runaway`] | what sessions take | which of them run away |
+//! | [`spike`] | what workflows take | which of them take far more than ever |
+//! | [`upkeep`] | counters, and what all calls take | what else somebody should look at |
 //!
-//! Beside them, [`glob`] is what a pattern in the configuration means.
+//! Beside them, [`glob`] is what a pattern in the configuration means, [`recent`] sums of the last while.
 //!
 //! Words: a *chunk* is what a probe saw, a *segment* ordered bytes of one direction, a *gap* bytes
 //! known to be missing, an *exchange* one HTTP request and response, a *call* one LLM API call, a
@@ -42,10 +45,14 @@ pub mod http;
 pub mod llm;
 pub mod pipeline;
 pub mod prices;
+pub mod recent;
 pub mod recording;
+pub mod runaway;
 pub mod session;
 pub mod socket;
 pub mod spend;
+pub mod spike;
 pub mod stats;
 pub mod tokens;
+pub mod upkeep;
 pub mod workflow;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::llm::{Outcome, UsageSource};
 use crate::prices::{CostStatus, Prices, weighted_tokens};
 use crate::session::{Hop, TaskType, ThreadKind, UsageRecord};
+use crate::workflow::Workflow;
 
 /// What one call takes: all of it once the call ended, so far while it runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,6 +48,13 @@ pub struct Payer {
     pub model: Option<String>,
     /// Kind of work.
     pub task: String,
+}
+
+impl Payer {
+    /// Whether nobody knows what pays.
+    pub fn is_unattributed(&self) -> bool {
+        self.workflow == Workflow::UNATTRIBUTED
+    }
 }
 
 /// A sum of what calls take. What is unknown adds nothing, and is counted beside.
@@ -139,39 +147,6 @@ pub struct Work {
 }
 
 impl Spend {
-    /// A call of which nothing is known but that it ended well: what tests begin with.
-    pub fn plain() -> Self {
-        Self {
-            identity: Arc::from(""),
-            started_unix_ms: 0,
-            unix_ms: 0,
-            is_open: false,
-            payer: Arc::default(),
-            amount: Amount {
-                requests: 1,
-                ..Amount::default()
-            },
-            work: Work {
-                session: Arc::from(""),
-                uid: None,
-                pid: None,
-                thread: Arc::from(""),
-                thread_kind: ThreadKind::Main,
-                depth: 0,
-                context_tokens: None,
-                window_tokens: None,
-                is_compaction: false,
-                shows_compaction: false,
-                is_conversation: true,
-                is_human_turn: false,
-                is_complete: true,
-                is_failed: false,
-                request_hash: None,
-                tool_signature: None,
-            },
-        }
-    }
-
     /// What a stored call takes; `None` for a call that another one on this host made again, which is
     /// the one that counts.
     pub fn of(record: &UsageRecord, prices: &Prices) -> Option<Self> {
@@ -272,4 +247,40 @@ pub fn is_conversation(task: &str) -> bool {
     ]
     .iter()
     .all(|other| other.as_str() != task)
+}
+
+#[cfg(test)]
+impl Spend {
+    /// A call of which nothing is known but that it ended well: what tests begin with.
+    pub(crate) fn plain() -> Self {
+        Self {
+            identity: Arc::from(""),
+            started_unix_ms: 0,
+            unix_ms: 0,
+            is_open: false,
+            payer: Arc::default(),
+            amount: Amount {
+                requests: 1,
+                ..Amount::default()
+            },
+            work: Work {
+                session: Arc::from(""),
+                uid: None,
+                pid: None,
+                thread: Arc::from(""),
+                thread_kind: ThreadKind::Main,
+                depth: 0,
+                context_tokens: None,
+                window_tokens: None,
+                is_compaction: false,
+                shows_compaction: false,
+                is_conversation: true,
+                is_human_turn: false,
+                is_complete: true,
+                is_failed: false,
+                request_hash: None,
+                tool_signature: None,
+            },
+        }
+    }
 }

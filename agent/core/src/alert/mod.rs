@@ -146,3 +146,11 @@ pub struct Condition {
     /// Numbers and ids that show it; nothing that anybody wrote.
     pub evidence: Map<String, Value>,
 }
+
+/// An amount of money for people, as in `$12.07`: rounded down, so that it never says more than what
+/// was paid.
+pub fn dollars(nanousd: u64) -> String {
+    const CENT: u64 = 10_000_000;
+    let cents = nanousd / CENT;
+    format!("${}.{:02}", cents / 100, cents % 100)
+}
