@@ -49,13 +49,12 @@ fn what_single_calls_take_adds_up_to_the_lasting_sums_whatever_became_of_them() 
             writer.apply(&outputs).unwrap();
         }
         let prices = Prices::default();
-        let single = writer
-            .spends(identities.iter().map(String::as_str), &prices)
-            .unwrap();
-        let mut since = writer.spends_since(from, &prices).unwrap();
+        let spends = writer.spends(&prices);
+        let single = spends.of(identities.iter().map(String::as_str)).unwrap();
+        let mut since = spends.since(from).unwrap();
         let mut quarters: Vec<BucketSpend> = Vec::new();
-        writer
-            .spends_by_quarter(from, until, &prices, |spend| quarters.push(spend))
+        spends
+            .by_quarter(from, until, |spend| quarters.push(spend))
             .unwrap();
         let of_quarters = sums(quarters.iter().map(|spend| (&spend.payer, spend.amount)));
         let of_calls = sums(single.iter().map(|spend| (&spend.payer, spend.amount)));
@@ -67,7 +66,7 @@ fn what_single_calls_take_adds_up_to_the_lasting_sums_whatever_became_of_them() 
         since.sort_by(|a, b| a.identity.cmp(&b.identity));
         assert_eq!(single, since, "seed {seed}");
 
-        let sessions = writer.sessions_since(from).unwrap();
+        let sessions = spends.sessions(from, until).unwrap();
         let stored = home.sqlite3("SELECT count(DISTINCT session_id) FROM session_usage");
         assert_eq!(stored.text(), format!("{}\n", sessions.len()));
     }
@@ -87,8 +86,10 @@ fn what_a_gateway_called_is_spent_by_the_client_that_asked_it() {
     });
     let identities = [asked.identity.clone(), upstream.identity.clone()];
     writer.apply(&[usage(asked), usage(upstream)]).unwrap();
+    let prices = Prices::default();
     let spends = writer
-        .spends(identities.iter().map(String::as_str), &Prices::default())
+        .spends(&prices)
+        .of(identities.iter().map(String::as_str))
         .unwrap();
     let [spend] = spends.as_slice() else {
         panic!("one call counts, not {spends:?}");

@@ -59,7 +59,7 @@ pub use reader::{Call, CoverageSum, Query, QueryRow, Reader, UNPROBED_NAMES, Val
 pub use reprice::{Keeping, Repriced, reprice};
 pub use retention::{Progress, PrunedCalls, Retention};
 pub use sessions::{ContextPoint, Session, SessionDetail, Thread};
-pub use spends::BucketSpend;
+pub use spends::{BucketSpend, Spends};
 pub use status::{AgentStatus, CalledHost, CallingProcess, FailedFile, HookedFile, TlsFile};
 pub use usage::{Filter, Group, Key, MOST_CALLS_OF_PERCENTILES, Question, Relation, Sum, UsageSum};
 pub use vacuum::{Vacuumed, vacuum};

@@ -1,6 +1,7 @@
 //! What calls take, as budgets and rules see it: read back from what is committed, so that an alert
 //! never speaks of usage that is not stored.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use agent_core::llm::Usage;
@@ -10,7 +11,7 @@ use agent_core::spend::{Amount, Payer, Spend, Work};
 use rusqlite::{Connection, Row, params};
 
 use super::rollup::BUCKET_MS;
-use super::{Error, Writer, from_db};
+use super::{Error, Reader, Writer, from_db};
 
 /// A payer and what it took in a quarter of an hour.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,71 +39,102 @@ const PAYERS: &str = "JOIN usage_key AS k ON k.usage_key_id = u.usage_key_id
     JOIN workflow AS w ON w.workflow_id = k.workflow_id
     LEFT JOIN checkout AS c ON c.checkout_id = k.checkout_id";
 
+/// Reads what calls of one host take.
+#[derive(Clone, Copy, Debug)]
+pub struct Spends<'a> {
+    conn: &'a Connection,
+    host_id: i64,
+    path: &'a Path,
+    prices: &'a Prices,
+}
+
 impl Writer {
+    /// What calls of this host take, weighted by these prices.
+    pub fn spends<'a>(&'a self, prices: &'a Prices) -> Spends<'a> {
+        Spends {
+            conn: self.connection(),
+            host_id: self.host_id(),
+            path: self.path(),
+            prices,
+        }
+    }
+}
+
+impl Reader {
+    /// What calls of each host of the ledger take, weighted by these prices; with the host's name.
+    ///
+    /// # Errors
+    /// Those of SQLite.
+    pub fn spends<'a>(&'a self, prices: &'a Prices) -> Result<Vec<(String, Spends<'a>)>, Error> {
+        let hosts = || -> rusqlite::Result<Vec<(i64, String)>> {
+            self.conn
+                .prepare("SELECT host_id, host_name FROM host ORDER BY host_id")?
+                .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
+                .collect()
+        };
+        let hosts = hosts().map_err(|source| Error::sql("read", self.path(), source))?;
+        let spends = hosts.into_iter().map(|(host_id, name)| {
+            let spends = Spends {
+                conn: &self.conn,
+                host_id,
+                path: self.path(),
+                prices,
+            };
+            (name, spends)
+        });
+        Ok(spends.collect())
+    }
+}
+
+impl Spends<'_> {
     /// What these calls take by what is stored of them, with what ran inside of them as calls of
     /// their own that are no requests. A call that does not count, because another one on this host
     /// made it again, takes nothing and is left out.
     ///
     /// # Errors
     /// Those of SQLite.
-    pub fn spends<'a>(
+    pub fn of<'a>(
         &self,
         identities: impl IntoIterator<Item = &'a str>,
-        prices: &Prices,
     ) -> Result<Vec<Spend>, Error> {
-        let failed = |source| Error::sql("read", self.path(), source);
         let mut spends = Vec::new();
         for identity in identities {
-            spends.extend(
-                self.spends_where(
-                    "r.host_id = ?1 AND r.identity = ?2",
-                    params![self.host_id(), identity],
-                    prices,
-                )
-                .map_err(failed)?,
-            );
-            spends.extend(
-                self.spends_where(
-                    "r.part_of = (SELECT p.request_id FROM request AS p
-                                  WHERE p.host_id = ?1 AND p.identity = ?2)",
-                    params![self.host_id(), identity],
-                    prices,
-                )
-                .map_err(failed)?,
-            );
+            for condition in [
+                "r.host_id = ?1 AND r.identity = ?2",
+                "r.part_of = (SELECT p.request_id FROM request AS p
+                              WHERE p.host_id = ?1 AND p.identity = ?2)",
+            ] {
+                let found = self.find(condition, params![self.host_id, identity]);
+                spends.extend(found.map_err(|source| self.failed(source))?);
+            }
         }
         Ok(spends)
     }
 
-    /// What all calls of this host take that began at `since_ms` or later, in their order.
+    /// What all calls take that began at `since_ms` or later, in their order.
     ///
     /// # Errors
     /// Those of SQLite.
-    pub fn spends_since(&self, since_ms: i64, prices: &Prices) -> Result<Vec<Spend>, Error> {
-        self.spends_where(
-            "r.host_id = ?1 AND r.started_ms >= ?2",
-            params![self.host_id(), since_ms],
-            prices,
-        )
-        .map_err(|source| Error::sql("read", self.path(), source))
+    pub fn since(&self, since_ms: i64) -> Result<Vec<Spend>, Error> {
+        let condition = "r.host_id = ?1 AND r.started_ms >= ?2";
+        self.find(condition, params![self.host_id, since_ms])
+            .map_err(|source| self.failed(source))
     }
 
-    /// What all payers of this host took, by quarters of an hour from the one of `from_ms` to before
-    /// the one of `until_ms`, in their order.
+    /// What all payers took, by quarters of an hour from the one of `from_ms` to before the one of
+    /// `until_ms`, in their order.
     ///
     /// # Errors
     /// Those of SQLite.
-    pub fn spends_by_quarter(
+    pub fn by_quarter(
         &self,
         from_ms: i64,
         until_ms: i64,
-        prices: &Prices,
         mut each: impl FnMut(BucketSpend),
     ) -> Result<(), Error> {
-        let failed = |source| Error::sql("read", self.path(), source);
-        let quarter = |ms: i64| ms.div_euclid(BUCKET_MS).saturating_mul(BUCKET_MS);
+        let failed = |source| self.failed(source);
         let mut statement = self
-            .connection()
+            .conn
             .prepare_cached(&format!(
                 "SELECT {PAID}, u.bucket_start_ms FROM usage_15m AS u {PAYERS}
                  WHERE u.bucket_start_ms >= ?1 AND u.bucket_start_ms < ?2 AND k.host_id = ?3
@@ -110,11 +142,15 @@ impl Writer {
             ))
             .map_err(failed)?;
         let mut rows = statement
-            .query(params![quarter(from_ms), quarter(until_ms), self.host_id()])
+            .query(params![
+                quarter_of(from_ms),
+                quarter_of(until_ms),
+                self.host_id
+            ])
             .map_err(failed)?;
         while let Some(row) = rows.next().map_err(failed)? {
             let unix_ms: i64 = row.get(PAID_COLUMNS).map_err(failed)?;
-            let (payer, amount) = paid(row, unix_ms, prices).map_err(failed)?;
+            let (payer, amount) = paid(row, unix_ms, self.prices).map_err(failed)?;
             each(BucketSpend {
                 unix_ms,
                 payer: Arc::new(payer),
@@ -124,41 +160,38 @@ impl Writer {
         Ok(())
     }
 
-    /// The beginnings of this host's sessions since `since_ms`, each as a sum of one session of the
-    /// payer of its first call.
+    /// The sessions that began from `from_ms` to before `until_ms`, each as a sum of one session of
+    /// the payer of its first call.
     ///
     /// # Errors
     /// Those of SQLite.
-    pub fn sessions_since(&self, since_ms: i64) -> Result<Vec<BucketSpend>, Error> {
-        let read = |conn: &Connection| -> rusqlite::Result<Vec<_>> {
-            conn.prepare_cached(&format!(
-                "SELECT {PAID}, s.started_ms, min(u.first_ms)
-                 FROM session AS s JOIN session_usage AS u ON u.session_id = s.session_id {PAYERS}
-                 WHERE s.host_id = ?1 AND s.started_ms >= ?2 AND s.last_request_ms >= ?2
-                 GROUP BY s.session_id ORDER BY s.started_ms"
-            ))?
-            .query_map(params![self.host_id(), since_ms], |row| {
-                Ok(BucketSpend {
-                    unix_ms: row.get(PAID_COLUMNS)?,
-                    payer: Arc::new(payer(row)?),
-                    amount: Amount {
-                        sessions: 1,
-                        ..Amount::default()
-                    },
-                })
-            })?
-            .collect()
+    pub fn sessions(&self, from_ms: i64, until_ms: i64) -> Result<Vec<BucketSpend>, Error> {
+        let read = || -> rusqlite::Result<Vec<_>> {
+            self.conn
+                .prepare_cached(&format!(
+                    "SELECT {PAID}, s.started_ms, min(u.first_ms)
+                     FROM session AS s JOIN session_usage AS u ON u.session_id = s.session_id {PAYERS}
+                     WHERE s.host_id = ?1 AND s.started_ms >= ?2 AND s.started_ms < ?3
+                       AND s.last_request_ms >= ?2
+                     GROUP BY s.session_id ORDER BY s.started_ms"
+                ))?
+                .query_map(params![self.host_id, from_ms, until_ms], |row| {
+                    Ok(BucketSpend {
+                        unix_ms: row.get(PAID_COLUMNS)?,
+                        payer: Arc::new(payer(row)?),
+                        amount: Amount {
+                            sessions: 1,
+                            ..Amount::default()
+                        },
+                    })
+                })?
+                .collect()
         };
-        read(self.connection()).map_err(|source| Error::sql("read", self.path(), source))
+        read().map_err(|source| self.failed(source))
     }
 
-    fn spends_where(
-        &self,
-        condition: &str,
-        values: impl rusqlite::Params,
-        prices: &Prices,
-    ) -> rusqlite::Result<Vec<Spend>> {
-        self.connection()
+    fn find(&self, condition: &str, values: impl rusqlite::Params) -> rusqlite::Result<Vec<Spend>> {
+        self.conn
             .prepare_cached(&format!(
                 "SELECT {PAID}, r.identity, r.started_ms, r.duration_ms, s.session_key, s.uid, p.pid,
                         t.thread_key, t.kind, t.depth, u.context_tokens, f.outcome,
@@ -172,9 +205,18 @@ impl Writer {
                  LEFT JOIN thread AS t ON t.thread_id = r.thread_id
                  WHERE {condition} ORDER BY r.started_ms, r.request_id"
             ))?
-            .query_map(values, |row| spend(row, prices))?
+            .query_map(values, |row| spend(row, self.prices))?
             .collect()
     }
+
+    fn failed(&self, source: rusqlite::Error) -> Error {
+        Error::sql("read", self.path, source)
+    }
+}
+
+/// Beginning of the quarter of an hour that a moment is in.
+const fn quarter_of(unix_ms: i64) -> i64 {
+    unix_ms.div_euclid(BUCKET_MS).saturating_mul(BUCKET_MS)
 }
 
 fn spend(row: &Row<'_>, prices: &Prices) -> rusqlite::Result<Spend> {
