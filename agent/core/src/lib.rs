@@ -22,6 +22,7 @@
 //! | stage | takes | gives |
 //! |---|---|---|
 //! | [`spend`] | stored and running calls | [`spend::Spend`]: how much they take, and from whom |
+//! | [`budget`] | spending | how limits stand, and what is wrong with that |
 //! | [`alert`] | what rules find wrong | who has to know |
 //! | [`runaway`] | what sessions take | which of them run away |
 //! | [`spike`] | what workflows take | which of them take far more than ever |
@@ -37,6 +38,7 @@
 
 pub mod alert;
 pub mod attribution;
+pub mod budget;
 pub mod connection;
 pub mod coverage;
 pub mod event;

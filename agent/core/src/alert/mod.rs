@@ -121,6 +121,11 @@ impl Rule {
             Self::Channel => "channel",
         }
     }
+
+    /// Whether it is told once, when it begins: neither that it lasts nor that it is over is news.
+    pub const fn is_once(self) -> bool {
+        matches!(self, Self::BudgetThreshold)
+    }
 }
 
 /// Something that a rule finds wrong at a moment. The rule gives it as long as it holds, with the

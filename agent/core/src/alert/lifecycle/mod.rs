@@ -95,7 +95,8 @@ impl Alert {
             Severity::Ticket => REPEAT_TICKET_MS,
             Severity::Log => return false,
         };
-        self.acknowledged_unix_ms.is_none()
+        !self.condition.rule.is_once()
+            && self.acknowledged_unix_ms.is_none()
             && self
                 .notified_unix_ms
                 .is_some_and(|told| now_unix_ms.saturating_sub(told) >= after_ms)
@@ -333,7 +334,7 @@ impl Alerts {
     ) {
         let over: Vec<Notice> = ended
             .iter()
-            .filter(|alert| alert.notified.is_some())
+            .filter(|alert| alert.notified.is_some() && !alert.condition.rule.is_once())
             .map(|alert| Notice {
                 kind: Kind::Resolve,
                 alert: alert.clone(),

@@ -77,6 +77,24 @@ fn an_alert_is_told_once_when_it_fires_and_once_when_it_is_over() {
 }
 
 #[test]
+fn a_threshold_is_told_once_and_neither_again_nor_when_its_period_ends() {
+    let mut alerts = Alerts::default();
+    let reached = || Condition {
+        rule: Rule::BudgetThreshold,
+        ..condition("a", Severity::Page)
+    };
+    assert_eq!(
+        told(&alerts.evaluate(START_MS, vec![reached()])),
+        one("fire")
+    );
+    let later = alerts.evaluate(START_MS + 5 * HOUR_MS, vec![reached()]);
+    assert_eq!(later, Evaluated::default());
+    let over = alerts.evaluate(START_MS + 6 * HOUR_MS, Vec::new());
+    assert_eq!(told(&over), vec![]);
+    assert_eq!(over.changed[0].state, State::Resolved);
+}
+
+#[test]
 fn what_does_not_hold_long_enough_is_never_told() {
     let mut alerts = Alerts::default();
     let slow = || vec![held("a", Severity::Page, 600)];
