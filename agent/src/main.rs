@@ -3,18 +3,21 @@
 use std::io::{self, BufWriter, IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
+use agent::alert::Channels;
 use agent::causes;
 use agent::cli::{
-    Cli, Command, ConfigCommand, Exec, Global, Index, Merge, PricesCommand, Selection, Sessions,
-    SessionsCommand, Span, WorkflowCommand,
+    Alerts, AlertsCommand, Cli, Command, ConfigCommand, Exec, Global, Index, Merge, PricesCommand,
+    Selection, Sessions, SessionsCommand, Span, WorkflowCommand,
 };
 use agent::config::{self, Config, Loaded};
 use agent::fleet;
 use agent::prices::InForce;
-use agent::report::{self, Asked, Follow, Format, Found, IndexFormat, Metric, Page, Wanted};
+use agent::report::{
+    self, Asked, Follow, Format, Found, IndexFormat, Listed, Metric, Page, Wanted,
+};
 use agent::store::{self, Dimension, Keeping, Reader};
 use agent::telemetry::{self, Verbosity};
-use agent::{app, capture, exec, prices, privilege, process};
+use agent::{alert, app, capture, exec, prices, privilege, process};
 use agent_core::attribution::Client;
 use agent_core::event::Marker;
 use agent_core::workflow::Subject;
@@ -147,6 +150,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<Found> {
                 report::quota(page, reader, arguments.provider.as_deref())
             });
         }
+        Command::Alerts(arguments) => return alerts(global, arguments),
         Command::Tail(arguments) => {
             let follow = if arguments.follow {
                 Follow::Yes
@@ -271,6 +275,89 @@ fn sessions(global: Global, arguments: Sessions) -> anyhow::Result<Found> {
     read(global, arguments.written.format(), |page, reader| {
         report::sessions(page, reader, &asked, arguments.lines)
     })
+}
+
+/// Alerts: all, or one; taking one on, and trying a channel.
+fn alerts(global: Global, arguments: Alerts) -> anyhow::Result<Found> {
+    let list = match arguments.command {
+        None => arguments.list,
+        Some(AlertsCommand::List(list)) => list,
+        Some(AlertsCommand::Show { id, written }) => {
+            return read(global, written.format(), |page, reader| {
+                report::alert(page, reader, id)
+            });
+        }
+        Some(AlertsCommand::Ack { id }) => return take_on(&global, id),
+        Some(AlertsCommand::Test { channel }) => return try_channel(&global, &channel),
+    };
+    let listed = match list.firing {
+        true => Listed::Firing,
+        false => Listed::Of(Asked {
+            since: list.since,
+            ..Asked::default()
+        }),
+    };
+    read(global, list.written.format(), |page, reader| {
+        report::alerts(page, reader, &listed)
+    })
+}
+
+/// Takes an alert on, for who runs this command.
+fn take_on(global: &Global, id: u64) -> anyhow::Result<Found> {
+    let config = configured(global)?;
+    let name = ["SUDO_USER", "USER"]
+        .iter()
+        .find_map(|name| std::env::var(name).ok());
+    let by = name.unwrap_or_else(|| rustix::process::getuid().as_raw().to_string());
+    let now_ms = jiff::Timestamp::now().as_millisecond();
+    if store::acknowledge(&config.daemon.db, id, &by, now_ms)? {
+        writeln!(io::stdout(), "alert {id} is taken on; it is not told again")
+            .map_err(report::Error::Write)?;
+        return Ok(Found::Something);
+    }
+    let reader = Reader::open(&config.daemon.db, &zone(global, &config))?;
+    let alerts = reader.alerts(store::AlertFilter::Id(id))?;
+    let alert = alerts.first().ok_or(report::Error::NoAlert { id })?;
+    let why = match alert.acknowledged_ms {
+        Some(_) => "was taken on before",
+        None => "is over",
+    };
+    writeln!(io::stdout(), "alert {id} {why}").map_err(report::Error::Write)?;
+    Ok(Found::Nothing)
+}
+
+/// Sends a message that is marked as a test.
+fn try_channel(global: &Global, name: &str) -> anyhow::Result<Found> {
+    let config = configured(global)?;
+    let channels = Channels::new(&config.channels);
+    let known: Vec<&str> = channels.iter().map(alert::Channel::name).collect();
+    let channel = channels.named(name).with_context(|| {
+        format!(
+            "no channel is called {name:?}; the configuration has {}",
+            if known.is_empty() {
+                "none, see [[notify]]".to_owned()
+            } else {
+                known.join(", ")
+            }
+        )
+    })?;
+    let host = store::HostFacts::of_this_host(env!("CARGO_PKG_VERSION"));
+    let now_ms = jiff::Timestamp::now().as_millisecond();
+    channel
+        .send(&alert::test_payload(&host.host_name, now_ms), now_ms)
+        .with_context(|| {
+            format!(
+                "channel {name} ({}) did not take the message",
+                channel.kind()
+            )
+        })?;
+    writeln!(
+        io::stdout(),
+        "channel {name} ({}) took the message",
+        channel.kind()
+    )
+    .map_err(report::Error::Write)?;
+    Ok(Found::Something)
 }
 
 /// Tells which prices are in force.
@@ -539,7 +626,7 @@ fn code(error: &anyhow::Error) -> Option<u8> {
             | report::Error::EmptyWindow
             | report::Error::Dimensions
             | report::Error::ManySessions { .. } => Some(exit::USAGE),
-            report::Error::NoSession { .. } => Some(exit::NOTHING),
+            report::Error::NoSession { .. } | report::Error::NoAlert { .. } => Some(exit::NOTHING),
             report::Error::Write(_) => Some(exit::FAILURE),
         };
     }

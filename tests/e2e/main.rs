@@ -9,6 +9,7 @@
 )]
 
 mod access;
+mod alerts;
 mod configuration;
 mod costs;
 mod hostile;

@@ -199,6 +199,60 @@ pub struct Quota {
     pub written: Written,
 }
 
+/// `bpftok alerts`
+#[derive(Args, Debug)]
+pub struct Alerts {
+    /// What to do with them.
+    #[command(subcommand)]
+    pub command: Option<AlertsCommand>,
+    /// Which.
+    #[command(flatten)]
+    pub list: AlertsList,
+}
+
+/// What to do with alerts.
+#[derive(Debug, Subcommand)]
+pub enum AlertsCommand {
+    /// What is wrong, and what was
+    List(AlertsList),
+    /// One alert, what shows it, and who was told
+    Show {
+        /// Its id
+        #[arg(value_name = "ID")]
+        id: u64,
+        /// How.
+        #[command(flatten)]
+        written: Written,
+    },
+    /// Take one on: it is not told again, unless it becomes more urgent
+    Ack {
+        /// Its id
+        #[arg(value_name = "ID")]
+        id: u64,
+    },
+    /// Send a message that is marked as a test over a channel, and say what came back
+    Test {
+        /// The channel: the name of an entry [[notify]] of the configuration
+        #[arg(value_name = "CHANNEL")]
+        channel: String,
+    },
+}
+
+/// `bpftok alerts list`
+#[derive(Args, Debug)]
+pub struct AlertsList {
+    /// Only what fires at the moment
+    #[arg(long, conflicts_with = "since")]
+    pub firing: bool,
+    /// From when on, in the manner of `bpftok report` [default: 30 days, today included]; what has not
+    /// ended is always there
+    #[arg(short = 'S', long, value_name = "TIME", allow_hyphen_values = true)]
+    pub since: Option<String>,
+    /// How.
+    #[command(flatten)]
+    pub written: Written,
+}
+
 /// `bpftok tail`
 #[derive(Args, Debug)]
 pub struct Tail {

@@ -12,8 +12,8 @@ use jiff::tz::TimeZone;
 use crate::report::{Color, Format};
 
 pub use asked::{
-    Covered, Explain, Index, Query, Quota, Report, Selection, Sessions, SessionsCommand,
-    SessionsShow, Span, Tail, Waste, Written,
+    Alerts, AlertsCommand, AlertsList, Covered, Explain, Index, Query, Quota, Report, Selection,
+    Sessions, SessionsCommand, SessionsShow, Span, Tail, Waste, Written,
 };
 
 /// bpftok: a passive token meter for Linux hosts.
@@ -30,6 +30,7 @@ Examples:
   bpftok report --by model -o json     usage by model, for programs
   bpftok tail -f                       calls as they finish
   bpftok quota                         what is left of limits and plans
+  bpftok alerts                        what is wrong, and who was told
   bpftok exec nightly -- ./job.sh      a command whose calls belong to the workflow nightly
   bpftok query \"SELECT * FROM v_session ORDER BY started_ms DESC LIMIT 5\"
 
@@ -179,6 +180,19 @@ Examples:
   bpftok quota --provider anthropic
   bpftok quota --json | jq '.rows[] | select(.used_ratio > 0.8)'")]
     Quota(Quota),
+    /// What is wrong with what is spent and seen, and who was told
+    #[command(after_help = "\
+An alert fires once its rule has found something wrong for long enough, and is told over the channels
+of the configuration, entries [[notify]]: when it fires, when it becomes more urgent, every 4 hours
+(a page) or 24 hours (a ticket) until somebody takes it on, and when it is over.
+
+Examples:
+  bpftok alerts                       what fires, and the alerts of the last 30 days
+  bpftok alerts --firing --json
+  bpftok alerts show 12
+  sudo bpftok alerts ack 12
+  sudo bpftok alerts test ops         does a message arrive?")]
+    Alerts(Alerts),
     /// Finished calls, one line each
     #[command(after_help = "\
 `≈` begins a number that was counted here, `≥` one of a reply that was not finished.

@@ -20,6 +20,7 @@ pub(super) struct File {
     pub(super) prices: Section<Prices>,
     pub(super) price: Written<Vec<Section<Price>>>,
     pub(super) workflow: Written<Vec<Section<Workflow>>>,
+    pub(super) notify: Written<Vec<Section<Notify>>>,
     #[serde(flatten)]
     pub(super) unknown: Unknown,
 }
@@ -118,6 +119,22 @@ pub(super) struct Workflow {
     #[serde(rename = "match")]
     pub(super) matching: Section<BTreeMap<String, Written<Patterns>>>,
     pub(super) billing_code: Written<String>,
+    #[serde(flatten)]
+    pub(super) unknown: Unknown,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Notify {
+    pub(super) name: Written<String>,
+    pub(super) kind: Written<String>,
+    pub(super) min_severity: Written<String>,
+    pub(super) url: Written<String>,
+    pub(super) format: Written<String>,
+    pub(super) headers_file: Written<String>,
+    pub(super) command: Written<Vec<String>>,
+    pub(super) user: Written<String>,
+    pub(super) to: Written<Vec<String>>,
     #[serde(flatten)]
     pub(super) unknown: Unknown,
 }

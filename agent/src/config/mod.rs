@@ -5,6 +5,7 @@
 
 mod entries;
 mod file;
+mod notify;
 mod price;
 mod provider;
 mod retention;
@@ -24,6 +25,7 @@ use agent_core::workflow::{RuleSpec, Workflows, argument_patterns};
 use jiff::tz::TimeZone;
 
 use file::{File, Section, Unknown, Written};
+pub use notify::{Format, Notify, NotifyKind, Url};
 #[cfg(test)]
 pub(crate) use provider::FORMATS;
 pub use provider::Provider;
@@ -81,6 +83,8 @@ pub struct Config {
     pub own_prices: Vec<Override>,
     /// Which workflows pay for what; the first that matches counts.
     pub workflows: Vec<RuleSpec>,
+    /// Channels over which alerts are told.
+    pub channels: Vec<Notify>,
 }
 
 impl Config {
@@ -209,6 +213,7 @@ impl Default for Config {
             price_max_age: DAY.saturating_mul(45),
             own_prices: Vec::new(),
             workflows: Vec::new(),
+            channels: Vec::new(),
         }
     }
 }
@@ -369,6 +374,7 @@ impl Loaded {
             price_max_age,
             own_prices,
             workflows,
+            channels,
         } = &self.config;
         let text = |text: String| toml::Value::String(text).to_string();
         let ignore = toml::Value::from(capture.ignore.clone()).to_string();
@@ -445,6 +451,13 @@ impl Loaded {
             for (key, value) in workflow::show(rule) {
                 let line = format!("{key} = {value}");
                 out.push_str(&format!("{line:<40} # {}\n", self.origin(workflow::KEY)));
+            }
+        }
+        for channel in channels {
+            out.push_str("\n[[notify]]\n");
+            for (key, value) in notify::show(channel) {
+                let line = format!("{key} = {value}");
+                out.push_str(&format!("{line:<40} # {}\n", self.origin(notify::KEY)));
             }
         }
         out
@@ -608,10 +621,11 @@ impl Check<'_> {
         self.providers(file.provider);
         self.prices(file.price);
         self.workflows(file.workflow);
+        self.channels(file.notify);
         for key in file.unknown.keys() {
             self.mistake(
                 key,
-                "unknown section; there are daemon, capture, session, privacy, retention, prices, provider, price, workflow".to_owned(),
+                "unknown section; there are daemon, capture, session, privacy, retention, prices, provider, price, workflow, notify".to_owned(),
             );
         }
     }

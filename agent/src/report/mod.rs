@@ -5,6 +5,7 @@
 //! its control characters visible; times are local with the zone named for people, UTC for
 //! programs.
 
+mod alerts;
 mod call_line;
 mod callers;
 mod explain;
@@ -82,6 +83,12 @@ pub enum Error {
         id: String,
         /// Some of them.
         found: Vec<String>,
+    },
+    /// No alert has such an id.
+    #[error("no alert has the id {id}; `bpftok alerts` lists them")]
+    NoAlert {
+        /// What was asked for.
+        id: u64,
     },
     /// The output is gone.
     #[error("cannot write the report")]
@@ -540,6 +547,7 @@ fn coverage_json(coverage: &CoverageSum) -> Value {
     })
 }
 
+pub use alerts::{Listed, alert, alerts};
 pub use query::query;
 pub use quota::quota;
 pub use session::{Part, session};

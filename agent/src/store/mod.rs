@@ -14,6 +14,7 @@
 //! - **Readable**: directory 0750, files 0640, group `bpftok` where it exists. The write-ahead log
 //!   stays when the writer ends; without it a reader who may not write cannot open the file.
 
+mod alerts;
 mod calls;
 mod dimension;
 mod functions;
@@ -45,6 +46,10 @@ use std::path::PathBuf;
 
 use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
 
+pub use alerts::{
+    AlertFilter, AlertRow, AlertsChanged, BudgetRow, BudgetState, DeliveryOutcome, DeliveryRow,
+    DueDelivery, NewDelivery, OpenCall, acknowledge,
+};
 pub use dimension::Dimension;
 pub use host::{AccountKey, HostFacts};
 pub use insight::{

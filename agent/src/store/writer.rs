@@ -336,6 +336,24 @@ impl Writer {
         })
     }
 
+    /// What reading needs.
+    pub(super) fn parts(&self) -> (&Connection, i64, &Path) {
+        (&self.conn, self.host_id, &self.path)
+    }
+
+    /// Does something in one transaction: all of it or nothing.
+    pub(super) fn in_transaction<T>(
+        &mut self,
+        work: impl FnOnce(&Transaction<'_>, i64) -> rusqlite::Result<T>,
+    ) -> Result<T, Error> {
+        self.reopen_if_moved()?;
+        let failed = |source| Error::sql("write to", &self.path, source);
+        let transaction = super::immediate(&mut self.conn).map_err(failed)?;
+        let done = work(&transaction, self.host_id).map_err(failed)?;
+        transaction.commit().map_err(failed)?;
+        Ok(done)
+    }
+
     /// SQLite goes on writing to a removed file, where nobody would find it.
     fn reopen_if_moved(&mut self) -> Result<(), Error> {
         let mut moved = 0;
