@@ -221,7 +221,9 @@ impl Spend {
                 thread_kind: record.thread.kind,
                 depth: record.thread.depth,
                 context_tokens: usage.input(),
-                window_tokens: None,
+                window_tokens: call
+                    .model()
+                    .and_then(|model| prices.window_tokens(call.provider.0, model)),
                 is_compaction: record.task == TaskType::Compaction,
                 shows_compaction: record.compacted.is_some(),
                 is_conversation: is_conversation(record.task.as_str()),

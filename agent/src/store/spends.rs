@@ -247,7 +247,10 @@ fn spend(row: &Row<'_>, prices: &Prices) -> rusqlite::Result<Spend> {
         .unwrap_or(ThreadKind::Main),
         depth: row.get::<_, Option<u32>>(at(8))?.unwrap_or(0),
         context_tokens: row.get::<_, Option<i64>>(at(9))?.map(from_db),
-        window_tokens: None,
+        window_tokens: payer
+            .model
+            .as_deref()
+            .and_then(|model| prices.window_tokens(&payer.provider, model)),
         is_compaction: task == "compaction",
         shows_compaction: false,
         is_conversation: agent_core::spend::is_conversation(task),

@@ -133,6 +133,8 @@ struct ListedModel {
     prices: Prices,
     #[serde(default)]
     price_variants: Vec<ListedVariant>,
+    /// A value that is no number costs the model nothing.
+    context_window: Option<serde_json::Value>,
 }
 
 impl ListedModel {
@@ -160,6 +162,11 @@ impl ListedModel {
             id: self.id.clone(),
             standard,
             variants: variants.collect(),
+            window_tokens: self
+                .context_window
+                .as_ref()
+                .and_then(serde_json::Value::as_u64)
+                .filter(|tokens| *tokens > 0),
         })
     }
 }

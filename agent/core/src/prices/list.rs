@@ -72,6 +72,8 @@ pub(super) struct Model {
     pub(super) standard: Vec<Entry>,
     /// Prices on other terms. What they leave out has the standard price.
     pub(super) variants: Vec<(Variant, Entry)>,
+    /// Tokens that its window holds.
+    pub(super) window_tokens: Option<u64>,
 }
 
 /// Terms other than the standard ones that a list knows.

@@ -132,6 +132,12 @@ impl Prices {
         &self.own
     }
 
+    /// Tokens that the window of a model holds, if the list says it. Some models have a larger one that
+    /// a request has to ask for.
+    pub fn window_tokens(&self, provider: &str, model: &str) -> Option<u64> {
+        self.list.find(provider, model)?.1.window_tokens
+    }
+
     /// What a call cost, and each model that ran inside of it.
     pub fn call(&self, call: &LlmCall, completed_ms: i64) -> (Priced, Vec<Priced>) {
         let is_exact = |estimate: Option<crate::llm::Estimate>| {

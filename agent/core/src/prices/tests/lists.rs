@@ -243,3 +243,15 @@ fn the_bundled_list_is_read_whole_but_for_what_has_no_column() {
     );
     assert_eq!(list.about.as_of_ms, Some(day("2026-10-30")));
 }
+
+#[test]
+fn the_window_of_a_model_is_known_where_the_list_says_it() {
+    let window = |provider: &str, model: &str| bundled().window_tokens(provider, model);
+    assert_eq!(
+        window("anthropic", "claude-sonnet-4-5-20250929"),
+        Some(200_000)
+    );
+    assert_eq!(window("anthropic", "claude-opus-5-5"), Some(1_000_000));
+    assert_eq!(window("google", "gemini-2.5-pro"), None);
+    assert_eq!(window("ollama", "anything"), None);
+}
