@@ -16,6 +16,9 @@ pub(super) struct File {
     pub(super) session: Section<Session>,
     pub(super) privacy: Section<Privacy>,
     pub(super) retention: Section<Retention>,
+    pub(super) runaway: Section<Runaway>,
+    pub(super) spike: Section<Spike>,
+    pub(super) rules: Section<Rules>,
     pub(super) provider: Written<Vec<Section<Provider>>>,
     pub(super) prices: Section<Prices>,
     pub(super) price: Written<Vec<Section<Price>>>,
@@ -74,6 +77,52 @@ pub(super) struct Retention {
     pub(super) coverage_days: Written<i64>,
     pub(super) rate_limit_days: Written<i64>,
     pub(super) max_mb: Written<i64>,
+    #[serde(flatten)]
+    pub(super) unknown: Unknown,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Runaway {
+    pub(super) rate_weighted_tokens: Written<i64>,
+    pub(super) parallel_requests: Written<i64>,
+    pub(super) new_threads: Written<i64>,
+    pub(super) thread_depth: Written<i64>,
+    pub(super) repeat_tool_calls: Written<i64>,
+    pub(super) duplicate_requests: Written<i64>,
+    pub(super) compactions: Written<i64>,
+    pub(super) full_context_requests: Written<i64>,
+    pub(super) session_usd_per_hour: Written<f64>,
+    pub(super) session_usd: Written<f64>,
+    pub(super) unattended_minutes: Written<i64>,
+    pub(super) unattended_requests: Written<i64>,
+    pub(super) unattended: Written<Vec<String>>,
+    #[serde(flatten)]
+    pub(super) unknown: Unknown,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Spike {
+    pub(super) enabled: Written<bool>,
+    pub(super) min_weighted_tokens: Written<i64>,
+    pub(super) min_usd: Written<f64>,
+    #[serde(flatten)]
+    pub(super) unknown: Unknown,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Rules {
+    pub(super) coverage_percent: Written<i64>,
+    pub(super) price_list: Written<bool>,
+    pub(super) quota_ticket_percent: Written<i64>,
+    pub(super) quota_page_percent: Written<i64>,
+    pub(super) new_models: Written<bool>,
+    pub(super) new_workflow_usd_per_day: Written<f64>,
+    pub(super) unattributed_usd_per_day: Written<f64>,
+    pub(super) error_percent: Written<i64>,
+    pub(super) events_lost: Written<bool>,
     #[serde(flatten)]
     pub(super) unknown: Unknown,
 }

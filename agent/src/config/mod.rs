@@ -9,6 +9,7 @@ mod notify;
 mod price;
 mod provider;
 mod retention;
+mod runaway;
 mod workflow;
 
 use std::collections::BTreeMap;
@@ -77,6 +78,12 @@ pub struct Config {
     pub retention: Retention,
     /// Whose hosts are, beside those that are known; the first that fits counts.
     pub providers: Vec<Provider>,
+    /// From what on a session runs away.
+    pub runaway: agent_core::runaway::Settings,
+    /// From what on a workflow has a spike.
+    pub spike: agent_core::spike::Settings,
+    /// From what on somebody should look at anything else.
+    pub rules: agent_core::upkeep::Settings,
     /// How old a list of prices may be before it is said to be.
     pub price_max_age: Duration,
     /// Prices of one's own; the first that fits counts.
@@ -210,6 +217,9 @@ impl Default for Config {
             },
             retention: Retention::default(),
             providers: Vec::new(),
+            runaway: agent_core::runaway::Settings::default(),
+            spike: agent_core::spike::Settings::default(),
+            rules: agent_core::upkeep::Settings::default(),
             price_max_age: DAY.saturating_mul(45),
             own_prices: Vec::new(),
             workflows: Vec::new(),
@@ -375,6 +385,10 @@ impl Loaded {
             own_prices,
             workflows,
             channels,
+            // Shown by their module.
+            runaway: _,
+            spike: _,
+            rules: _,
         } = &self.config;
         let text = |text: String| toml::Value::String(text).to_string();
         let ignore = toml::Value::from(capture.ignore.clone()).to_string();
@@ -419,7 +433,7 @@ impl Loaded {
         ];
         let mut out = String::new();
         let mut open = "";
-        for (path, value) in values {
+        for (path, value) in values.into_iter().chain(runaway::show(&self.config)) {
             let (section, key) = path.split_once('.').unwrap_or(("", path));
             if section != open {
                 let gap = if open.is_empty() { "" } else { "\n" };
@@ -618,6 +632,9 @@ impl Check<'_> {
             }
             self.unknown("prices", &prices.unknown, "max_age_days");
         }
+        self.runaway(file.runaway);
+        self.spike(file.spike);
+        self.rules(file.rules);
         self.providers(file.provider);
         self.prices(file.price);
         self.workflows(file.workflow);
@@ -625,7 +642,7 @@ impl Check<'_> {
         for key in file.unknown.keys() {
             self.mistake(
                 key,
-                "unknown section; there are daemon, capture, session, privacy, retention, prices, provider, price, workflow, notify".to_owned(),
+                "unknown section; there are daemon, capture, session, privacy, retention, prices, runaway, spike, rules, provider, price, workflow, notify".to_owned(),
             );
         }
     }

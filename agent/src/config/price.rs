@@ -91,7 +91,7 @@ pub(super) fn show(price: &Override) -> Vec<(&'static str, String)> {
 }
 
 /// An amount in dollars, with all of its digits.
-fn dollars(nanousd: u64) -> String {
+pub(super) fn dollars(nanousd: u64) -> String {
     const DOLLAR: u64 = 1_000_000_000;
     let digits = format!("{}.{:09}", nanousd / DOLLAR, nanousd % DOLLAR);
     let short = digits.trim_end_matches('0');

@@ -74,7 +74,7 @@ fn all_mistakes_are_reported_at_once() {
             "session: is an integer, must be a section [session]",
             "privacy.store_cwd: is a string, must be true or false",
             "privacy.store_argv: \"all\" is neither \"argv0\" nor \"none\"",
-            "extra: unknown section; there are daemon, capture, session, privacy, retention, prices, provider, price, workflow, notify",
+            "extra: unknown section; there are daemon, capture, session, privacy, retention, prices, runaway, spike, rules, provider, price, workflow, notify",
         ]
     );
 }
@@ -372,6 +372,85 @@ fn a_price_that_cannot_be_meant_is_refused_with_the_remedy() {
         "price[7].valid_from: \"2026-02-30\" is no day",
         "price[7].ouput: unknown key; [[price]] has provider, model",
         "price[8].valid_until: must be later than valid_from",
+    ];
+    assert_eq!(mistakes.len(), begins.len(), "{mistakes:#?}");
+    for (mistake, begin) in mistakes.iter().zip(begins) {
+        assert!(mistake.starts_with(begin), "{mistake}");
+    }
+}
+
+#[test]
+fn rules_are_tuned_and_switched_off_and_shown_as_they_are_meant() {
+    let text = r#"
+        [runaway]
+        session_usd_per_hour = 12.5
+        thread_depth = 0
+        unattended_minutes = 90
+        unattended = ["nightly-*", "triage.service"]
+        [spike]
+        enabled = false
+        min_usd = 3
+        [rules]
+        price_list = false
+        quota_page_percent = 0
+        unattributed_usd_per_day = 0
+        [prices]
+        max_age_days = 10
+    "#;
+    let loaded = parse(text).unwrap();
+    let expected = agent_core::runaway::Settings {
+        hour_nanousd: 12_500_000_000,
+        thread_depth: 0,
+        unattended: Duration::from_secs(90 * 60),
+        unattended_names: ["nightly-*", "triage.service"].map(str::to_owned).to_vec(),
+        ..Default::default()
+    };
+    assert_eq!(loaded.config.runaway, expected);
+    let expected = agent_core::spike::Settings {
+        is_on: false,
+        least_nanousd: 3_000_000_000,
+        ..Default::default()
+    };
+    assert_eq!(loaded.config.spike, expected);
+    let expected = agent_core::upkeep::Settings {
+        price_list_max_age: Duration::ZERO,
+        quota_page_percent: 0,
+        unattributed_nanousd: 0,
+        ..Default::default()
+    };
+    assert_eq!(loaded.config.rules, expected);
+    assert_eq!(parse(&loaded.show()).unwrap().config, loaded.config);
+    let younger = parse("prices.max_age_days = 10").unwrap();
+    assert_eq!(younger.config.rules.price_list_max_age, DAY * 10);
+}
+
+#[test]
+fn rules_that_cannot_be_meant_are_refused_with_the_remedy() {
+    let text = r#"
+        rules = { quota_ticket_percent = 96, error_percent = 101, new_models = 1, x = 1 }
+        [runaway]
+        repeat_tool_calls = 21
+        new_threads = -1
+        session_usd = "much"
+        session_usd_per_hour = -1
+        unattended = [""]
+        usd = 1
+        [spike]
+        min_weighted_tokens = 0.5
+    "#;
+    let mistakes = mistakes_of(text);
+    let begins = [
+        "runaway.new_threads: -1 is out of range; 0 to 200 (0 is never) are possible",
+        "runaway.repeat_tool_calls: 21 is out of range; 0 to 20 (0 is never) are possible",
+        "runaway.session_usd_per_hour: must be a number of US dollars from 0 to 1000000",
+        "runaway.session_usd: is a string, must be a number",
+        "runaway.unattended: must be of 1 to 256 bytes each",
+        "runaway.usd: unknown key; [runaway] has rate_weighted_tokens, parallel_requests",
+        "spike.min_weighted_tokens: is a float, must be an integer",
+        "rules.error_percent: 101 is out of range; 0 to 100 percent (0 is never) are possible",
+        "rules.new_models: is an integer, must be true or false",
+        "rules.quota_page_percent: must be no less than quota_ticket_percent",
+        "rules.x: unknown key; [rules] has coverage_percent, price_list",
     ];
     assert_eq!(mistakes.len(), begins.len(), "{mistakes:#?}");
     for (mistake, begin) in mistakes.iter().zip(begins) {
