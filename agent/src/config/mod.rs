@@ -3,6 +3,7 @@
 //! [`file`] is what may be written; [`Config`] is what is meant, complete and checked. All
 //! mistakes of a file are reported at once, each with its key and the remedy.
 
+mod budget;
 mod entries;
 mod file;
 mod price;
@@ -19,6 +20,7 @@ use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use agent_core::budget::Budget;
 use agent_core::prices::Override;
 use agent_core::workflow::{RuleSpec, Workflows, argument_patterns};
 use jiff::tz::TimeZone;
@@ -81,6 +83,8 @@ pub struct Config {
     pub own_prices: Vec<Override>,
     /// Which workflows pay for what; the first that matches counts.
     pub workflows: Vec<RuleSpec>,
+    /// Limits that are watched.
+    pub budgets: Vec<Budget>,
 }
 
 impl Config {
@@ -209,6 +213,7 @@ impl Default for Config {
             price_max_age: DAY.saturating_mul(45),
             own_prices: Vec::new(),
             workflows: Vec::new(),
+            budgets: Vec::new(),
         }
     }
 }
@@ -369,6 +374,7 @@ impl Loaded {
             price_max_age,
             own_prices,
             workflows,
+            budgets,
         } = &self.config;
         let text = |text: String| toml::Value::String(text).to_string();
         let ignore = toml::Value::from(capture.ignore.clone()).to_string();
@@ -445,6 +451,13 @@ impl Loaded {
             for (key, value) in workflow::show(rule) {
                 let line = format!("{key} = {value}");
                 out.push_str(&format!("{line:<40} # {}\n", self.origin(workflow::KEY)));
+            }
+        }
+        for budget in budgets {
+            out.push_str("\n[[budget]]\n");
+            for (key, value) in budget::show(budget) {
+                let line = format!("{key} = {value}");
+                out.push_str(&format!("{line:<40} # {}\n", self.origin(budget::KEY)));
             }
         }
         out
@@ -608,10 +621,11 @@ impl Check<'_> {
         self.providers(file.provider);
         self.prices(file.price);
         self.workflows(file.workflow);
+        self.budgets(file.budget);
         for key in file.unknown.keys() {
             self.mistake(
                 key,
-                "unknown section; there are daemon, capture, session, privacy, retention, prices, provider, price, workflow".to_owned(),
+                "unknown section; there are daemon, capture, session, privacy, retention, prices, provider, price, workflow, budget".to_owned(),
             );
         }
     }
