@@ -24,6 +24,7 @@ pub(super) struct File {
     pub(super) price: Written<Vec<Section<Price>>>,
     pub(super) workflow: Written<Vec<Section<Workflow>>>,
     pub(super) notify: Written<Vec<Section<Notify>>>,
+    pub(super) budget: Written<Vec<Section<Budget>>>,
     #[serde(flatten)]
     pub(super) unknown: Unknown,
 }
@@ -184,6 +185,26 @@ pub(super) struct Notify {
     pub(super) command: Written<Vec<String>>,
     pub(super) user: Written<String>,
     pub(super) to: Written<Vec<String>>,
+    #[serde(flatten)]
+    pub(super) unknown: Unknown,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Budget {
+    pub(super) name: Written<String>,
+    pub(super) scope: Written<String>,
+    #[serde(rename = "where")]
+    pub(super) filters: Section<BTreeMap<String, Written<Patterns>>>,
+    pub(super) limit: Written<String>,
+    pub(super) period: Written<String>,
+    pub(super) anchor: Written<String>,
+    pub(super) timezone: Written<String>,
+    pub(super) profile: Written<String>,
+    pub(super) thresholds: Written<Vec<f64>>,
+    pub(super) burn: Written<String>,
+    pub(super) floor: Written<String>,
+    pub(super) notify: Written<Vec<String>>,
     #[serde(flatten)]
     pub(super) unknown: Unknown,
 }

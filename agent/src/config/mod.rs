@@ -3,6 +3,7 @@
 //! [`file`] is what may be written; [`Config`] is what is meant, complete and checked. All
 //! mistakes of a file are reported at once, each with its key and the remedy.
 
+mod budget;
 mod entries;
 mod file;
 mod notify;
@@ -10,6 +11,7 @@ mod price;
 mod provider;
 mod retention;
 mod runaway;
+mod show;
 mod workflow;
 
 use std::collections::BTreeMap;
@@ -21,10 +23,12 @@ use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use agent_core::budget::Budget;
 use agent_core::prices::Override;
 use agent_core::workflow::{RuleSpec, Workflows, argument_patterns};
 use jiff::tz::TimeZone;
 
+pub use budget::{budget_of, definition_of};
 use file::{File, Section, Unknown, Written};
 pub use notify::{Format, Notify, NotifyKind, Url};
 #[cfg(test)]
@@ -92,9 +96,23 @@ pub struct Config {
     pub workflows: Vec<RuleSpec>,
     /// Channels over which alerts are told.
     pub channels: Vec<Notify>,
+    /// Limits that are watched.
+    pub budgets: Vec<Budget>,
 }
 
 impl Config {
+    /// The budgets, and after them those that commands set, from their entries in JSON. What can't be
+    /// read, or has the name of another one, is left out; the agent's log tells.
+    pub fn budgets_with<'a>(&self, set: impl IntoIterator<Item = &'a str>) -> Vec<Budget> {
+        let mut budgets = self.budgets.clone();
+        for budget in set.into_iter().filter_map(|set| budget_of(set).ok()) {
+            if budgets.iter().all(|known| known.name != budget.name) {
+                budgets.push(budget);
+            }
+        }
+        budgets
+    }
+
     /// The rules that name workflows, ready to be used.
     pub fn workflows(&self) -> Workflows {
         Workflows::new(self.workflows.clone())
@@ -224,6 +242,7 @@ impl Default for Config {
             own_prices: Vec::new(),
             workflows: Vec::new(),
             channels: Vec::new(),
+            budgets: Vec::new(),
         }
     }
 }
@@ -370,111 +389,6 @@ impl Loaded {
     /// Where the value of a key comes from.
     pub fn origin(&self, key: &str) -> Origin {
         self.origins.get(key).cloned().unwrap_or(Origin::Default)
-    }
-
-    /// The configuration in force as TOML, each value with its origin.
-    pub fn show(&self) -> String {
-        let Config {
-            daemon,
-            capture,
-            session,
-            privacy,
-            retention,
-            providers,
-            price_max_age,
-            own_prices,
-            workflows,
-            channels,
-            // Shown by their module.
-            runaway: _,
-            spike: _,
-            rules: _,
-        } = &self.config;
-        let text = |text: String| toml::Value::String(text).to_string();
-        let ignore = toml::Value::from(capture.ignore.clone()).to_string();
-        let values = [
-            ("daemon.db", text(daemon.db.display().to_string())),
-            ("daemon.timezone", text(daemon.timezone.to_string())),
-            ("capture.ring_bytes", capture.ring_bytes.to_string()),
-            (
-                "capture.scan_interval_ms",
-                capture.scan_interval.as_millis().to_string(),
-            ),
-            ("capture.sockets", capture.sockets.to_string()),
-            (
-                "capture.self_check_interval_ms",
-                capture.self_check_interval.as_millis().to_string(),
-            ),
-            ("capture.ignore", ignore),
-            (
-                "session.idle_minutes",
-                (session.idle.as_secs() / 60).to_string(),
-            ),
-            ("privacy.store_cwd", privacy.store_cwd.to_string()),
-            (
-                "privacy.store_argv",
-                text(privacy.store_argv.as_str().to_owned()),
-            ),
-            ("retention.request_days", retention.request_days.to_string()),
-            ("retention.rollup_days", retention.rollup_days.to_string()),
-            (
-                "retention.coverage_days",
-                retention.coverage_days.to_string(),
-            ),
-            (
-                "retention.rate_limit_days",
-                retention.rate_limit_days.to_string(),
-            ),
-            ("retention.max_mb", retention.max_mb.to_string()),
-            (
-                "prices.max_age_days",
-                (price_max_age.as_secs() / DAY.as_secs()).to_string(),
-            ),
-        ];
-        let mut out = String::new();
-        let mut open = "";
-        for (path, value) in values.into_iter().chain(runaway::show(&self.config)) {
-            let (section, key) = path.split_once('.').unwrap_or(("", path));
-            if section != open {
-                let gap = if open.is_empty() { "" } else { "\n" };
-                out.push_str(&format!("{gap}[{section}]\n"));
-                open = section;
-            }
-            out.push_str(&format!(
-                "{:<40} # {}\n",
-                format!("{key} = {value}"),
-                self.origin(path)
-            ));
-        }
-        for provider in providers {
-            out.push_str("\n[[provider]]\n");
-            for (key, value) in provider.show() {
-                let line = format!("{key} = {value}");
-                out.push_str(&format!("{line:<40} # {}\n", self.origin(provider::KEY)));
-            }
-        }
-        for price in own_prices {
-            out.push_str("\n[[price]]\n");
-            for (key, value) in price::show(price) {
-                let line = format!("{key} = {value}");
-                out.push_str(&format!("{line:<40} # {}\n", self.origin(price::KEY)));
-            }
-        }
-        for rule in workflows {
-            out.push_str("\n[[workflow]]\n");
-            for (key, value) in workflow::show(rule) {
-                let line = format!("{key} = {value}");
-                out.push_str(&format!("{line:<40} # {}\n", self.origin(workflow::KEY)));
-            }
-        }
-        for channel in channels {
-            out.push_str("\n[[notify]]\n");
-            for (key, value) in notify::show(channel) {
-                let line = format!("{key} = {value}");
-                out.push_str(&format!("{line:<40} # {}\n", self.origin(notify::KEY)));
-            }
-        }
-        out
     }
 }
 
@@ -638,11 +552,12 @@ impl Check<'_> {
         self.providers(file.provider);
         self.prices(file.price);
         self.workflows(file.workflow);
+        self.budgets(file.budget);
         self.channels(file.notify);
         for key in file.unknown.keys() {
             self.mistake(
                 key,
-                "unknown section; there are daemon, capture, session, privacy, retention, prices, runaway, spike, rules, provider, price, workflow, notify".to_owned(),
+                "unknown section; there are daemon, capture, session, privacy, retention, prices, runaway, spike, rules, provider, price, workflow, budget, notify".to_owned(),
             );
         }
     }

@@ -152,7 +152,7 @@ impl Check<'_> {
     }
 }
 
-fn check_patterns(patterns: Patterns) -> Result<Vec<String>, String> {
+pub(super) fn check_patterns(patterns: Patterns) -> Result<Vec<String>, String> {
     let patterns = match patterns {
         Patterns::One(pattern) => vec![pattern],
         Patterns::Many(patterns) => patterns,
