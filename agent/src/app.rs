@@ -14,10 +14,11 @@ use std::time::{Duration, Instant};
 
 use agent_core::event::ConnId;
 use agent_core::pipeline::{self, Output, Pipeline};
-use agent_core::{llm, recording, session};
+use agent_core::{llm, recording, session, watch};
 use anyhow::{Context as _, anyhow, bail};
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::alert;
 use crate::callers::{self, Callers};
 use crate::capture::attach::Attacher;
 use crate::capture::checks::CheckCounts;
@@ -30,13 +31,13 @@ use crate::capture::self_check::SelfCheck;
 use crate::capture::support::SocketSupport;
 use crate::capture::{loader, support};
 use crate::config::{self, Argv, Config, Provider};
-use crate::keeper::{CallLines, Keeper};
+use crate::keeper::{CallLines, Keeper, Watching};
 use crate::line::{self, SharedCallers, SharedStats};
 use crate::report::{self, CallLine, Calls};
 use crate::store::{
     AgentStatus, CallingProcess, FailedFile, HookedFile, HostFacts, Keep, Reader, Retention, Writer,
 };
-use crate::{cli, prices, privilege, process};
+use crate::{cli, prices, privilege, process, watcher};
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
@@ -89,7 +90,7 @@ pub fn run(config: &Config, _: &cli::Run) -> anyhow::Result<()> {
         Arc::clone(&stats),
         Arc::clone(&callers),
     );
-    let keeper = Keeper::new(writer, lines, status);
+    let keeper = Keeper::new(writer, lines, status, watching(config));
     let keeper = start("store", move || {
         keeper.run(&outputs_in).context("the ledger can't be kept")
     })?;
@@ -336,6 +337,29 @@ fn settings(config: &Config) -> pipeline::Settings {
         prices: Arc::new(prices::prices(config)),
         workflows: Arc::new(config.workflows()),
         ..pipeline::Settings::default()
+    }
+}
+
+/// What is watched of what is spent, and who is told.
+fn watching(config: &Config) -> Watching {
+    let prices = Arc::new(prices::prices(config));
+    let rules = watch::Settings {
+        budgets: config.budgets.clone(),
+        zone: Some(config.daemon.timezone.rules()),
+        runaway: config.runaway.clone(),
+        spike: config.spike,
+        upkeep: config.rules,
+    };
+    Watching {
+        settings: watcher::Settings {
+            rules,
+            price_list_ms: prices.list().about.as_of_ms,
+            prices,
+            host_name: HostFacts::of_this_host(VERSION).host_name,
+        },
+        channels: alert::Channels::new(&config.channels),
+        budget_of: config::budget_of,
+        definition_of: config::definition_of,
     }
 }
 

@@ -5,12 +5,15 @@ use std::io::{self, Write as _};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
+use agent_core::budget::Budget;
 use agent_core::pipeline::Output;
 use jiff::{Timestamp, tz::TimeZone};
 
+use crate::alert::{Channels, Courier};
 use crate::causes;
 use crate::report::CallLine;
-use crate::store::{AgentStatus, Error, Progress, Writer};
+use crate::store::{AgentStatus, BudgetRow, Error, Progress, SetBudget, Writer};
+use crate::watcher::{self, Watcher};
 
 /// How long records wait for others before they are committed. A crash loses at most these.
 const COMMIT_INTERVAL: Duration = Duration::from_millis(500);
@@ -30,6 +33,10 @@ const SWEEP_INTERVAL: Duration = Duration::from_secs(3_600);
 /// Pause between two steps of a sweep, in which others may write.
 const SWEEP_STEP_INTERVAL: Duration = Duration::from_millis(20);
 
+/// How often the rules are looked at while calls come or run, and while nothing does.
+const WATCH_INTERVAL: Duration = Duration::from_secs(1);
+const WATCH_IDLE_INTERVAL: Duration = Duration::from_secs(5);
+
 /// LIMIT: records that wait while the ledger can't be written, about 100 MiB. Beyond it the oldest
 /// are given up, which is counted and said.
 const MAX_WAITING: usize = 100_000;
@@ -43,11 +50,69 @@ pub enum CallLines {
     Printed(TimeZone),
 }
 
+/// What is watched, and over which channels somebody is told.
+#[derive(Clone, Debug)]
+pub struct Watching {
+    /// The rules.
+    pub settings: watcher::Settings,
+    /// The channels.
+    pub channels: Channels,
+    /// Reads a budget that a command set, from its entry in JSON.
+    pub budget_of: fn(&str) -> Result<Budget, String>,
+    /// The entry of a budget, in JSON.
+    pub definition_of: fn(&Budget) -> String,
+}
+
+impl Watching {
+    /// The rules with the budgets that commands set, and all budgets as the ledger has them.
+    fn with(&self, set: Vec<SetBudget>) -> (watcher::Settings, Vec<BudgetRow>) {
+        let mut settings = self.settings.clone();
+        let budgets = &mut settings.rules.budgets;
+        let row = |budget: &Budget, definition, origin| BudgetRow {
+            name: budget.name.to_string(),
+            definition,
+            origin,
+        };
+        let mut rows: Vec<BudgetRow> = budgets
+            .iter()
+            .map(|budget| row(budget, (self.definition_of)(budget), "config"))
+            .collect();
+        for SetBudget {
+            name,
+            definition_json,
+        } in set
+        {
+            match (self.budget_of)(&definition_json) {
+                Ok(budget) if budgets.iter().all(|known| known.name != budget.name) => {
+                    rows.push(row(&budget, definition_json, "command"));
+                    budgets.push(budget);
+                }
+                Ok(_) => {
+                    tracing::warn!(
+                        budget = name,
+                        "the configuration has a budget of this name; the one that a command set is dropped"
+                    );
+                }
+                Err(error) => {
+                    tracing::warn!(budget = name, %error, "a budget that a command set can't be read; it is not watched");
+                }
+            }
+        }
+        (settings, rows)
+    }
+}
+
 /// Keeps one ledger.
 pub struct Keeper<S> {
     writer: Option<Writer>,
     lines: CallLines,
     status: S,
+    watching: Watching,
+    /// `None` until what the ledger has of before was read.
+    watcher: Option<Watcher>,
+    /// Budgets that commands set, as they were last seen, and what tells that others wrote.
+    set: Vec<SetBudget>,
+    foreign_version: Option<i64>,
     waiting: VecDeque<Output>,
     given_up: u64,
     committed: u64,
@@ -56,12 +121,16 @@ pub struct Keeper<S> {
 }
 
 impl<S: FnMut() -> AgentStatus> Keeper<S> {
-    /// Keeps the ledger of `writer`; `status` says what the agent does.
-    pub const fn new(writer: Writer, lines: CallLines, status: S) -> Self {
+    /// Keeps the ledger of `writer`; `status` says what the agent does, `watching` what is looked for.
+    pub const fn new(writer: Writer, lines: CallLines, status: S, watching: Watching) -> Self {
         Self {
             writer: Some(writer),
             lines,
             status,
+            watching,
+            watcher: None,
+            set: Vec::new(),
+            foreign_version: None,
             waiting: VecDeque::new(),
             given_up: 0,
             committed: 0,
@@ -78,13 +147,17 @@ impl<S: FnMut() -> AgentStatus> Keeper<S> {
         let mut commit_at: Option<Instant> = None;
         let mut status_at = Instant::now();
         let mut sweep_at = Instant::now();
+        let mut watch_at = Instant::now();
+        let mut is_busy = false;
         loop {
             let now = Instant::now();
-            let next = status_at.min(sweep_at);
+            let next = status_at.min(sweep_at).min(watch_at);
             let next = commit_at.map_or(next, |commit_at| commit_at.min(next));
             let is_over = match outputs.recv_timeout(next.saturating_duration_since(now)) {
                 Ok(batch) => {
                     self.take(batch);
+                    is_busy = true;
+                    watch_at = watch_at.min(Instant::now() + WATCH_INTERVAL);
                     commit_at = commit_at.or_else(|| Some(Instant::now() + COMMIT_INTERVAL));
                     false
                 }
@@ -112,6 +185,14 @@ impl<S: FnMut() -> AgentStatus> Keeper<S> {
                 self.say_status();
                 status_at = now + STATUS_INTERVAL;
             }
+            if watch_at <= now && commit_at.is_none() {
+                self.watch();
+                let pause = match std::mem::take(&mut is_busy) {
+                    true => WATCH_INTERVAL,
+                    false => WATCH_IDLE_INTERVAL,
+                };
+                watch_at = Instant::now() + pause;
+            }
             // Records that wait for the ledger go first.
             if sweep_at <= now && !is_due {
                 let pause = match self.sweep() {
@@ -134,7 +215,21 @@ impl<S: FnMut() -> AgentStatus> Keeper<S> {
                 }
             }
         }
-        self.waiting.extend(batch);
+        for output in batch {
+            match output {
+                // It is of the moment: nothing of it waits for the ledger.
+                Output::Running(records) => {
+                    if let Some(watcher) = &mut self.watcher {
+                        watcher.run(records);
+                    }
+                }
+                stored @ (Output::Usage(_)
+                | Output::Coverage(_)
+                | Output::Quota { .. }
+                | Output::ProcessExited { .. }
+                | Output::Ignore(_)) => self.waiting.push_back(stored),
+            }
+        }
         while self.waiting.len() > MAX_WAITING {
             self.waiting.pop_front();
             self.given_up += 1;
@@ -149,6 +244,7 @@ impl<S: FnMut() -> AgentStatus> Keeper<S> {
             Err(error) if error.is_corrupt() => {
                 tracing::error!(error = %causes::in_one_line(&error), "the ledger is damaged; starting a new one");
                 self.writer = self.writer.take().map(Writer::start_over).transpose()?;
+                self.watcher = None;
                 match &mut self.writer {
                     Some(writer) => writer.apply(self.waiting.make_contiguous())?,
                     None => return Err(error),
@@ -157,8 +253,44 @@ impl<S: FnMut() -> AgentStatus> Keeper<S> {
             other => other?,
         };
         self.committed += applied.inserted;
+        if let (Some(watcher), Some(writer)) = (&mut self.watcher, &self.writer) {
+            let told = watcher.committed(writer, self.waiting.make_contiguous(), unix_ms());
+            if let Err(error) = told {
+                tracing::warn!(error = %causes::in_one_line(&error), "what was stored can't be read back; budgets are read anew");
+                self.watcher = None;
+            }
+        }
         self.waiting.clear();
         Ok(())
+    }
+
+    /// Looks at all rules. What fails is tried again with the next look.
+    fn watch(&mut self) {
+        if let Err(error) = self.look() {
+            tracing::warn!(error = %causes::in_one_line(&error), "budgets and rules can't be looked at; trying again");
+        }
+    }
+
+    fn look(&mut self) -> Result<(), Error> {
+        let Some(writer) = &mut self.writer else {
+            return Ok(());
+        };
+        let version = writer.foreign_version()?;
+        if self.foreign_version != Some(version) {
+            let set = writer.set_by_command()?;
+            if set != self.set {
+                self.set = set;
+                self.watcher = None;
+            }
+            self.foreign_version = Some(version);
+        }
+        match &mut self.watcher {
+            Some(watcher) => watcher.step(writer, unix_ms()),
+            None => {
+                self.watcher = begin(writer, &self.watching, &self.set)?;
+                Ok(())
+            }
+        }
     }
 
     /// Takes a step of a sweep. One that fails is told, and the next sweep goes on.
@@ -166,7 +298,7 @@ impl<S: FnMut() -> AgentStatus> Keeper<S> {
         let Some(writer) = &mut self.writer else {
             return Progress::Done;
         };
-        let progress = match writer.sweep(Timestamp::now().as_millisecond()) {
+        let progress = match writer.sweep(unix_ms()) {
             Ok(progress) => progress,
             Err(error) => {
                 tracing::warn!(error = %causes::in_one_line(&error), "old rows can't be deleted; trying again in an hour");
@@ -206,9 +338,35 @@ impl<S: FnMut() -> AgentStatus> Keeper<S> {
     fn finish(mut self) -> Result<(), Error> {
         self.commit()?;
         self.say_status();
+        if let (Some(watcher), Some(writer)) = (&mut self.watcher, &mut self.writer) {
+            watcher.step(writer, unix_ms())?;
+            watcher.finish(writer, unix_ms())?;
+        }
         match self.writer {
             Some(writer) => writer.close(),
             None => Ok(()),
         }
     }
+}
+
+/// Reads what the ledger has of before; `None` if nobody could be told of anything.
+fn begin(
+    writer: &mut Writer,
+    watching: &Watching,
+    set: &[SetBudget],
+) -> Result<Option<Watcher>, Error> {
+    let (settings, rows) = watching.with(set.to_vec());
+    writer.set_budgets(&rows, unix_ms())?;
+    let courier = match Courier::start(watching.channels.clone()) {
+        Ok(courier) => courier,
+        Err(error) => {
+            tracing::warn!(%error, "no thread can be started for alerts; trying again");
+            return Ok(None);
+        }
+    };
+    Watcher::begin(writer, settings, courier, unix_ms()).map(Some)
+}
+
+fn unix_ms() -> i64 {
+    Timestamp::now().as_millisecond()
 }

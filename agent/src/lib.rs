@@ -17,6 +17,7 @@
 //! | [`privilege`] | what the agent may do, and gives up |
 //! | [`store`] | usage records to SQLite and back |
 //! | [`report`] | the ledger to tables, JSON and CSV |
+//! | [`watcher`] | what was committed to budgets and rules, and what they find to `dispatch` |
 //! | [`telemetry`] | what the agent says about itself |
 #![deny(unsafe_code)]
 
@@ -38,3 +39,4 @@ pub mod process;
 pub mod report;
 pub mod store;
 pub mod telemetry;
+pub mod watcher;

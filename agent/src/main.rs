@@ -6,8 +6,9 @@ use std::process::ExitCode;
 use agent::alert::Channels;
 use agent::causes;
 use agent::cli::{
-    Alerts, AlertsCommand, Cli, Command, ConfigCommand, Exec, Global, Index, Merge, PricesCommand,
-    Selection, Sessions, SessionsCommand, Span, WorkflowCommand,
+    Alerts, AlertsCommand, BudgetCommand, BudgetStatus, Cli, Command, ConfigCommand, Exec, Global,
+    Index, Merge, PricesCommand, Selection, Sessions, SessionsCommand, SetBudget, Span,
+    WorkflowCommand,
 };
 use agent::config::{self, Config, Loaded};
 use agent::fleet;
@@ -19,7 +20,9 @@ use agent::store::{self, Dimension, Keeping, Reader};
 use agent::telemetry::{self, Verbosity};
 use agent::{alert, app, capture, exec, prices, privilege, process};
 use agent_core::attribution::Client;
+use agent_core::budget::Budget;
 use agent_core::event::Marker;
+use agent_core::prices::Prices;
 use agent_core::workflow::Subject;
 use anyhow::Context as _;
 use clap::{CommandFactory as _, Parser as _};
@@ -31,6 +34,10 @@ const NAME: &str = "bpftok";
 /// Exit codes, after sysexits(3); those of commands after the shell.
 mod exit {
     pub(crate) const FAILURE: u8 = 1;
+    /// A budget burns.
+    pub(crate) const BURNING: u8 = 3;
+    /// A budget is exceeded.
+    pub(crate) const EXCEEDED: u8 = 4;
     /// No data, or no agent.
     pub(crate) const NOTHING: u8 = 5;
     /// Less was seen than was asked for.
@@ -70,6 +77,8 @@ fn main() -> ExitCode {
         Ok(Found::Something) => ExitCode::SUCCESS,
         Ok(Found::Nothing) => ExitCode::from(exit::NOTHING),
         Ok(Found::Uncovered) => ExitCode::from(exit::UNCOVERED),
+        Ok(Found::Burning) => ExitCode::from(exit::BURNING),
+        Ok(Found::Exceeded) => ExitCode::from(exit::EXCEEDED),
         Err(error) => match code(&error) {
             None => ExitCode::SUCCESS,
             Some(code) => {
@@ -145,6 +154,13 @@ fn dispatch(cli: Cli) -> anyhow::Result<Found> {
             });
         }
         Command::Index(arguments) => return month_index(global, &arguments),
+        Command::Budget { command, written } => {
+            let shown = BudgetCommand::Status(BudgetStatus {
+                names: Vec::new(),
+                written,
+            });
+            return of_budgets(global, command.unwrap_or(shown));
+        }
         Command::Quota(arguments) => {
             return read(global, arguments.written.format(), |page, reader| {
                 report::quota(page, reader, arguments.provider.as_deref())
@@ -504,6 +520,80 @@ fn execute(arguments: Exec) -> Result<exec::Error, exec::Error> {
 }
 
 /// What is said of workflows.
+fn of_budgets(global: Global, command: BudgetCommand) -> anyhow::Result<Found> {
+    match command {
+        BudgetCommand::Status(asked) => stand(&global, &asked, report::budgets),
+        BudgetCommand::Check(asked) => stand(&global, &asked, report::check_budgets),
+        BudgetCommand::Set(asked) => set_budget(&global, &asked),
+        BudgetCommand::History(asked) => {
+            let (config, reader) = reader(&global)?;
+            let now = jiff::Timestamp::now();
+            let zone = zone(&global, &config);
+            let since = asked
+                .since
+                .as_deref()
+                .map(|since| report::moment::parse(since, now, &zone))
+                .transpose()?;
+            let since_ms = since.map_or(i64::MIN, jiff::Timestamp::as_millisecond);
+            write(&global, &config, asked.written.format(), |page| {
+                report::budget_history(page, &reader, asked.name.as_deref(), since_ms)
+            })
+        }
+    }
+}
+
+/// What writes how budgets stand.
+type Standing =
+    fn(&mut Page<'_>, &Reader, &[Budget], &[String], &Prices) -> Result<Found, report::Error>;
+
+fn stand(global: &Global, asked: &BudgetStatus, report: Standing) -> anyhow::Result<Found> {
+    let (config, reader) = reader(global)?;
+    let set = reader.set_by_command()?;
+    let budgets = config.budgets_with(set.iter().map(|set| set.definition_json.as_str()));
+    let prices = prices::prices(&config);
+    write(global, &config, asked.written.format(), |page| {
+        report(page, &reader, &budgets, &asked.names, &prices)
+    })
+}
+
+fn set_budget(global: &Global, asked: &SetBudget) -> anyhow::Result<Found> {
+    let config = configured(global)?;
+    if config
+        .budgets
+        .iter()
+        .any(|budget| *budget.name == *asked.name)
+    {
+        anyhow::bail!(
+            "the budget {} is one of the configuration; change it there",
+            report::visible(&asked.name)
+        );
+    }
+    let now_ms = jiff::Timestamp::now().as_millisecond();
+    let db = &config.daemon.db;
+    let name = report::visible(&asked.name).into_owned();
+    if asked.remove {
+        if !store::set_budget(db, &asked.name, None, now_ms)? {
+            anyhow::bail!(
+                "no budget that a command set is called {name}; `bpftok budget` shows all"
+            );
+        }
+        writeln!(io::stdout(), "{name} is no budget any more").map_err(report::Error::Write)?;
+        return Ok(Found::Something);
+    }
+    let definition = asked.definition().to_string();
+    let budget = config::budget_of(&definition).map_err(anyhow::Error::msg)?;
+    store::set_budget(db, &asked.name, Some(&definition), now_ms)?;
+    writeln!(
+        io::stdout(),
+        "{name}: {} for {} each {}; `bpftok budget` shows how it stands",
+        budget.limit,
+        budget.scope,
+        budget.period
+    )
+    .map_err(report::Error::Write)?;
+    Ok(Found::Something)
+}
+
 fn of_workflows(global: Global, command: WorkflowCommand) -> anyhow::Result<Found> {
     let config = configured(&global)?;
     match command {

@@ -57,4 +57,5 @@ pub mod spike;
 pub mod stats;
 pub mod tokens;
 pub mod upkeep;
+pub mod watch;
 pub mod workflow;

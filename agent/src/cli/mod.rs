@@ -1,6 +1,7 @@
 //! The command line: clap types, nothing else.
 
 mod asked;
+mod budget;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -10,6 +11,8 @@ use clap_complete::Shell;
 use jiff::tz::TimeZone;
 
 use crate::report::{Color, Format};
+
+pub use budget::{BudgetCommand, BudgetHistory, BudgetStatus, SetBudget};
 
 pub use asked::{
     Alerts, AlertsCommand, AlertsList, Covered, Explain, Index, Query, Quota, Report, Selection,
@@ -29,12 +32,13 @@ Examples:
   bpftok report --by workflow --top 5  the five workflows that cost most, and all others
   bpftok report --by model -o json     usage by model, for programs
   bpftok tail -f                       calls as they finish
+  bpftok budget                        how budgets stand
   bpftok quota                         what is left of limits and plans
   bpftok alerts                        what is wrong, and who was told
   bpftok exec nightly -- ./job.sh      a command whose calls belong to the workflow nightly
   bpftok query \"SELECT * FROM v_session ORDER BY started_ms DESC LIMIT 5\"
 
-Exit codes: 0 fine, 1 failure, 5 no data or no agent, 6 less was seen than --require-coverage asks
+Exit codes: 0 fine, 1 failure, 3 a budget burns, 4 one is exceeded (`budget check`), 5 no data or no agent, 6 less was seen than --require-coverage asks
 for, 64 usage, 69 the kernel lacks something, 70 a bug, 77 permission, 78 configuration. `bpftok exec`
 has those of its command.",
     max_term_width = 100
@@ -161,6 +165,24 @@ Examples:
   bpftok index --month 2026-10 --html index.html
   bpftok index -o json | jq '.now.agentic.share_of_spend'")]
     Index(Index),
+    /// How budgets stand: what is used of them, how fast, and when they end
+    #[command(after_help = "\
+A budget is a limit of money, tokens, calls or sessions in a period, for the host, for each value of
+something, or for what is like a pattern. The agent watches them while calls run, and alerts.
+
+Examples:
+  bpftok budget                                          all of them
+  bpftok budget check platform-month                     for scripts: exit code 3 if it burns, 4 if exceeded
+  sudo bpftok budget set ci-day --limit \"40 usd\" --period day --scope user=ci
+  bpftok budget history --since -90d")]
+    Budget {
+        /// What to do; without, they are shown.
+        #[command(subcommand)]
+        command: Option<BudgetCommand>,
+        /// How, without a command.
+        #[command(flatten)]
+        written: Written,
+    },
     /// What is left of the limits of your accounts, as providers last told it
     #[command(after_help = "\
 Providers tell limits in the heads of their replies: plans of Claude, ChatGPT and GitHub Copilot,

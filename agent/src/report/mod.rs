@@ -6,6 +6,7 @@
 //! programs.
 
 mod alerts;
+mod budgets;
 mod call_line;
 mod callers;
 mod explain;
@@ -38,6 +39,7 @@ use crate::prices::InForce;
 use crate::store::{self, CoverageSum, Reader, UNPROBED_NAMES, UsageSum, Window};
 use table::{Separator, Table, utc};
 
+pub use budgets::{budget_history, budgets, check_budgets};
 pub use call_line::CallLine;
 pub use callers::{Calls, callers};
 pub use explain::{NoPeriod, explain};
@@ -111,6 +113,10 @@ pub enum Found {
     Nothing,
     /// It had, but less of it was seen than was asked for.
     Uncovered,
+    /// A budget burns, or will be used up before its period ends.
+    Burning,
+    /// A limit of a budget is exceeded.
+    Exceeded,
 }
 
 /// Where and how a report is written.

@@ -759,32 +759,7 @@ fn alert_row(row: &Row<'_>) -> rusqlite::Result<AlertRow> {
 /// Those of files and of SQLite, and [`Error::Older`] and [`Error::Newer`].
 pub fn acknowledge(path: &Path, id: u64, by: &str, now_ms: i64) -> Result<bool, Error> {
     let failed = |source| Error::sql("write to", path, source);
-    if !path.exists() {
-        return Err(Error::Missing {
-            path: path.to_owned(),
-        });
-    }
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
-        | OpenFlags::SQLITE_OPEN_NO_MUTEX
-        | OpenFlags::SQLITE_OPEN_NOFOLLOW;
-    let mut conn = Connection::open_with_flags(path, flags).map_err(failed)?;
-    conn.pragma_update(None, "busy_timeout", 5_000)
-        .map_err(failed)?;
-    match inspect(&conn, path)? {
-        Found::Ledger {
-            version: SCHEMA_VERSION,
-        } => {}
-        Found::Ledger { .. } => {
-            return Err(Error::Older {
-                path: path.to_owned(),
-            });
-        }
-        Found::Blank => {
-            return Err(Error::Blank {
-                path: path.to_owned(),
-            });
-        }
-    }
+    let mut conn = beside_agent(path)?;
     let transaction = super::immediate(&mut conn).map_err(failed)?;
     let rows = transaction
         .execute(
@@ -795,4 +770,35 @@ pub fn acknowledge(path: &Path, id: u64, by: &str, now_ms: i64) -> Result<bool, 
         .map_err(failed)?;
     transaction.commit().map_err(failed)?;
     Ok(rows > 0)
+}
+
+/// Opens a ledger of this version for one short transaction beside a running agent.
+///
+/// # Errors
+/// Those of files and of SQLite, [`Error::Missing`], [`Error::Blank`], [`Error::Older`] and
+/// [`Error::Newer`].
+pub(super) fn beside_agent(path: &Path) -> Result<Connection, Error> {
+    let failed = |source| Error::sql("write to", path, source);
+    if !path.exists() {
+        return Err(Error::Missing {
+            path: path.to_owned(),
+        });
+    }
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+        | OpenFlags::SQLITE_OPEN_NO_MUTEX
+        | OpenFlags::SQLITE_OPEN_NOFOLLOW;
+    let conn = Connection::open_with_flags(path, flags).map_err(failed)?;
+    conn.pragma_update(None, "busy_timeout", 5_000)
+        .map_err(failed)?;
+    match inspect(&conn, path)? {
+        Found::Ledger {
+            version: SCHEMA_VERSION,
+        } => Ok(conn),
+        Found::Ledger { .. } => Err(Error::Older {
+            path: path.to_owned(),
+        }),
+        Found::Blank => Err(Error::Blank {
+            path: path.to_owned(),
+        }),
+    }
 }

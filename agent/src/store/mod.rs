@@ -15,6 +15,7 @@
 //!   stays when the writer ends; without it a reader who may not write cannot open the file.
 
 mod alerts;
+mod budgets;
 mod calls;
 mod dimension;
 mod functions;
@@ -50,6 +51,7 @@ pub use alerts::{
     AlertFilter, AlertRow, AlertsChanged, BudgetRow, BudgetState, DeliveryOutcome, DeliveryRow,
     DueDelivery, NewDelivery, OpenCall, acknowledge,
 };
+pub use budgets::{PastPeriod, ReachedThreshold, SetBudget, set_budget};
 pub use dimension::Dimension;
 pub use host::{AccountKey, HostFacts};
 pub use insight::{

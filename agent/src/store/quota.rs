@@ -5,7 +5,7 @@ use agent_core::pipeline::Output;
 use rusqlite::{Row, params};
 
 use super::writer::Batch;
-use super::{Error, Reader, from_db, to_db};
+use super::{Error, Reader, Writer, from_db, to_db};
 
 /// How far apart old rows are looked for.
 pub(super) const SWEEP_MS: i64 = 86_400_000;
@@ -88,18 +88,36 @@ impl Batch<'_> {
     }
 }
 
+/// The latest of every limit, of one provider and of one host if they are named.
+const LATEST: &str =
+    "SELECT observed_ms, host_name, provider, account_hash, limit_name, window_seconds,
+        used_ratio, limit_value, remaining_value, resets_ms
+    FROM v_quota WHERE (?1 IS NULL OR provider = ?1) AND (?2 IS NULL OR host_id = ?2)
+    ORDER BY provider, host_name, account_hash, used_ratio DESC, limit_name";
+
+impl Writer {
+    /// The latest of every limit of this host's accounts.
+    ///
+    /// # Errors
+    /// Those of SQLite.
+    pub fn latest_quotas(&self) -> Result<Vec<Quota>, Error> {
+        let read = || -> rusqlite::Result<Vec<Quota>> {
+            self.connection()
+                .prepare_cached(LATEST)?
+                .query_map(params![None::<&str>, self.host_id()], quota)?
+                .collect()
+        };
+        read().map_err(|source| Error::sql("read", self.path(), source))
+    }
+}
+
 impl Reader {
     /// The latest of every limit, of one provider if one is named: what is used most first.
     ///
     /// # Errors
     /// Those of SQLite.
     pub fn quotas(&self, provider: Option<&str>) -> Result<Vec<Quota>, Error> {
-        let sql =
-            "SELECT observed_ms, host_name, provider, account_hash, limit_name, window_seconds,
-                          used_ratio, limit_value, remaining_value, resets_ms
-                   FROM v_quota WHERE ?1 IS NULL OR provider = ?1
-                   ORDER BY provider, host_name, account_hash, used_ratio DESC, limit_name";
-        self.rows_of(sql, params![provider], quota)
+        self.rows_of(LATEST, params![provider, None::<i64>], quota)
     }
 }
 

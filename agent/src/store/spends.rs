@@ -1,13 +1,19 @@
 //! What calls take, as budgets and rules see it: read back from what is committed, so that an alert
 //! never speaks of usage that is not stored.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
+use agent_core::budget::{Budget, Budgets, Unit};
 use agent_core::llm::Usage;
 use agent_core::prices::{Prices, weighted_tokens};
+use agent_core::runaway::Seed;
 use agent_core::session::ThreadKind;
 use agent_core::spend::{Amount, Payer, Spend, Work};
+use agent_core::watch::{self, Watch};
 use rusqlite::{Connection, Row, params};
 
 use super::rollup::BUCKET_MS;
@@ -30,6 +36,9 @@ const PAID: &str = "w.name, ifnull(k.user_name, k.uid), k.systemd_unit, k.contai
     u.cache_read_tokens, u.cache_write_5m_tokens, u.cache_write_1h_tokens,
     u.cache_write_other_tokens, u.output_tokens, u.cost_nanousd, u.cost_lower_bound_requests,
     u.unpriced_tokens, u.estimated_tokens";
+
+/// Age of a row of a running call at which the agent that wrote it is gone, in milliseconds.
+const OPEN_MS: i64 = 15_000;
 
 /// Number of those columns.
 const PAID_COLUMNS: usize = 20;
@@ -190,6 +199,176 @@ impl Spends<'_> {
         read().map_err(|source| self.failed(source))
     }
 
+    /// Gives budgets all that they need of the ledger to stand as at `now_ms`.
+    ///
+    /// # Errors
+    /// Those of SQLite.
+    pub fn fill(
+        &self,
+        budgets: &mut Budgets,
+        definitions: &[Budget],
+        now_ms: i64,
+    ) -> Result<(), Error> {
+        let before = |time: Duration| {
+            now_ms.saturating_sub_unsigned(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
+        };
+        let since_ms = quarter_of(before(Watch::SINGLE));
+        let from_ms = before(watch::history(definitions)).min(since_ms);
+        self.by_quarter(from_ms, since_ms, |sum| {
+            budgets.seed(sum.unix_ms, &sum.payer, &sum.amount);
+        })?;
+        if definitions
+            .iter()
+            .any(|budget| budget.limit.unit == Unit::Sessions)
+        {
+            for sum in self.sessions(from_ms, since_ms)? {
+                budgets.seed(sum.unix_ms, &sum.payer, &sum.amount);
+            }
+        }
+        for spend in self.since(since_ms)? {
+            budgets.book(&spend);
+        }
+        Ok(())
+    }
+
+    /// What the calls take that run, as an agent wrote it within the last seconds.
+    ///
+    /// # Errors
+    /// Those of SQLite.
+    pub fn open(&self, now_ms: i64) -> Result<Vec<Spend>, Error> {
+        let read = || -> rusqlite::Result<Vec<Spend>> {
+            self.conn
+                .prepare_cached(
+                    "SELECT workflow, ifnull(user_name, uid), systemd_unit, container, repo,
+                            client_name, provider, model, task_type, 1, input_uncached_tokens,
+                            cache_read_tokens, cache_write_5m_tokens, cache_write_1h_tokens,
+                            cache_write_other_tokens, output_tokens, cost_nanousd,
+                            cost_status = 'lower_bound',
+                            CASE WHEN cost_nanousd IS NULL THEN
+                                ifnull(context_tokens, 0) + ifnull(output_tokens, 0) ELSE 0 END,
+                            CASE WHEN usage_source = 'estimated' THEN
+                                ifnull(context_tokens, 0) + ifnull(output_tokens, 0) ELSE 0 END,
+                            identity, started_ms, updated_ms, session_key, uid, pid, thread_key
+                     FROM v_open_call WHERE host_id = ?1 AND updated_ms >= ?2",
+                )?
+                .query_map(
+                    params![self.host_id, now_ms.saturating_sub(OPEN_MS)],
+                    |row| open(row, self.prices),
+                )?
+                .collect()
+        };
+        read().map_err(|source| self.failed(source))
+    }
+
+    /// Beginning of the quarter of an hour that a moment is in.
+    pub const fn quarter_of(&self, unix_ms: i64) -> i64 {
+        quarter_of(unix_ms)
+    }
+
+    /// Who paid before `before_ms`: every model, and every workflow whose first session is older.
+    ///
+    /// # Errors
+    /// Those of SQLite.
+    pub fn payers(&self, before_ms: i64, mut each: impl FnMut(Payer)) -> Result<(), Error> {
+        let mut read = || -> rusqlite::Result<()> {
+            let mut models = self.conn.prepare_cached(
+                "SELECT DISTINCT provider, model FROM usage_key
+                 WHERE host_id = ?1 AND model IS NOT NULL",
+            )?;
+            let mut rows = models.query([self.host_id])?;
+            while let Some(row) = rows.next()? {
+                each(Payer {
+                    provider: row.get(0)?,
+                    model: row.get(1)?,
+                    ..Payer::default()
+                });
+            }
+            let mut workflows = self.conn.prepare_cached(
+                "SELECT name FROM workflow WHERE workflow_id IN (
+                     SELECT DISTINCT workflow_id FROM session
+                     WHERE host_id = ?1 AND started_ms < ?2)",
+            )?;
+            let mut rows = workflows.query(params![self.host_id, before_ms])?;
+            while let Some(row) = rows.next()? {
+                each(Payer {
+                    workflow: row.get(0)?,
+                    ..Payer::default()
+                });
+            }
+            Ok(())
+        };
+        read().map_err(|source| self.failed(source))
+    }
+
+    /// Sessions that began before `since_ms` and go on after `active_ms`, with what their calls before
+    /// `since_ms` took.
+    ///
+    /// # Errors
+    /// Those of SQLite.
+    pub fn long_sessions(&self, since_ms: i64, active_ms: i64) -> Result<Vec<Seed>, Error> {
+        let read = || -> rusqlite::Result<Vec<Seed>> {
+            let mut statement = self.conn.prepare_cached(&format!(
+                "SELECT {PAID}, s.session_id, s.session_key, s.uid, p.pid, s.started_ms,
+                        s.last_human_turn_ms
+                 FROM session AS s
+                 JOIN session_usage AS u ON u.session_id = s.session_id {PAYERS}
+                 LEFT JOIN process AS p ON p.process_id = s.process_id
+                 WHERE s.host_id = ?1 AND s.last_request_ms >= ?3 AND s.started_ms < ?2
+                 ORDER BY s.session_id, u.first_ms"
+            ))?;
+            let mut rows = statement.query(params![self.host_id, since_ms, active_ms])?;
+            let mut seeds: BTreeMap<i64, Seed> = BTreeMap::new();
+            while let Some(row) = rows.next()? {
+                let at = |column: usize| PAID_COLUMNS + column;
+                let first_unix_ms: i64 = row.get(at(4))?;
+                let (payer, amount) = paid(row, first_unix_ms, self.prices)?;
+                let session_id: i64 = row.get(at(0))?;
+                let seed = match seeds.entry(session_id) {
+                    Entry::Occupied(known) => known.into_mut(),
+                    Entry::Vacant(new) => {
+                        let key: String = row.get(at(1))?;
+                        let human: Option<i64> = row.get(at(5))?;
+                        new.insert(Seed {
+                            session: Arc::from(key),
+                            uid: row.get(at(2))?,
+                            pid: row.get(at(3))?,
+                            payer: Arc::new(payer),
+                            first_unix_ms,
+                            amount: Amount::default(),
+                            human_unix_ms: human.filter(|human| *human < since_ms),
+                            requests_since_human: 0,
+                        })
+                    }
+                };
+                seed.amount.add(&amount);
+            }
+            for (session_id, seed) in &mut seeds {
+                let condition = "r.session_id = ?1 AND r.started_ms >= ?2";
+                for later in self.find(condition, params![session_id, since_ms])? {
+                    seed.amount.remove(&later.amount);
+                }
+                let since_human: i64 = self
+                    .conn
+                    .prepare_cached(
+                        "SELECT count(*) FROM request
+                         WHERE session_id = ?1 AND started_ms > ?2 AND started_ms < ?3
+                           AND part_of IS NULL AND hop_of IS NULL",
+                    )?
+                    .query_row(
+                        params![
+                            session_id,
+                            seed.human_unix_ms.unwrap_or(seed.first_unix_ms),
+                            since_ms
+                        ],
+                        |row| row.get(0),
+                    )?;
+                seed.requests_since_human = from_db(since_human);
+            }
+            Ok(seeds.into_values().collect())
+        };
+        read().map_err(|source| self.failed(source))
+    }
+
     fn find(&self, condition: &str, values: impl rusqlite::Params) -> rusqlite::Result<Vec<Spend>> {
         self.conn
             .prepare_cached(&format!(
@@ -217,6 +396,39 @@ impl Spends<'_> {
 /// Beginning of the quarter of an hour that a moment is in.
 const fn quarter_of(unix_ms: i64) -> i64 {
     unix_ms.div_euclid(BUCKET_MS).saturating_mul(BUCKET_MS)
+}
+
+fn open(row: &Row<'_>, prices: &Prices) -> rusqlite::Result<Spend> {
+    let at = |column: usize| PAID_COLUMNS + column;
+    let started_unix_ms: i64 = row.get(at(1))?;
+    let (payer, amount) = paid(row, started_unix_ms, prices)?;
+    let text = |column| Ok::<_, rusqlite::Error>(Arc::from(row.get::<_, String>(at(column))?));
+    Ok(Spend {
+        identity: text(0)?,
+        started_unix_ms,
+        unix_ms: row.get(at(2))?,
+        is_open: true,
+        payer: Arc::new(payer),
+        amount,
+        work: Work {
+            session: text(3)?,
+            uid: row.get(at(4))?,
+            pid: row.get(at(5))?,
+            thread: text(6)?,
+            thread_kind: ThreadKind::Main,
+            depth: 0,
+            context_tokens: None,
+            window_tokens: None,
+            is_compaction: false,
+            shows_compaction: false,
+            is_conversation: true,
+            is_human_turn: false,
+            is_complete: false,
+            is_failed: false,
+            request_hash: None,
+            tool_signature: None,
+        },
+    })
 }
 
 fn spend(row: &Row<'_>, prices: &Prices) -> rusqlite::Result<Spend> {

@@ -46,6 +46,10 @@ const PACKAGES: &[Package] = &[
             ("runaway", Only(&["alert", "glob", "recent", "spend"])),
             ("spike", Only(&["alert", "spend"])),
             ("upkeep", Only(&["alert", "recent", "spend"])),
+            (
+                "watch",
+                Only(&["alert", "budget", "runaway", "spend", "spike", "upkeep"]),
+            ),
             ("pipeline", Everything),
         ],
     },
@@ -68,7 +72,11 @@ const PACKAGES: &[Package] = &[
             ("fleet", Only(&["report", "store"])),
             ("line", Only(&[])),
             ("prices", Only(&["config"])),
-            ("keeper", Only(&["causes", "report", "store"])),
+            (
+                "keeper",
+                Only(&["alert", "causes", "report", "store", "watcher"]),
+            ),
+            ("watcher", Only(&["alert", "dispatch", "store"])),
             ("store", Only(&[])),
             ("report", Only(&["config", "prices", "store"])),
             ("privilege", Only(&[])),

@@ -16,7 +16,7 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 
 use crate::alert::Condition;
-use crate::budget::{Budget, Budgets, Share, Status, Unit};
+use crate::budget::{Budget, Budgets, Period, Share, Status, Unit};
 use crate::runaway::{self, Headroom, Runaways};
 use crate::spend::{Amount, Payer, Spend};
 use crate::spike::{self, Spikes};
@@ -25,6 +25,9 @@ use crate::upkeep::{self, Facts, Quota, Upkeep};
 /// LIMIT: calls that are known when they come again, the latest; a call whose figures change later is
 /// counted twice until the next start. Some 6 MiB.
 const KNOWN: usize = 8_192;
+
+/// Days that spikes are compared with.
+const SPIKE_DAYS: u64 = 14;
 
 /// LIMIT: limits of accounts, of which the oldest goes first.
 const QUOTAS: usize = 256;
@@ -66,12 +69,14 @@ pub struct Watch {
     /// Identities, oldest first.
     order: VecDeque<Arc<str>>,
     open: Vec<Spend>,
+    /// From when on sums tell spikes.
+    spikes_from_ms: i64,
 }
 
 impl Watch {
     /// How far back calls are wanted one by one after a restart; before that, sums of quarters of an
-    /// hour do. That is the longest window of a burn rate.
-    pub const SINGLE: Duration = Duration::from_secs(3 * 24 * 60 * 60);
+    /// hour do: longer windows of burn rates end where a quarter does.
+    pub const SINGLE: Duration = Duration::from_secs(6 * 60 * 60);
 
     /// Rules that have seen nothing.
     pub fn new(settings: Settings, now_unix_ms: i64) -> Self {
@@ -86,7 +91,13 @@ impl Watch {
             known: BTreeMap::new(),
             order: VecDeque::new(),
             open: Vec::new(),
+            spikes_from_ms: now_unix_ms.saturating_sub_unsigned(SPIKE_DAYS * 24 * 60 * 60_000),
         }
+    }
+
+    /// How far back sums of quarters of an hour are wanted after a restart: for budgets and spikes.
+    pub fn history(&self) -> Duration {
+        history(&self.definitions).max(Duration::from_secs(SPIKE_DAYS * 24 * 60 * 60))
     }
 
     /// Takes what a payer took in a quarter of an hour that began at `unix_ms`, before the calls that
@@ -95,9 +106,9 @@ impl Watch {
         const QUARTER_MS: i64 = 15 * 60_000;
         self.budgets.seed(unix_ms, payer, amount);
         let until_ms = unix_ms.saturating_add(QUARTER_MS);
-        self.spikes
-            .seed(&payer.workflow, unix_ms, until_ms, amount);
-        self.know(payer);
+        if until_ms >= self.spikes_from_ms && amount.requests > 0 {
+            self.spikes.seed(&payer.workflow, unix_ms, until_ms, amount);
+        }
     }
 
     /// A payer whose model and workflow are no new ones.
@@ -241,6 +252,20 @@ impl Watch {
             conditions,
         }
     }
+}
+
+/// How far back budgets look: the longest of their periods, and what their profiles are learned from.
+pub fn history(budgets: &[Budget]) -> Duration {
+    /// Weeks that profiles are learned from, and the one that goes on.
+    const LEARNED_DAYS: u64 = 6 * 7;
+    let days = |budget: &Budget| match budget.period {
+        Period::Day | Period::Week(_) | Period::Month(_) => LEARNED_DAYS,
+        Period::Quarter(_) => 93,
+        Period::Year { .. } => 367,
+        Period::Rolling { hours } => (u64::from(hours) / 24 + 1).max(LEARNED_DAYS),
+    };
+    let days = budgets.iter().map(days).max().unwrap_or(0);
+    Duration::from_secs(days * 24 * 60 * 60)
 }
 
 /// The budget of money with the least left that a payer is in.
