@@ -18,7 +18,7 @@ use agent_core::watch::{self, Watch};
 
 use crate::alert::Courier;
 use crate::dispatch::{BudgetChannels, Dispatch};
-use crate::store::{BudgetState, Error, OpenCall, Writer};
+use crate::store::{BudgetState, Error, OpenCall, Spends, Writer};
 
 /// How often a budget's row is written where only the speed of its burning changed.
 const REFRESH_MS: i64 = 60_000;
@@ -261,7 +261,7 @@ fn fill(watch: &mut Watch, writer: &Writer, prices: &Prices, now_ms: i64) -> Res
     let spends = writer.spends(prices);
     let single_ms = i64::try_from(Watch::SINGLE.as_millis()).unwrap_or(i64::MAX);
     let history_ms = i64::try_from(watch.history().as_millis()).unwrap_or(i64::MAX);
-    let since_ms = spends.quarter_of(now_ms.saturating_sub(single_ms));
+    let since_ms = Spends::quarter_of(now_ms.saturating_sub(single_ms));
     let from_ms = now_ms.saturating_sub(history_ms).min(since_ms);
     spends.payers(now_ms.saturating_sub(DAY_MS), |payer| watch.know(&payer))?;
     spends.by_quarter(from_ms, since_ms, |sum| {

@@ -25,31 +25,31 @@ const LIMIT: Duration = Duration::from_secs(60);
 const MINUTE_MS: i64 = 60_000;
 
 /// A request that a receiver got.
-struct Request {
+pub(crate) struct Request {
     /// Method, path and version.
     line: String,
     /// Lines of the head.
     head: Vec<String>,
     /// Body.
-    body: Value,
+    pub(crate) body: Value,
     /// Sends the answer: a status, or nothing, which leaves the client waiting until it is dropped.
     answer: Sender<Option<u16>>,
 }
 
 impl Request {
-    fn answer(self, status: u16) {
+    pub(crate) fn answer(self, status: u16) {
         self.answer.send(Some(status)).unwrap();
     }
 }
 
 /// A server on this host that answers as the test says.
-struct Server {
-    url: String,
+pub(crate) struct Server {
+    pub(crate) url: String,
     requests: Receiver<Request>,
 }
 
 impl Server {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let (sender, requests) = mpsc::channel();
@@ -62,7 +62,7 @@ impl Server {
         Self { url, requests }
     }
 
-    fn next(&self) -> Request {
+    pub(crate) fn next(&self) -> Request {
         self.requests.recv_timeout(LIMIT).unwrap()
     }
 }

@@ -10,6 +10,7 @@
 
 mod access;
 mod alerts;
+mod budgets;
 mod configuration;
 mod costs;
 mod hostile;

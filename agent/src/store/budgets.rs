@@ -189,10 +189,11 @@ pub fn set_budget(
     let failed = |source| Error::sql("write to", path, source);
     let mut conn = super::alerts::beside_agent(path)?;
     let transaction = super::immediate(&mut conn).map_err(failed)?;
+    // A ledger that came from another machine is that machine's.
     let host = HostFacts::of_this_host("").machine_id_hash;
     let host_id: Option<i64> = transaction
         .query_row(
-            "SELECT host_id FROM host WHERE machine_id_hash = ?1",
+            "SELECT host_id FROM host ORDER BY machine_id_hash <> ?1, last_seen_ms DESC LIMIT 1",
             [&host],
             |row| row.get(0),
         )

@@ -14,6 +14,7 @@ use agent_core::runaway::Seed;
 use agent_core::session::ThreadKind;
 use agent_core::spend::{Amount, Payer, Spend, Work};
 use agent_core::watch::{self, Watch};
+use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Row, params};
 
 use super::rollup::BUCKET_MS;
@@ -261,7 +262,7 @@ impl Spends<'_> {
     }
 
     /// Beginning of the quarter of an hour that a moment is in.
-    pub const fn quarter_of(&self, unix_ms: i64) -> i64 {
+    pub const fn quarter_of(unix_ms: i64) -> i64 {
         quarter_of(unix_ms)
     }
 
@@ -488,8 +489,10 @@ fn payer(row: &Row<'_>) -> rusqlite::Result<Payer> {
     Ok(Payer {
         workflow: row.get(0)?,
         user: match row.get_ref(1)? {
-            rusqlite::types::ValueRef::Integer(uid) => Some(uid.to_string()),
-            other => other.as_str_or_null()?.map(str::to_owned),
+            ValueRef::Integer(uid) => Some(uid.to_string()),
+            name @ (ValueRef::Null | ValueRef::Text(_) | ValueRef::Real(_) | ValueRef::Blob(_)) => {
+                name.as_str_or_null()?.map(str::to_owned)
+            }
         },
         unit: row.get(2)?,
         container: row.get(3)?,

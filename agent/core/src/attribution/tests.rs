@@ -63,7 +63,7 @@ fn learnt(events: &[Event]) -> Attribution {
     attribution
 }
 
-fn owner(attribution: &mut Attribution, pid: u32, started: u64) -> Option<Arc<Process>> {
+fn owner(attribution: &Attribution, pid: u32, started: u64) -> Option<Arc<Process>> {
     attribution
         .attribute(call(pid, started, None), &mut Stats::default())
         .process
@@ -117,14 +117,14 @@ fn a_process_id_that_is_used_again_is_told_apart_by_time() {
         },
     ];
     let mut attribution = learnt(&events[..3]);
-    assert_eq!(owner(&mut attribution, 7, 50), Some(old));
-    assert_eq!(owner(&mut attribution, 7, 150), Some(Arc::clone(&new)));
+    assert_eq!(owner(&attribution, 7, 50), Some(old));
+    assert_eq!(owner(&attribution, 7, 150), Some(Arc::clone(&new)));
     attribution.learn(&Event::Exit {
         at: at(300),
         pid: 9,
     });
     assert_eq!(
-        owner(&mut attribution, 7, 150),
+        owner(&attribution, 7, 150),
         Some(new),
         "the end of the old one is not its end"
     );
@@ -143,12 +143,12 @@ fn an_ended_process_is_remembered_for_its_late_calls() {
             pid: 8,
         },
     ]);
-    assert_eq!(owner(&mut attribution, 7, 10), Some(short));
+    assert_eq!(owner(&attribution, 7, 10), Some(short));
     attribution.learn(&Event::Exit {
         at: at(131),
         pid: 8,
     });
-    assert_eq!(owner(&mut attribution, 7, 10), None);
+    assert_eq!(owner(&attribution, 7, 10), None);
 }
 
 #[test]
@@ -169,12 +169,12 @@ fn after_an_exec_calls_belong_to_the_new_program() {
         source: FactSource::Kernel,
         ..Process::clone(&shell)
     };
-    assert_eq!(owner(&mut attribution, 7, 15), Some(Arc::clone(&shell)));
-    assert_eq!(owner(&mut attribution, 7, 25).as_deref(), Some(&gone));
+    assert_eq!(owner(&attribution, 7, 15), Some(Arc::clone(&shell)));
+    assert_eq!(owner(&attribution, 7, 25).as_deref(), Some(&gone));
     let read = process(7, 10, "/usr/bin/curl");
     attribution.learn(&Event::Process(Arc::clone(&read)));
-    assert_eq!(owner(&mut attribution, 7, 25), Some(read));
-    assert_eq!(owner(&mut attribution, 7, 15), Some(shell));
+    assert_eq!(owner(&attribution, 7, 25), Some(read));
+    assert_eq!(owner(&attribution, 7, 15), Some(shell));
 }
 
 #[test]
@@ -193,18 +193,15 @@ fn a_call_keeps_the_place_in_which_its_process_was_when_it_began() {
         Event::Process(Arc::clone(&on_main)),
         Event::Process(Arc::clone(&on_feature)),
     ]);
-    assert_eq!(owner(&mut attribution, 7, 19), Some(on_main));
-    assert_eq!(
-        owner(&mut attribution, 7, 20),
-        Some(Arc::clone(&on_feature))
-    );
+    assert_eq!(owner(&attribution, 7, 19), Some(on_main));
+    assert_eq!(owner(&attribution, 7, 20), Some(Arc::clone(&on_feature)));
     // The same moment again: what is known of it better.
     let better = Arc::new(Process {
         cwd: Some("/src/app".to_owned()),
         ..Process::clone(&on_feature)
     });
     attribution.learn(&Event::Process(Arc::clone(&better)));
-    assert_eq!(owner(&mut attribution, 7, 20), Some(better));
+    assert_eq!(owner(&attribution, 7, 20), Some(better));
 }
 
 #[test]
@@ -217,7 +214,7 @@ fn what_is_remembered_is_bounded() {
         }
     }
     let known: Vec<u32> = (1..=100)
-        .filter(|pid| owner(&mut attribution, *pid, 200).is_some())
+        .filter(|pid| owner(&attribution, *pid, 200).is_some())
         .collect();
     assert_eq!(known, [97, 98, 100], "the ended one goes first");
     for second in 0..100 {

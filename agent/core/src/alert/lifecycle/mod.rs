@@ -422,6 +422,7 @@ fn go_on(
 ) -> bool {
     let before = alert.condition.severity;
     let is_new = alert.state == State::Pending && alert.started_unix_ms == now_unix_ms;
+    let is_put_back = alert.state == State::Pending && now_unix_ms < alert.started_unix_ms;
     alert.condition = condition.clone();
     if alert.state == State::Pending {
         // A clock that was put back makes nobody wait longer than the rule says.
@@ -442,7 +443,7 @@ fn go_on(
             alert: alert.clone(),
         });
     }
-    is_new || before != condition.severity
+    is_new || is_put_back || before != condition.severity
 }
 
 /// Ends an alert; `None` if it never fired.

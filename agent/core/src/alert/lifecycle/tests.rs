@@ -46,6 +46,15 @@ fn one(kind: &'static str) -> Vec<(&'static str, Vec<&'static str>)> {
 }
 
 #[test]
+fn the_moment_from_which_an_alert_waits_is_stored_when_the_clock_is_put_back() {
+    let mut alerts = Alerts::default();
+    let waiting = || vec![held("a", Severity::Page, 60)];
+    alerts.evaluate(START_MS, waiting());
+    let put_back = alerts.evaluate(START_MS - 1, waiting());
+    assert_eq!(put_back.changed[0].started_unix_ms, START_MS - 1);
+}
+
+#[test]
 fn an_alert_is_told_once_when_it_fires_and_once_when_it_is_over() {
     let mut alerts = Alerts::default();
     let page = || vec![condition("a", Severity::Page)];
