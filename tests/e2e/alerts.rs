@@ -2,11 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
-use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
 use std::time::Duration;
 
@@ -16,6 +14,7 @@ use agent::dispatch::{BudgetChannels, Dispatch};
 use agent::store::Writer;
 use agent_core::alert::{Condition, Rule, Severity};
 use serde_json::{Map, Value, json};
+use test_support::Receiver;
 
 use crate::world::Home;
 
@@ -23,86 +22,6 @@ use crate::world::Home;
 const LIMIT: Duration = Duration::from_secs(60);
 
 const MINUTE_MS: i64 = 60_000;
-
-/// A request that a receiver got.
-pub(crate) struct Request {
-    /// Method, path and version.
-    line: String,
-    /// Lines of the head.
-    head: Vec<String>,
-    /// Body.
-    pub(crate) body: Value,
-    /// Sends the answer: a status, or nothing, which leaves the client waiting until it is dropped.
-    answer: Sender<Option<u16>>,
-}
-
-impl Request {
-    pub(crate) fn answer(self, status: u16) {
-        self.answer.send(Some(status)).unwrap();
-    }
-}
-
-/// A server on this host that answers as the test says.
-pub(crate) struct Server {
-    pub(crate) url: String,
-    requests: Receiver<Request>,
-}
-
-impl Server {
-    pub(crate) fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        let (sender, requests) = mpsc::channel();
-        thread::spawn(move || {
-            for stream in listener.incoming() {
-                let sender = sender.clone();
-                thread::spawn(move || serve(stream.unwrap(), &sender));
-            }
-        });
-        Self { url, requests }
-    }
-
-    pub(crate) fn next(&self) -> Request {
-        self.requests.recv_timeout(LIMIT).unwrap()
-    }
-}
-
-fn serve(mut stream: TcpStream, sender: &Sender<Request>) {
-    let mut reader = BufReader::new(stream.try_clone().unwrap());
-    let mut head = Vec::new();
-    loop {
-        let mut line = String::new();
-        if reader.read_line(&mut line).unwrap() == 0 {
-            return;
-        }
-        let line = line.trim_end().to_owned();
-        if line.is_empty() {
-            break;
-        }
-        head.push(line);
-    }
-    let length = head.iter().find_map(|line| {
-        let line = line.to_lowercase();
-        line.strip_prefix("content-length:")?.trim().parse().ok()
-    });
-    let mut body = vec![0; length.unwrap()];
-    reader.read_exact(&mut body).unwrap();
-    let (answer, answers) = mpsc::channel();
-    let request = Request {
-        line: head.remove(0),
-        head,
-        body: serde_json::from_slice(&body).unwrap(),
-        answer,
-    };
-    if sender.send(request).is_err() {
-        return;
-    }
-    if let Ok(Some(status)) = answers.recv() {
-        let answer =
-            format!("HTTP/1.1 {status} X\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
-        stream.write_all(answer.as_bytes()).unwrap();
-    }
-}
 
 fn condition(workflow: &str, severity: Severity) -> Condition {
     let mut evidence = Map::new();
@@ -178,8 +97,8 @@ fn webhook(name: &str, url: &str) -> String {
 
 #[test]
 fn a_webhook_is_told_of_an_alert_and_of_its_end() {
-    let server = Server::start();
-    let mut host = Host::new(&webhook("ops", &server.url));
+    let server = Receiver::start();
+    let mut host = Host::new(&webhook("ops", server.url()));
     let now = 1_795_000_000_000;
     host.step(now, vec![condition("nightly", Severity::Page)]);
     let request = server.next();
@@ -221,8 +140,8 @@ fn a_webhook_is_told_of_an_alert_and_of_its_end() {
 
 #[test]
 fn what_a_server_refuses_is_tried_again_later_and_arrives_once_it_recovers() {
-    let server = Server::start();
-    let mut host = Host::new(&webhook("ops", &server.url));
+    let server = Receiver::start();
+    let mut host = Host::new(&webhook("ops", server.url()));
     let now = now_ms();
     let wrong = || vec![condition("nightly", Severity::Page)];
     host.step(now, wrong());
@@ -230,7 +149,7 @@ fn what_a_server_refuses_is_tried_again_later_and_arrives_once_it_recovers() {
     host.record(now);
     assert_eq!(host.deliveries(), "ops|fire|failed|1|HTTP status 503\n");
     host.step(now + 29_999, wrong());
-    assert!(server.requests.try_recv().is_err());
+    assert!(server.next_within(Duration::ZERO).is_none());
     host.step(now + 30_000, wrong());
     server.next().answer(302);
     host.record(now + 30_000);
@@ -240,13 +159,13 @@ fn what_a_server_refuses_is_tried_again_later_and_arrives_once_it_recovers() {
     host.record(now + 90_000);
     assert_eq!(host.deliveries(), "ops|fire|delivered|3|HTTP status 302\n");
     host.step(now + 91_000, wrong());
-    assert!(server.requests.try_recv().is_err());
+    assert!(server.next_within(Duration::ZERO).is_none());
 }
 
 #[test]
 fn a_message_whose_arrival_was_not_noted_before_a_crash_arrives_again() {
-    let server = Server::start();
-    let toml = webhook("ops", &server.url);
+    let server = Receiver::start();
+    let toml = webhook("ops", server.url());
     let mut host = Host::new(&toml);
     let now = now_ms();
     let wrong = || vec![condition("nightly", Severity::Page)];
@@ -273,11 +192,11 @@ fn a_message_whose_arrival_was_not_noted_before_a_crash_arrives_again() {
 
 #[test]
 fn a_dead_channel_is_told_on_the_others_and_what_waits_for_a_day_is_given_up() {
-    let (dead, well) = (Server::start(), Server::start());
+    let (dead, well) = (Receiver::start(), Receiver::start());
     let toml = format!(
         "{}{}",
-        webhook("dead", &dead.url),
-        webhook("well", &well.url)
+        webhook("dead", dead.url()),
+        webhook("well", well.url())
     );
     let mut host = Host::new(&toml);
     let now = now_ms();
@@ -305,10 +224,10 @@ fn a_dead_channel_is_told_on_the_others_and_what_waits_for_a_day_is_given_up() {
 
 #[test]
 fn an_alertmanager_is_told_again_and_again_what_fires() {
-    let server = Server::start();
+    let server = Receiver::start();
     let toml = format!(
         "[[notify]]\nname = \"prom\"\nkind = \"alertmanager\"\nurl = \"{}/am/\"\n",
-        server.url
+        server.url()
     );
     let mut host = Host::new(&toml);
     let now = now_ms();
@@ -332,13 +251,13 @@ fn an_alertmanager_is_told_again_and_again_what_fires() {
 
 #[test]
 fn headers_come_from_a_file_and_slack_has_its_own_form() {
-    let server = Server::start();
+    let server = Receiver::start();
     let home = Home::new();
     let headers = home.path("ops.headers");
     fs::write(&headers, "Authorization: Bearer canary\n").unwrap();
     let toml = format!(
         "{}format = \"slack\"\nheaders_file = \"{}\"\n",
-        webhook("ops", &server.url),
+        webhook("ops", server.url()),
         headers.display()
     );
     let mut host = Host::new(&toml);
@@ -363,12 +282,12 @@ fn a_server_that_never_answers_and_a_command_that_never_ends_hold_up_nobody() {
         println!("SKIP: becoming another user needs root");
         return;
     }
-    let (silent, well) = (Server::start(), Server::start());
+    let (silent, well) = (Receiver::start(), Receiver::start());
     let toml = format!(
         "{}[[notify]]\nname = \"stuck\"\nkind = \"exec\"\n\
          command = [\"/bin/sh\", \"-c\", \"sleep 600 & sleep 600\"]\n{}",
-        webhook("silent", &silent.url),
-        webhook("well", &well.url)
+        webhook("silent", silent.url()),
+        webhook("well", well.url())
     );
     let mut host = Host::new(&toml);
     let now = now_ms();
@@ -557,9 +476,9 @@ fn no_part_of_a_url_is_in_the_ledger() {
 
 #[test]
 fn a_channel_is_tried_with_a_message_that_is_marked() {
-    let server = Server::start();
+    let server = Receiver::start();
     let home = Home::new();
-    let config = home.configure("config.toml", &webhook("ops", &server.url));
+    let config = home.configure("config.toml", &webhook("ops", server.url()));
     let config = config.to_str().unwrap().to_owned();
     let answering = thread::spawn(move || {
         let request = server.next();

@@ -74,6 +74,11 @@ impl Place {
         Self { config, ..self }
     }
 
+    /// Settings of the agent.
+    pub(crate) const fn config(&self) -> &'static str {
+        self.config
+    }
+
     /// Path of the ledger.
     pub(crate) fn db(&self) -> PathBuf {
         self.dir.path().join("usage.db")

@@ -10,6 +10,8 @@
 #[cfg(test)]
 mod agent;
 #[cfg(test)]
+mod budgets;
+#[cfg(test)]
 mod clients;
 #[cfg(test)]
 mod compare;

@@ -10,6 +10,7 @@
 //! | [`reply`] | the bodies of the APIs, made from chosen numbers |
 //! | [`script`] | a reply turned into the writes of a connection |
 //! | [`proxy`] | a proxy for tunnels |
+//! | [`receiver`] | a server that takes messages, and answers as the test says |
 //! | [`stranger`] | a client whose TLS library no probe knows |
 //! | [`discovery`] | the experiment behind `cargo xtask bench discovery` |
 //! | [`overhead`] | the experiment behind `cargo xtask bench overhead` |
@@ -28,6 +29,7 @@ mod observer;
 pub mod overhead;
 pub mod plan;
 pub mod proxy;
+pub mod receiver;
 pub mod reply;
 pub mod request;
 pub mod schema;
@@ -40,4 +42,5 @@ pub mod websocket;
 
 pub use endpoint::{Endpoint, Options};
 pub use plan::Plan;
+pub use receiver::Receiver;
 pub use served::{Api, Other, Outcome, Protocol, Reported, Served, Tokens};

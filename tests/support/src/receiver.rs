@@ -1,0 +1,110 @@
+//! A server that takes messages, and answers as the test says.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::sync::mpsc::{self, Sender};
+use std::thread;
+use std::time::Duration;
+
+use serde_json::Value;
+
+/// Longest wait for a message.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// A message that a receiver got.
+#[derive(Debug)]
+pub struct Message {
+    /// Method, path and version.
+    pub line: String,
+    /// Lines of the head.
+    pub head: Vec<String>,
+    /// Body.
+    pub body: Value,
+    answer: Sender<Option<u16>>,
+}
+
+impl Message {
+    /// Answers with a status. A message that is dropped instead has no answer.
+    pub fn answer(self, status: u16) {
+        // Whoever sent it may be gone.
+        self.answer.send(Some(status)).unwrap_or_default();
+    }
+}
+
+/// A server on this host, at a port of its own.
+#[derive(Debug)]
+pub struct Receiver {
+    url: String,
+    messages: mpsc::Receiver<Message>,
+}
+
+impl Receiver {
+    /// Starts one.
+    ///
+    /// # Panics
+    /// No port can be had.
+    pub fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let url = format!("http://{}", listener.local_addr().expect("an address"));
+        let (sender, messages) = mpsc::channel();
+        thread::spawn(move || {
+            for stream in listener.incoming().map_while(Result::ok) {
+                let sender = sender.clone();
+                thread::spawn(move || serve(stream, &sender));
+            }
+        });
+        Self { url, messages }
+    }
+
+    /// Where it is.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// The next message.
+    ///
+    /// # Panics
+    /// None comes for a minute.
+    pub fn next(&self) -> Message {
+        self.messages.recv_timeout(LIMIT).expect("a message")
+    }
+
+    /// The next message, if one comes in time.
+    pub fn next_within(&self, limit: Duration) -> Option<Message> {
+        self.messages.recv_timeout(limit).ok()
+    }
+}
+
+/// Reads one message and answers it; a connection that breaks is over.
+fn serve(mut stream: TcpStream, sender: &Sender<Message>) -> Option<()> {
+    let mut reader = BufReader::new(stream.try_clone().ok()?);
+    let mut head = Vec::new();
+    loop {
+        let mut line = String::new();
+        if reader.read_line(&mut line).ok()? == 0 {
+            return None;
+        }
+        let line = line.trim_end().to_owned();
+        if line.is_empty() {
+            break;
+        }
+        head.push(line);
+    }
+    let length = head.iter().find_map(|line| {
+        let line = line.to_lowercase();
+        line.strip_prefix("content-length:")?.trim().parse().ok()
+    });
+    let mut body = vec![0; length?];
+    reader.read_exact(&mut body).ok()?;
+    let (answer, answers) = mpsc::channel();
+    let message = Message {
+        line: head.remove(0),
+        head,
+        body: serde_json::from_slice(&body).ok()?,
+        answer,
+    };
+    sender.send(message).ok()?;
+    let status = answers.recv().ok()??;
+    let answer = format!("HTTP/1.1 {status} X\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+    stream.write_all(answer.as_bytes()).ok()
+}
