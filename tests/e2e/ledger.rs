@@ -423,7 +423,7 @@ fn a_full_disk_is_retryable_and_nothing_is_lost_or_counted_twice() {
     if !crate::world::is_root() {
         return;
     }
-    let Some(disk) = Disk::mount(home.path("state"), "size=512k,mode=0750") else {
+    let Some(disk) = Disk::mount(home.path("state"), "size=640k,mode=0750") else {
         return;
     };
     let mut writer = home.writer();

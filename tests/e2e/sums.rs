@@ -27,6 +27,28 @@ pub(crate) const DIFFERENCE: &str = "
         FROM request_sums GROUP BY bucket_start_ms, usage_key_id);
     SELECT 'missing', bucket_start_ms, usage_key_id FROM request_sums
     EXCEPT SELECT 'missing', bucket_start_ms, usage_key_id FROM usage_15m;
+    WITH span (length_ms) AS (VALUES (14400000), (86400000)), expected AS (
+        SELECT length_ms, bucket_start_ms - bucket_start_ms % length_ms AS start_ms, usage_key_id,
+               min(bucket_start_ms), max(bucket_start_ms), sum(requests), sum(estimated_requests),
+               sum(lower_bound_requests), sum(cost_lower_bound_requests), sum(retry_requests),
+               sum(human_turns), sum(tool_calls), sum(input_uncached_tokens),
+               sum(cache_read_tokens), sum(cache_write_5m_tokens), sum(context_tokens),
+               sum(output_tokens), sum(reasoning_tokens), sum(estimated_tokens),
+               sum(unpriced_tokens), sum(cost_nanousd), sum(repriced_nanousd), sum(duration_ms),
+               sum(stream_output_tokens), sum(stream_ms), max(output_is_partial),
+               max(write_is_partial)
+        FROM span CROSS JOIN usage_15m GROUP BY length_ms, start_ms, usage_key_id
+    ), found AS (
+        SELECT span_ms, start_ms, usage_key_id, first_ms, last_ms, requests, estimated_requests,
+               lower_bound_requests, cost_lower_bound_requests, retry_requests, human_turns,
+               tool_calls, input_uncached_tokens, cache_read_tokens, cache_write_5m_tokens,
+               context_tokens, output_tokens, reasoning_tokens, estimated_tokens, unpriced_tokens,
+               cost_nanousd, repriced_nanousd, duration_ms, stream_output_tokens, stream_ms,
+               output_is_partial, write_is_partial
+        FROM usage_span
+    )
+    SELECT 'usage_span', * FROM (SELECT * FROM found EXCEPT SELECT * FROM expected)
+    UNION ALL SELECT 'missing', * FROM (SELECT * FROM expected EXCEPT SELECT * FROM found);
     SELECT 'session_usage', * FROM (
         SELECT session_id, usage_key_id, first_ms, last_ms, requests, context_tokens, output_tokens,
                cost_nanousd
@@ -185,7 +207,11 @@ fn pricing_anew_changes_the_sums_too() {
             sum(repriced_nanousd) = (SELECT sum(repriced_nanousd) FROM v_request),
             sum(repriced_from_nanousd) = (SELECT sum(cost_nanousd) FROM v_request)
         FROM ";
-    for table in ["usage_15m", "session_usage"] {
+    for table in [
+        "usage_15m",
+        "usage_span WHERE span_ms = 86400000",
+        "session_usage",
+    ] {
         assert_eq!(home.sqlite3(&format!("{sums}{table}")).text(), "1|1|1\n");
     }
 }

@@ -478,7 +478,8 @@ fn what_is_pruned_stays_in_the_sums_and_is_missed_only_where_calls_are_asked_for
     let before: Vec<Value> = ["day", "model", "session"].map(ask).to_vec();
     ran(Command::new("sqlite3").arg(home.db()).arg(
         "PRAGMA foreign_keys = OFF;
-         DELETE FROM request WHERE started_ms < 1000 * strftime('%s', '2026-11-03');",
+         DELETE FROM request WHERE started_ms < 1000 * strftime('%s', '2026-11-03');
+         UPDATE host SET requests_pruned_before_ms = 1000 * strftime('%s', '2026-11-03');",
     ))
     .text();
     for (by, before) in ["day", "model", "session"].into_iter().zip(&before) {

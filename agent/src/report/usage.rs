@@ -35,12 +35,16 @@ pub fn usage(
         filters: wanted.filters.clone(),
         kept: None,
     };
-    let sizes = Sizes::read(reader, &question, wanted)?;
+    let mut sizes = Sizes::read(reader, &question, wanted)?;
     let others = sizes.cut(wanted.top);
     if let (Some(dimension), 1..) = (sizes.dimension, others) {
         question.kept = Some((dimension, sizes.top(wanted.top)));
     }
-    let mut groups = reader.usage(&question)?;
+    let mut groups = match sizes.groups.take() {
+        // The same was asked already.
+        Some(groups) if question.kept.is_none() => reader.completed(&question, groups)?,
+        _ => reader.usage(&question)?,
+    };
     let is_empty = groups.is_empty();
     if is_empty && page.is_for_people() {
         page.nothing_decoded(reader, &coverage)?;
@@ -98,6 +102,8 @@ struct Sizes {
     /// Most first.
     values: Vec<Key>,
     ranks: BTreeMap<Key, usize>,
+    /// The sums of the values, where rows are by no other dimension.
+    groups: Option<Vec<Group>>,
 }
 
 /// What groups are ordered by: the metric, and where that is not known or the same, the tokens.
@@ -111,16 +117,19 @@ impl Sizes {
     fn read(reader: &Reader, question: &Question, wanted: &Wanted) -> Result<Self, Error> {
         let dimension = wanted.by.iter().copied().find(|by| !by.is_ordered());
         let mut sizes: Vec<(Size, Option<String>, Key)> = Vec::new();
+        let mut groups = None;
         if let Some(dimension) = dimension {
             let alone = Question {
                 by: vec![dimension],
                 ..question.clone()
             };
-            for group in reader.sums(&alone)? {
+            let sums = reader.sums(&alone)?;
+            for group in &sums {
                 let size = size(&group.sum, wanted.metric);
-                let name = group.names.into_iter().next().flatten();
-                sizes.extend(group.keys.into_iter().next().map(|key| (size, name, key)));
+                let name = group.names.first().cloned().flatten();
+                sizes.extend(group.keys.first().map(|key| (size, name, key.clone())));
             }
+            groups = (wanted.by == [dimension]).then_some(sums);
         }
         sizes.sort_by(|one, other| {
             (other.0.cmp(&one.0)).then_with(|| (&one.1, &one.2).cmp(&(&other.1, &other.2)))
@@ -131,6 +140,7 @@ impl Sizes {
             dimension,
             values,
             ranks,
+            groups,
         })
     }
 

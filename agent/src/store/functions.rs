@@ -10,6 +10,8 @@ use jiff::{Span, Timestamp, ZonedDateTime};
 use rusqlite::Connection;
 use rusqlite::functions::{Aggregate, Context, FunctionFlags};
 
+use super::{Dimension, Window};
+
 use super::to_db;
 
 /// Gives a connection `hour_start(ms)`, `day_start(ms)`, `week_start(ms)` and `month_start(ms)` of
@@ -102,14 +104,53 @@ impl Aggregate<(Vec<i64>, i64), Option<i64>> for Percentile {
         seen: Option<(Vec<i64>, i64)>,
     ) -> rusqlite::Result<Option<i64>> {
         let (mut values, percent) = seen.unwrap_or_default();
-        let count = values.len();
         let percent = usize::try_from(percent).unwrap_or(0).min(100);
-        let rank = count.saturating_mul(percent).div_ceil(100).max(1);
-        if count == 0 {
-            return Ok(None);
+        Ok(percentile(&mut values, percent))
+    }
+}
+
+/// The smallest of the values that so many of a hundred, at most all, do not exceed; `None` if there
+/// is none.
+pub(super) fn percentile(values: &mut [i64], percent: usize) -> Option<i64> {
+    let count = values.len();
+    let rank = count.saturating_mul(percent).div_ceil(100).max(1);
+    if count < rank {
+        return None;
+    }
+    let (_, value, _) = values.select_nth_unstable(rank - 1);
+    Some(*value)
+}
+
+/// Start of the period of a moment, for a dimension that is one.
+pub(super) fn period_start(of: Dimension, ms: i64, zone: &TimeZone) -> Option<i64> {
+    let starts: [(Dimension, PeriodStart); 4] = [
+        (Dimension::Hour, hour_start),
+        (Dimension::Day, day_start),
+        (Dimension::Week, week_start),
+        (Dimension::Month, month_start),
+    ];
+    let (_, start) = starts.into_iter().find(|(period, _)| *period == of)?;
+    Some(start(ms, zone))
+}
+
+/// LIMIT: ten years of days.
+const MOST_DAYS: usize = 3_660;
+
+/// The beginnings of days inside of a window; `None` if there are more than ten years of them, or the
+/// window reaches beyond the calendar.
+pub(super) fn day_starts(window: Window, zone: &TimeZone) -> Option<Vec<i64>> {
+    let mut day = local(window.from_ms, zone)?;
+    let mut starts = Vec::new();
+    loop {
+        day = day.tomorrow().and_then(|next| next.start_of_day()).ok()?;
+        let start = day.timestamp().as_millisecond();
+        if start >= window.until_ms {
+            return Some(starts);
         }
-        let (_, value, _) = values.select_nth_unstable(rank - 1);
-        Ok(Some(*value))
+        if starts.len() == MOST_DAYS {
+            return None;
+        }
+        starts.push(start);
     }
 }
 
@@ -192,6 +233,24 @@ mod tests {
             hour_start(ms("2026-10-25T01:30:00Z"), &berlin),
             ms("2026-10-25T01:00:00Z")
         );
+    }
+
+    #[test]
+    fn the_days_of_a_window_begin_when_clocks_say_so() {
+        let berlin = TimeZone::get("Europe/Berlin").unwrap();
+        let window = Window {
+            from_ms: ms("2026-10-24T12:00:00Z"),
+            until_ms: ms("2026-10-26T23:00:00Z"),
+        };
+        assert_eq!(
+            day_starts(window, &berlin),
+            Some(vec![ms("2026-10-24T22:00:00Z"), ms("2026-10-25T23:00:00Z")])
+        );
+        let endless = Window {
+            from_ms: 0,
+            ..window
+        };
+        assert_eq!(day_starts(endless, &berlin), None);
     }
 
     #[test]

@@ -113,6 +113,7 @@ pub struct Reader {
     pub(super) conn: Connection,
     path: PathBuf,
     weights: Weights,
+    zone: TimeZone,
 }
 
 /// Whether tokens can be weighed by their price.
@@ -138,6 +139,7 @@ impl Reader {
             conn,
             path,
             weights: Weights::None,
+            zone: zone.clone(),
         })
     }
 
@@ -159,6 +161,7 @@ impl Reader {
             conn,
             path,
             weights: Weights::None,
+            zone: zone.clone(),
         })
     }
 
@@ -174,6 +177,11 @@ impl Reader {
 
     pub(super) const fn has_prices(&self) -> bool {
         matches!(self.weights, Weights::ByPrice)
+    }
+
+    /// The time zone of its days and hours.
+    pub(super) const fn zone(&self) -> &TimeZone {
+        &self.zone
     }
 
     /// Where the ledger is.

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use rusqlite::Connection;
 
 use super::prune::{self, Pruned};
-use super::rollup::bucket;
+use super::rollup::{bucket, forget_before};
 use super::unused::Unused;
 use super::{Error, Reader};
 
@@ -309,17 +309,7 @@ fn forget_day_of_rollups(conn: &mut Connection, until_ms: i64) -> rusqlite::Resu
     };
     let day_end = (first + DAY_MS).min(until_ms);
     let transaction = super::immediate(conn)?;
-    for table in [
-        "usage_15m",
-        "session_15m",
-        "pruned_15m",
-        "pruned_session_15m",
-    ] {
-        transaction.execute(
-            &format!("DELETE FROM {table} WHERE bucket_start_ms < ?1"),
-            [day_end],
-        )?;
-    }
+    forget_before(&transaction, day_end)?;
     transaction.commit()?;
     Ok(true)
 }

@@ -11,6 +11,10 @@ use rusqlite::{Transaction, params};
 /// Length of the periods whose sums are kept: every time zone's days begin at one's beginning.
 pub(super) const BUCKET_MS: i64 = 15 * 60 * 1_000;
 
+/// Lengths of the spans whose sums are kept beside those of quarters of an hour, longest first; each
+/// is a multiple of the next.
+pub(super) const SPANS_MS: [i64; 2] = [24 * 60 * 60 * 1_000, 4 * 60 * 60 * 1_000];
+
 /// Columns of sums: those that add up.
 const SUMS: [&str; 25] = [
     "requests",
@@ -94,6 +98,9 @@ pub(super) struct Rollup {
     forget_sessions_of_bucket: &'static str,
     begin_sessions_of_bucket: &'static str,
     add_sessions_of_bucket: String,
+    forget_span: &'static str,
+    make_span: String,
+    add_span: String,
     forget_session: &'static str,
     begin_session: String,
     add_session: String,
@@ -119,6 +126,24 @@ impl Default for Rollup {
                 "INSERT OR IGNORE INTO session_15m (bucket_start_ms, usage_key_id, session_id)
                  SELECT ?1, usage_key_id, session_id FROM request_sums
                  WHERE started_ms >= ?1 AND started_ms < ?1 + {BUCKET_MS} AND request_id > ?2"
+            ),
+            forget_span: "DELETE FROM usage_span WHERE span_ms = ?1 AND start_ms = ?2",
+            make_span: format!(
+                "INSERT INTO usage_span
+                     (span_ms, start_ms, usage_key_id, first_ms, last_ms, {columns})
+                 SELECT ?1, ?2, usage_key_id, min(bucket_start_ms), max(bucket_start_ms), {sums}
+                 FROM usage_15m WHERE bucket_start_ms >= ?2 AND bucket_start_ms < ?2 + ?1
+                 GROUP BY usage_key_id"
+            ),
+            add_span: format!(
+                "INSERT INTO usage_span
+                     (span_ms, start_ms, usage_key_id, first_ms, last_ms, {columns})
+                 SELECT ?1, ?2, usage_key_id, ?3, ?3, {sums} FROM request_sums
+                 WHERE started_ms >= ?3 AND started_ms < ?3 + {BUCKET_MS} AND request_id > ?4
+                 GROUP BY usage_key_id
+                 ON CONFLICT (span_ms, start_ms, usage_key_id) DO UPDATE SET
+                     first_ms = min(first_ms, excluded.first_ms),
+                     last_ms = max(last_ms, excluded.last_ms), {merged}"
             ),
             forget_session: "DELETE FROM session_usage WHERE session_id = ?1",
             begin_session: format!(
@@ -227,6 +252,7 @@ impl Changed {
                     .execute(params![bucket, after])?;
             }
         }
+        self.apply_to_spans(transaction, rollup, stored)?;
         for session in self.grown_sessions.union(&self.stale_sessions) {
             let after = if self.stale_sessions.contains(session) {
                 for statement in [rollup.forget_session, rollup.begin_session.as_str()] {
@@ -242,9 +268,92 @@ impl Changed {
         }
         Ok(())
     }
+
+    /// Brings the sums of spans up to date, after those of their quarters of an hour.
+    fn apply_to_spans(
+        &self,
+        transaction: &Transaction<'_>,
+        rollup: &Rollup,
+        stored: i64,
+    ) -> rusqlite::Result<()> {
+        for span_ms in SPANS_MS {
+            let stale: BTreeSet<i64> = self
+                .stale_buckets
+                .iter()
+                .map(|bucket| floor(*bucket, span_ms))
+                .collect();
+            for bucket in &self.grown_buckets {
+                let start_ms = floor(*bucket, span_ms);
+                if !stale.contains(&start_ms) {
+                    transaction
+                        .prepare_cached(&rollup.add_span)?
+                        .execute([span_ms, start_ms, *bucket, stored])?;
+                }
+            }
+            for start_ms in stale {
+                rollup.remake_span(transaction, span_ms, start_ms)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Rollup {
+    /// Makes the sums of a span anew from those of its quarters of an hour.
+    fn remake_span(
+        &self,
+        transaction: &Transaction<'_>,
+        span_ms: i64,
+        start_ms: i64,
+    ) -> rusqlite::Result<()> {
+        for statement in [self.forget_span, &self.make_span] {
+            transaction
+                .prepare_cached(statement)?
+                .execute([span_ms, start_ms])?;
+        }
+        Ok(())
+    }
+}
+
+/// Deletes the sums of all quarters of an hour that begin before a moment, from the spans too.
+///
+/// # Errors
+/// Those of SQLite.
+pub(super) fn forget_before(transaction: &Transaction<'_>, before_ms: i64) -> rusqlite::Result<()> {
+    for table in [
+        "usage_15m",
+        "session_15m",
+        "pruned_15m",
+        "pruned_session_15m",
+    ] {
+        transaction.execute(
+            &format!("DELETE FROM {table} WHERE bucket_start_ms < ?1"),
+            [before_ms],
+        )?;
+    }
+    let rollup = Rollup::default();
+    for span_ms in SPANS_MS {
+        let cut_ms = floor(before_ms, span_ms);
+        transaction.execute(
+            "DELETE FROM usage_span WHERE span_ms = ?1 AND start_ms < ?2",
+            [span_ms, cut_ms],
+        )?;
+        rollup.remake_span(transaction, span_ms, cut_ms)?;
+    }
+    Ok(())
 }
 
 /// Beginning of the quarter of an hour that a moment lies in.
 pub(super) const fn bucket(ms: i64) -> i64 {
-    ms - ms.rem_euclid(BUCKET_MS)
+    floor(ms, BUCKET_MS)
+}
+
+/// Beginning of the span that a moment lies in.
+pub(super) const fn floor(ms: i64, span_ms: i64) -> i64 {
+    ms - ms.rem_euclid(span_ms)
+}
+
+/// Beginning of the first span that begins at a moment or after it.
+pub(super) const fn ceil(ms: i64, span_ms: i64) -> i64 {
+    floor(ms + span_ms - 1, span_ms)
 }

@@ -2,7 +2,8 @@
 
 use rusqlite::{Row, params};
 
-use super::usage::{SUMS, UsageSum, sessions, usage_sum};
+use super::source::sessions;
+use super::usage::{SUMS, UsageSum, usage_sum};
 use super::{Error, Reader, Window, from_db};
 
 /// LIMIT: sessions that are named where the beginning of an id fits more than one.

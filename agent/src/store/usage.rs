@@ -11,7 +11,9 @@ use rusqlite::types::ValueRef;
 use rusqlite::{Row, ToSql};
 
 use super::dimension::{Dimension, Grain};
-use super::rollup::{BUCKET_MS, bucket, columns};
+use super::functions::day_starts;
+use super::rollup::{BUCKET_MS, bucket};
+use super::source::{Spans, calls, cut_sessions, kinds, quarters, sessions};
 use super::{Error, Reader, Window, from_db};
 
 /// LIMIT: percentiles are made of calls, not of sums. Of more calls than this, or where a call of
@@ -224,27 +226,35 @@ impl Reader {
     /// # Errors
     /// Those of SQLite.
     pub fn usage(&self, question: &Question) -> Result<Vec<Group>, Error> {
-        let mut groups = self.sums(question)?;
+        self.completed(question, self.sums(question)?)
+    }
+
+    /// Adds what does not add up to what [`Reader::sums`] said of the same question.
+    ///
+    /// # Errors
+    /// Those of SQLite.
+    pub fn completed(
+        &self,
+        question: &Question,
+        mut groups: Vec<Group>,
+    ) -> Result<Vec<Group>, Error> {
         let grain = grain(question);
         if grain == Grain::Kind {
-            let sessions = Select::new(question, Grain::Kind)
-                .from(active_sessions(question.window))
-                .sql("count(DISTINCT u.session_id)");
-            self.add(&mut groups, &sessions, |sum, row, at| {
-                sum.sessions = from_db(row.get(at)?);
-                Ok(())
-            })?;
+            self.count_sessions(question, &mut groups)?;
         }
         let is_by_session = question.by.contains(&Dimension::Session);
-        if !is_by_session && !question.by.iter().any(|by| by.is_period()) {
-            let costs = Select::new(question, grain.max(Grain::Session)).by_session();
+        let is_by_period = question.by.iter().any(|by| by.is_period());
+        if grain == Grain::Kind && !is_by_period {
+            self.session_costs(question, &mut groups)?;
+        } else if !is_by_session && !is_by_period {
+            let costs = Select::new(question, sessions_or_calls(question)).by_session();
             self.add(&mut groups, &costs, |sum, row, at| {
                 sum.session_cost_p95 = row.get::<_, Option<i64>>(at)?.map(from_db);
                 Ok(())
             })?;
         }
         if self.has_every_call(question.window)? {
-            let percentiles = Select::new(question, Grain::Call).sql(PERCENTILES);
+            let percentiles = Select::new(question, calls(question.window)).sql(PERCENTILES);
             self.add(&mut groups, &percentiles, |sum, row, at| {
                 let known = |column: usize| {
                     Ok::<_, rusqlite::Error>(row.get::<_, Option<i64>>(at + column)?.map(from_db))
@@ -265,7 +275,11 @@ impl Reader {
     /// # Errors
     /// Those of SQLite.
     pub fn sums(&self, question: &Question) -> Result<Vec<Group>, Error> {
-        let select = Select::new(question, grain(question));
+        let source = match grain(question) {
+            Grain::Kind => kinds(question.window, &self.spans(question)?),
+            Grain::Session | Grain::Call => sessions_or_calls(question),
+        };
+        let select = Select::new(question, source);
         let width = question.by.len();
         let names: Vec<String> = question
             .by
@@ -313,7 +327,13 @@ impl Reader {
     /// Those of SQLite.
     pub fn pruned(&self, question: &Question) -> Result<u64, Error> {
         let window = question.window;
-        let (from, until) = quarters(window);
+        let Window {
+            from_ms: from,
+            until_ms: until,
+        } = quarters(window);
+        if !self.may_miss_calls(from)? {
+            return Ok(0);
+        }
         let cut = match grain(question) {
             Grain::Call => format!(
                 "SELECT (SELECT ifnull(sum(requests), 0) FROM usage_15m
@@ -354,17 +374,80 @@ impl Reader {
 
     /// Whether there are few enough calls in a window for percentiles, and all are kept.
     fn has_every_call(&self, window: Window) -> Result<bool, Error> {
-        let (from, until) = quarters(window);
-        let count = |table: &str, moment: &str| {
-            let sql = format!(
-                "SELECT ifnull(sum(requests), 0) FROM {table}
-                 WHERE {moment} >= {from} AND {moment} < {until}"
-            );
+        let window = quarters(window);
+        let count = |source: &str| {
+            let sql = format!("SELECT ifnull(sum(requests), 0) FROM {source}");
             let counts = self.rows_of(&sql, [], |row| row.get(0).map(from_db))?;
             Ok::<_, Error>(counts.first().copied().unwrap_or(0))
         };
-        let calls = count("usage_15m", "bucket_start_ms")?;
-        Ok(calls <= MOST_CALLS_OF_PERCENTILES && count("request_sums", "started_ms")? >= calls)
+        let calls = count(&format!("({})", kinds(window, &Spans::Any)))?;
+        if calls > MOST_CALLS_OF_PERCENTILES {
+            return Ok(false);
+        }
+        if !self.may_miss_calls(window.from_ms)? {
+            return Ok(true);
+        }
+        let kept = count(&format!(
+            "request_sums WHERE started_ms >= {} AND started_ms < {}",
+            window.from_ms, window.until_ms
+        ))?;
+        Ok(kept >= calls)
+    }
+
+    /// Whether calls of that time or after it may have been deleted.
+    fn may_miss_calls(&self, from_ms: i64) -> Result<bool, Error> {
+        let found = self.rows_of(
+            "SELECT 1 FROM host WHERE requests_pruned_before_ms > ?1",
+            [from_ms],
+            |_| Ok(()),
+        )?;
+        Ok(!found.is_empty())
+    }
+
+    /// Which sums of longer spans answer a question that is about kinds of calls.
+    fn spans(&self, question: &Question) -> Result<Spans, Error> {
+        if question.by.contains(&Dimension::Hour) {
+            return Ok(Spans::None);
+        }
+        if !question.by.iter().any(|by| by.is_period()) {
+            return Ok(Spans::Any);
+        }
+        let known = self.rows_of(
+            "SELECT (SELECT min(bucket_start_ms) FROM usage_15m),
+                    (SELECT max(bucket_start_ms) FROM usage_15m)",
+            [],
+            |row| {
+                let last: Option<i64> = row.get(1)?;
+                Ok(row.get::<_, Option<i64>>(0)?.zip(last))
+            },
+        )?;
+        let Some((first_ms, last_ms)) = known.into_iter().next().flatten() else {
+            return Ok(Spans::None);
+        };
+        let window = Window {
+            from_ms: question.window.from_ms.max(first_ms),
+            until_ms: question.window.until_ms.min(last_ms + BUCKET_MS),
+        };
+        Ok(day_starts(window, self.zone()).map_or(Spans::None, Spans::Within))
+    }
+
+    /// Tells of each kind of calls that a question is about which keys it has, unknown ones in place
+    /// of periods.
+    ///
+    /// # Errors
+    /// Those of SQLite.
+    pub(super) fn each_kind(
+        &self,
+        question: &Question,
+        mut tell: impl FnMut(i64, Vec<Key>),
+    ) -> Result<(), Error> {
+        let width = question.by.len();
+        let sql = Select::new(question, String::new()).by_kind(&question.by);
+        self.rows_of(&sql.text, sql.parameters().as_slice(), |row| {
+            tell(row.get(width)?, keys(row, width)?);
+            Ok(())
+        })?;
+        Ok(())
     }
 
     /// Adds what another statement says of the same groups.
@@ -426,7 +509,7 @@ struct Select {
 }
 
 impl Select {
-    fn new(question: &Question, grain: Grain) -> Self {
+    fn new(question: &Question, source: String) -> Self {
         let mut texts = Vec::new();
         let keys = question
             .by
@@ -444,11 +527,7 @@ impl Select {
         let filtered = question.filters.iter().map(|filter| filter.dimension);
         Self {
             keys,
-            source: match grain {
-                Grain::Kind => kinds(question.window),
-                Grain::Session => sessions(question.window),
-                Grain::Call => calls(question.window),
-            },
+            source,
             joins: question
                 .by
                 .iter()
@@ -461,10 +540,22 @@ impl Select {
         }
     }
 
-    /// The same, of another source.
-    fn from(mut self, source: String) -> Self {
-        self.source = source;
-        self
+    /// The keys of each kind of calls that passes, and its id; NULL in place of periods.
+    fn by_kind(mut self, by: &[Dimension]) -> Sql {
+        for (key, by) in self.keys.iter_mut().zip(by) {
+            if by.is_period() {
+                *key = "NULL".to_owned();
+            }
+        }
+        self.keys.push("k.usage_key_id".to_owned());
+        Sql {
+            text: format!(
+                "SELECT {} FROM usage_key AS k {}",
+                self.keys.join(", "),
+                self.rest()
+            ),
+            texts: self.texts,
+        }
     }
 
     /// The keys, and `columns` of each group.
@@ -519,17 +610,30 @@ impl Select {
             .chain([columns.to_owned()])
             .collect::<Vec<_>>()
             .join(", ");
+        format!(
+            "SELECT {columns} FROM ({}) AS u
+             JOIN usage_key AS k ON k.usage_key_id = u.usage_key_id {}",
+            self.source,
+            self.rest(),
+        )
+    }
+
+    /// What is joined, and the conditions.
+    fn rest(&self) -> String {
         let joins: Vec<&str> = self.joins.iter().copied().collect();
         let conditions = match self.conditions.is_empty() {
             true => String::new(),
             false => format!("WHERE {}", self.conditions.join(" AND ")),
         };
-        format!(
-            "SELECT {columns} FROM ({}) AS u
-             JOIN usage_key AS k ON k.usage_key_id = u.usage_key_id {} {conditions}",
-            self.source,
-            joins.join(" "),
-        )
+        format!("{} {conditions}", joins.join(" "))
+    }
+}
+
+/// The smallest source that knows sessions and all that a question asks for.
+fn sessions_or_calls(question: &Question) -> String {
+    match grain(question) {
+        Grain::Kind | Grain::Session => sessions(question.window),
+        Grain::Call => calls(question.window),
     }
 }
 
@@ -551,111 +655,6 @@ fn grain(question: &Question) -> Grain {
     } else {
         finest
     }
-}
-
-/// The quarters of an hour that a window touches.
-const fn quarters(window: Window) -> (i64, i64) {
-    (
-        bucket(window.from_ms),
-        bucket(window.until_ms + BUCKET_MS - 1),
-    )
-}
-
-/// The whole quarters of an hour inside of a window; none if the end is not after the beginning.
-const fn whole_quarters(window: Window) -> (i64, i64) {
-    (
-        bucket(window.from_ms + BUCKET_MS - 1),
-        bucket(window.until_ms),
-    )
-}
-
-/// The moments of a window outside of its whole quarters of an hour, as two ranges.
-fn edges(window: Window) -> [(i64, i64); 2] {
-    let (first, last) = whole_quarters(window);
-    if first < last {
-        [(window.from_ms, first), (last, window.until_ms)]
-    } else {
-        [(window.from_ms, window.until_ms), (0, 0)]
-    }
-}
-
-/// Sums by kind of call.
-fn kinds(window: Window) -> String {
-    let columns = columns();
-    let (first, last) = whole_quarters(window);
-    let sums = "NULL AS session_id, NULL AS process_id, NULL AS thread_id, NULL AS ttft_ms";
-    let mut source = format!(
-        "SELECT bucket_start_ms AS first_ms, bucket_start_ms AS last_ms, usage_key_id, {sums}, {columns}
-         FROM usage_15m WHERE bucket_start_ms >= {first} AND bucket_start_ms < {last}"
-    );
-    for (from, until) in edges(window) {
-        source.push_str(&format!(
-            " UNION ALL SELECT started_ms, started_ms, usage_key_id, NULL, NULL, NULL, NULL, {columns}
-             FROM request_sums WHERE started_ms >= {from} AND started_ms < {until}"
-        ));
-    }
-    source
-}
-
-/// Which sessions had a call of which kind.
-fn active_sessions(window: Window) -> String {
-    let (first, last) = whole_quarters(window);
-    let mut source = format!(
-        "SELECT bucket_start_ms AS first_ms, usage_key_id, session_id
-         FROM session_15m WHERE bucket_start_ms >= {first} AND bucket_start_ms < {last}"
-    );
-    for (from, until) in edges(window) {
-        source.push_str(&format!(
-            " UNION ALL SELECT started_ms, usage_key_id, session_id
-             FROM request_sums WHERE started_ms >= {from} AND started_ms < {until}"
-        ));
-    }
-    source
-}
-
-/// Sums by session and kind of call.
-pub(super) fn sessions(window: Window) -> String {
-    let columns = columns();
-    let Window { from_ms, until_ms } = window;
-    format!(
-        "SELECT first_ms, last_ms, usage_key_id, session_id, NULL AS process_id, NULL AS thread_id,
-                NULL AS ttft_ms, {columns}
-         FROM session_usage WHERE session_id IN (
-             SELECT session_id FROM session
-             WHERE started_ms >= {from_ms} AND last_request_ms < {until_ms}
-               AND last_request_ms >= {from_ms})
-         UNION ALL
-         SELECT r.started_ms, r.started_ms, r.usage_key_id, r.session_id, NULL, NULL, NULL, {columns}
-         FROM (SELECT session_id AS cut_id FROM session AS s WHERE {})
-         CROSS JOIN request_sums AS r ON r.session_id = cut_id
-         WHERE r.started_ms >= {from_ms} AND r.started_ms < {until_ms}",
-        cut_sessions(window)
-    )
-}
-
-/// The condition of a session, `s`, that lies in a window in part.
-fn cut_sessions(window: Window) -> String {
-    let Window { from_ms, until_ms } = window;
-    format!(
-        "s.last_request_ms >= {from_ms} AND s.started_ms < {until_ms}
-         AND (s.started_ms < {from_ms} OR s.last_request_ms >= {until_ms})"
-    )
-}
-
-/// Calls, and models that ran inside of them.
-fn calls(window: Window) -> String {
-    let columns = columns()
-        .split(", ")
-        .map(|column| format!("r.{column}"))
-        .collect::<Vec<_>>()
-        .join(", ");
-    format!(
-        "SELECT r.started_ms AS first_ms, r.started_ms AS last_ms, r.usage_key_id, r.session_id,
-                q.process_id, q.thread_id, q.ttft_ms, {columns}
-         FROM request_sums AS r JOIN request AS q ON q.request_id = r.request_id
-         WHERE r.started_ms >= {} AND r.started_ms < {}",
-        window.from_ms, window.until_ms
-    )
 }
 
 /// The key of a dimension of which only some values are kept apart.

@@ -3,7 +3,7 @@
 
 use rusqlite::Transaction;
 
-use super::super::rollup::{BUCKET_MS, added_up, columns, differences};
+use super::super::rollup::{BUCKET_MS, SPANS_MS, added_up, columns, differences};
 
 /// By what sums are kept.
 struct Grain {
@@ -120,6 +120,9 @@ pub(super) fn merge(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
         transaction.execute_batch(&grain.replace())?;
     }
     transaction.execute_batch(&sessions_of_quarters())?;
+    for span_ms in SPANS_MS {
+        transaction.execute_batch(&spans(span_ms))?;
+    }
     transaction.execute_batch(SESSIONS)
 }
 
@@ -265,6 +268,27 @@ impl Grain {
             differences("t", "c"),
         )
     }
+}
+
+/// Makes the sums of the spans anew that have a quarter of an hour whose sums may have changed.
+fn spans(span_ms: i64) -> String {
+    let (columns, added_up) = (columns(), added_up());
+    format!(
+        "DROP TABLE IF EXISTS temp.touched_span;
+         CREATE TEMP TABLE touched_span (start_ms INTEGER PRIMARY KEY);
+         INSERT OR IGNORE INTO temp.touched_span
+         SELECT unit - (unit % {span_ms} + {span_ms}) % {span_ms} FROM temp.touched_15m;
+         DELETE FROM main.usage_span
+         WHERE span_ms = {span_ms} AND start_ms IN (SELECT start_ms FROM temp.touched_span);
+         INSERT INTO main.usage_span
+             (span_ms, start_ms, usage_key_id, first_ms, last_ms, {columns})
+         SELECT {span_ms}, t.start_ms, u.usage_key_id, min(u.bucket_start_ms),
+                max(u.bucket_start_ms), {added_up}
+         FROM temp.touched_span AS t
+         CROSS JOIN main.usage_15m AS u
+                 ON u.bucket_start_ms >= t.start_ms AND u.bucket_start_ms < t.start_ms + {span_ms}
+         GROUP BY t.start_ms, u.usage_key_id;"
+    )
 }
 
 /// Which sessions had a call in a quarter of an hour. The plus keeps the index by host, which finds all
