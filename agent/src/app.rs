@@ -33,6 +33,7 @@ use crate::capture::{loader, support};
 use crate::config::{self, Argv, Config, Provider};
 use crate::keeper::{CallLines, Keeper, Watching};
 use crate::line::{self, SharedCallers, SharedStats};
+use crate::metrics::{self, Exports, Metrics};
 use crate::report::{self, CallLine, Calls};
 use crate::store::{
     AgentStatus, CallingProcess, FailedFile, HookedFile, HostFacts, Keep, Reader, Retention, Writer,
@@ -90,7 +91,15 @@ pub fn run(config: &Config, _: &cli::Run) -> anyhow::Result<()> {
         Arc::clone(&stats),
         Arc::clone(&callers),
     );
-    let keeper = Keeper::new(writer, lines, status, watching(config));
+    let watching = watching(config);
+    let metrics = Metrics::new(metrics::About {
+        version: VERSION,
+        price_table_unix_ms: watching.settings.price_list_ms,
+        session_idle: config.session.idle,
+    });
+    // They end after the ledger is closed, when this function does.
+    let _exports = Exports::start(&metrics, &config.metrics)?;
+    let keeper = Keeper::new(writer, lines, status, watching).with_metrics(metrics);
     let keeper = start("store", move || {
         keeper.run(&outputs_in).context("the ledger can't be kept")
     })?;

@@ -11,6 +11,7 @@ use jiff::{Timestamp, tz::TimeZone};
 
 use crate::alert::{Channels, Courier};
 use crate::causes;
+use crate::metrics::Metrics;
 use crate::report::CallLine;
 use crate::store::{AgentStatus, BudgetRow, Error, Progress, SetBudget, Writer};
 use crate::watcher::{self, Watcher};
@@ -118,6 +119,7 @@ pub struct Keeper<S> {
     committed: u64,
     /// What was last said of the ledger's size.
     complaint: Option<String>,
+    metrics: Option<Metrics>,
 }
 
 impl<S: FnMut() -> AgentStatus> Keeper<S> {
@@ -135,7 +137,15 @@ impl<S: FnMut() -> AgentStatus> Keeper<S> {
             given_up: 0,
             committed: 0,
             complaint: None,
+            metrics: None,
         }
+    }
+
+    /// Tells `metrics` what is committed, too, what runs, and how budgets and alerts stand.
+    #[must_use]
+    pub fn with_metrics(mut self, metrics: Metrics) -> Self {
+        self.metrics = Some(metrics);
+        self
     }
 
     /// Runs until the outputs end, then commits and closes.
@@ -219,6 +229,9 @@ impl<S: FnMut() -> AgentStatus> Keeper<S> {
             match output {
                 // It is of the moment: nothing of it waits for the ledger.
                 Output::Running(records) => {
+                    if let Some(metrics) = &self.metrics {
+                        metrics.running(&records);
+                    }
                     if let Some(watcher) = &mut self.watcher {
                         watcher.run(records);
                     }
@@ -253,6 +266,9 @@ impl<S: FnMut() -> AgentStatus> Keeper<S> {
             other => other?,
         };
         self.committed += applied.inserted;
+        if let (Some(metrics), Some(writer)) = (&self.metrics, &self.writer) {
+            metrics.committed(&self.waiting, |account| writer.account_hash(account));
+        }
         if let (Some(watcher), Some(writer)) = (&mut self.watcher, &self.writer) {
             let told = watcher.committed(writer, self.waiting.make_contiguous(), unix_ms());
             if let Err(error) = told {
@@ -285,7 +301,13 @@ impl<S: FnMut() -> AgentStatus> Keeper<S> {
             self.foreign_version = Some(version);
         }
         match &mut self.watcher {
-            Some(watcher) => watcher.step(writer, unix_ms()),
+            Some(watcher) => {
+                let stepped = watcher.step(writer, unix_ms());
+                if let Some(metrics) = &self.metrics {
+                    metrics.watched(watcher.statuses(), watcher.alerts());
+                }
+                stepped
+            }
             None => {
                 self.watcher = begin(writer, &self.watching, &self.set)?;
                 Ok(())
@@ -327,6 +349,9 @@ impl<S: FnMut() -> AgentStatus> Keeper<S> {
             ("calls_committed", self.committed),
         ] {
             status.counters.insert(name.to_owned(), count.into());
+        }
+        if let Some(metrics) = &self.metrics {
+            metrics.status(&status.counters);
         }
         if let Some(writer) = &mut self.writer
             && let Err(error) = writer.set_status(&status)

@@ -12,6 +12,7 @@
 //! | [`dispatch`] | alerts to the ledger, and from there to their channels |
 //! | [`exec`] | commands under a marker of their workflow |
 //! | [`fleet`] | several ledgers as one |
+//! | [`metrics`] | what is committed as numbers, for Prometheus |
 //! | [`prices`] | the list of prices in force, and the installing of another |
 //! | [`process`] | facts from `/proc` |
 //! | [`privilege`] | what the agent may do, and gives up |
@@ -33,6 +34,7 @@ pub mod exec;
 pub mod fleet;
 pub mod keeper;
 pub mod line;
+pub mod metrics;
 pub mod prices;
 pub mod privilege;
 pub mod process;

@@ -1,6 +1,6 @@
 //! The built binary on ledgers that the library wrote: reports, windows, refusals, readers.
 //!
-//! Needs `sqlite3`. Tests that become another user need root, and print `SKIP` without it.
+//! Needs `sqlite3` and `promtool`. Tests that become another user need root, and print `SKIP` without it.
 #![expect(
     clippy::panic,
     clippy::print_stdout,
@@ -17,6 +17,8 @@ mod hostile;
 mod insight;
 mod ledger;
 mod merge;
+mod metrics;
+mod metrics_served;
 mod place;
 mod prices;
 mod query;

@@ -23,7 +23,7 @@ pub(crate) const CARGO_FUZZ: &str = "0.13.2";
 pub(crate) const BPF_TARGET: &str = "bpfel-unknown-none";
 
 /// Debian packages that the tests need beyond gcc, git, Python and Node.
-pub(crate) const TEST_PACKAGES: [&str; 10] = [
+pub(crate) const TEST_PACKAGES: [&str; 11] = [
     "busybox-static",
     "ca-certificates",
     "cpio",
@@ -31,6 +31,8 @@ pub(crate) const TEST_PACKAGES: [&str; 10] = [
     "libc6-dev",
     "libssl-dev",
     "openssl",
+    // promtool.
+    "prometheus",
     "prometheus-alertmanager",
     "qemu-system-x86",
     "sqlite3",

@@ -16,6 +16,7 @@ pub(super) struct File {
     pub(super) session: Section<Session>,
     pub(super) privacy: Section<Privacy>,
     pub(super) retention: Section<Retention>,
+    pub(super) metrics: Section<Metrics>,
     pub(super) runaway: Section<Runaway>,
     pub(super) spike: Section<Spike>,
     pub(super) rules: Section<Rules>,
@@ -78,6 +79,16 @@ pub(super) struct Retention {
     pub(super) coverage_days: Written<i64>,
     pub(super) rate_limit_days: Written<i64>,
     pub(super) max_mb: Written<i64>,
+    #[serde(flatten)]
+    pub(super) unknown: Unknown,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Metrics {
+    pub(super) listen: Written<String>,
+    pub(super) allow_remote: Written<bool>,
+    pub(super) textfile: Written<String>,
     #[serde(flatten)]
     pub(super) unknown: Unknown,
 }

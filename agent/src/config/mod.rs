@@ -6,6 +6,7 @@
 mod budget;
 mod entries;
 mod file;
+mod metrics;
 mod notify;
 mod price;
 mod provider;
@@ -30,6 +31,7 @@ use jiff::tz::TimeZone;
 
 pub use budget::{budget_of, definition_of};
 use file::{File, Section, Unknown, Written};
+pub use metrics::{Listen, Metrics};
 pub use notify::{Format, Notify, NotifyKind, Url};
 #[cfg(test)]
 pub(crate) use provider::FORMATS;
@@ -80,6 +82,8 @@ pub struct Config {
     pub privacy: Privacy,
     /// How long it is kept.
     pub retention: Retention,
+    /// Where numbers of it are to be had.
+    pub metrics: Metrics,
     /// Whose hosts are, beside those that are known; the first that fits counts.
     pub providers: Vec<Provider>,
     /// From what on a session runs away.
@@ -234,6 +238,7 @@ impl Default for Config {
                 store_argv: Argv::Argv0,
             },
             retention: Retention::default(),
+            metrics: Metrics::default(),
             providers: Vec::new(),
             runaway: agent_core::runaway::Settings::default(),
             spike: agent_core::spike::Settings::default(),
@@ -546,6 +551,7 @@ impl Check<'_> {
             }
             self.unknown("prices", &prices.unknown, "max_age_days");
         }
+        self.metrics(file.metrics);
         self.runaway(file.runaway);
         self.spike(file.spike);
         self.rules(file.rules);
@@ -557,7 +563,7 @@ impl Check<'_> {
         for key in file.unknown.keys() {
             self.mistake(
                 key,
-                "unknown section; there are daemon, capture, session, privacy, retention, prices, runaway, spike, rules, provider, price, workflow, budget, notify".to_owned(),
+                "unknown section; there are daemon, capture, session, privacy, retention, prices, metrics, runaway, spike, rules, provider, price, workflow, budget, notify".to_owned(),
             );
         }
     }

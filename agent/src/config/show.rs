@@ -11,6 +11,7 @@ impl Loaded {
             session,
             privacy,
             retention,
+            metrics,
             providers,
             price_max_age,
             own_prices,
@@ -65,7 +66,8 @@ impl Loaded {
         ];
         let mut out = String::new();
         let mut open = "";
-        for (path, value) in values.into_iter().chain(runaway::show(&self.config)) {
+        let values = values.into_iter().chain(metrics.show());
+        for (path, value) in values.chain(runaway::show(&self.config)) {
             let (section, key) = path.split_once('.').unwrap_or(("", path));
             if section != open {
                 let gap = if open.is_empty() { "" } else { "\n" };

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use agent_core::event::{Ancestor, ProcId, Process};
+use agent_core::llm::Account;
 use agent_core::pipeline::{CoverageMinute, Output};
 use jiff::{Timestamp, tz::TimeZone};
 use rusqlite::config::DbConfig;
@@ -151,6 +152,11 @@ impl Writer {
     /// The row of this host.
     pub(super) const fn host_id(&self) -> i64 {
         self.host_id
+    }
+
+    /// What the ledger calls an account: a hash with a secret of the host.
+    pub fn account_hash(&self, account: &Account) -> String {
+        self.host.account_key.hash(account.id())
     }
 
     /// Where the ledger is.

@@ -71,10 +71,11 @@ const PACKAGES: &[Package] = &[
             ("exec", Only(&[])),
             ("fleet", Only(&["report", "store"])),
             ("line", Only(&[])),
+            ("metrics", Only(&["causes", "config", "report"])),
             ("prices", Only(&["config"])),
             (
                 "keeper",
-                Only(&["alert", "causes", "report", "store", "watcher"]),
+                Only(&["alert", "causes", "metrics", "report", "store", "watcher"]),
             ),
             ("watcher", Only(&["alert", "dispatch", "store"])),
             ("store", Only(&[])),
