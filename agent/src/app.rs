@@ -38,7 +38,7 @@ use crate::report::{self, CallLine, Calls};
 use crate::store::{
     AgentStatus, CallingProcess, FailedFile, HookedFile, HostFacts, Keep, Reader, Retention, Writer,
 };
-use crate::{cli, prices, privilege, process, watcher};
+use crate::{cli, otlp, prices, privilege, process, watcher};
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
@@ -99,7 +99,15 @@ pub fn run(config: &Config, _: &cli::Run) -> anyhow::Result<()> {
     });
     // They end after the ledger is closed, when this function does.
     let _exports = Exports::start(&metrics, &config.metrics)?;
-    let keeper = Keeper::new(writer, lines, status, watching).with_metrics(metrics);
+    let otlp = otlp::Exporter::start(otlp::Settings {
+        to: config.otlp.clone(),
+        host_name: watching.settings.host_name.clone(),
+        version: VERSION,
+    })
+    .context("can't start the thread otlp")?;
+    let keeper = Keeper::new(writer, lines, status, watching)
+        .with_metrics(metrics)
+        .with_otlp(otlp);
     let keeper = start("store", move || {
         keeper.run(&outputs_in).context("the ledger can't be kept")
     })?;

@@ -12,6 +12,7 @@ use jiff::{Timestamp, tz::TimeZone};
 use crate::alert::{Channels, Courier};
 use crate::causes;
 use crate::metrics::Metrics;
+use crate::otlp::Exporter;
 use crate::report::CallLine;
 use crate::store::{AgentStatus, BudgetRow, Error, Progress, SetBudget, Writer};
 use crate::watcher::{self, Watcher};
@@ -120,6 +121,7 @@ pub struct Keeper<S> {
     /// What was last said of the ledger's size.
     complaint: Option<String>,
     metrics: Option<Metrics>,
+    otlp: Option<Exporter>,
 }
 
 impl<S: FnMut() -> AgentStatus> Keeper<S> {
@@ -138,7 +140,15 @@ impl<S: FnMut() -> AgentStatus> Keeper<S> {
             committed: 0,
             complaint: None,
             metrics: None,
+            otlp: None,
         }
+    }
+
+    /// Hands what is committed to OpenTelemetry, too.
+    #[must_use]
+    pub fn with_otlp(mut self, otlp: Option<Exporter>) -> Self {
+        self.otlp = otlp;
+        self
     }
 
     /// Tells `metrics` what is committed, too, what runs, and how budgets and alerts stand.
@@ -269,6 +279,9 @@ impl<S: FnMut() -> AgentStatus> Keeper<S> {
         if let (Some(metrics), Some(writer)) = (&self.metrics, &self.writer) {
             metrics.committed(&self.waiting, |account| writer.account_hash(account));
         }
+        if let Some(otlp) = &self.otlp {
+            otlp.committed(&self.waiting);
+        }
         if let (Some(watcher), Some(writer)) = (&mut self.watcher, &self.writer) {
             let told = watcher.committed(writer, self.waiting.make_contiguous(), unix_ms());
             if let Err(error) = told {
@@ -350,6 +363,9 @@ impl<S: FnMut() -> AgentStatus> Keeper<S> {
         ] {
             status.counters.insert(name.to_owned(), count.into());
         }
+        let exported = self.otlp.iter().flat_map(Exporter::counters);
+        let exported = exported.map(|(name, count)| (name.to_owned(), count.into()));
+        status.counters.extend(exported);
         if let Some(metrics) = &self.metrics {
             metrics.status(&status.counters);
         }

@@ -13,6 +13,7 @@
 //! | [`exec`] | commands under a marker of their workflow |
 //! | [`fleet`] | several ledgers as one |
 //! | [`metrics`] | what is committed as numbers, for Prometheus |
+//! | [`otlp`] | what is committed as spans and metrics, for OpenTelemetry |
 //! | [`prices`] | the list of prices in force, and the installing of another |
 //! | [`process`] | facts from `/proc` |
 //! | [`privilege`] | what the agent may do, and gives up |
@@ -35,6 +36,7 @@ pub mod fleet;
 pub mod keeper;
 pub mod line;
 pub mod metrics;
+pub mod otlp;
 pub mod prices;
 pub mod privilege;
 pub mod process;

@@ -19,6 +19,7 @@ mod ledger;
 mod merge;
 mod metrics;
 mod metrics_served;
+mod otlp;
 mod place;
 mod prices;
 mod query;

@@ -18,7 +18,7 @@ const HEADERS_BYTES: u64 = 64 << 10;
 ///
 /// # Errors
 /// What went wrong, without any part of `url`.
-pub(super) fn post(url: &str, headers_file: Option<&Path>, body: &Value) -> Result<(), Failure> {
+pub(crate) fn post(url: &str, headers_file: Option<&Path>, body: &Value) -> Result<(), Failure> {
     let mut request = client(url)
         .post(url)
         .header("content-type", "application/json");

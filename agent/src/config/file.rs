@@ -17,6 +17,7 @@ pub(super) struct File {
     pub(super) privacy: Section<Privacy>,
     pub(super) retention: Section<Retention>,
     pub(super) metrics: Section<Metrics>,
+    pub(super) otlp: Section<Otlp>,
     pub(super) runaway: Section<Runaway>,
     pub(super) spike: Section<Spike>,
     pub(super) rules: Section<Rules>,
@@ -79,6 +80,16 @@ pub(super) struct Retention {
     pub(super) coverage_days: Written<i64>,
     pub(super) rate_limit_days: Written<i64>,
     pub(super) max_mb: Written<i64>,
+    #[serde(flatten)]
+    pub(super) unknown: Unknown,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Otlp {
+    pub(super) endpoint: Written<String>,
+    pub(super) headers_file: Written<String>,
+    pub(super) semconv: Written<String>,
     #[serde(flatten)]
     pub(super) unknown: Unknown,
 }

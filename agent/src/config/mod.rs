@@ -8,6 +8,7 @@ mod entries;
 mod file;
 mod metrics;
 mod notify;
+mod otlp;
 mod price;
 mod provider;
 mod retention;
@@ -33,6 +34,7 @@ pub use budget::{budget_of, definition_of};
 use file::{File, Section, Unknown, Written};
 pub use metrics::{Listen, Metrics};
 pub use notify::{Format, Notify, NotifyKind, Url};
+pub use otlp::Otlp;
 #[cfg(test)]
 pub(crate) use provider::FORMATS;
 pub use provider::Provider;
@@ -84,6 +86,8 @@ pub struct Config {
     pub retention: Retention,
     /// Where numbers of it are to be had.
     pub metrics: Metrics,
+    /// Where calls are handed to OpenTelemetry.
+    pub otlp: Otlp,
     /// Whose hosts are, beside those that are known; the first that fits counts.
     pub providers: Vec<Provider>,
     /// From what on a session runs away.
@@ -239,6 +243,7 @@ impl Default for Config {
             },
             retention: Retention::default(),
             metrics: Metrics::default(),
+            otlp: Otlp::default(),
             providers: Vec::new(),
             runaway: agent_core::runaway::Settings::default(),
             spike: agent_core::spike::Settings::default(),
@@ -552,6 +557,7 @@ impl Check<'_> {
             self.unknown("prices", &prices.unknown, "max_age_days");
         }
         self.metrics(file.metrics);
+        self.otlp(file.otlp);
         self.runaway(file.runaway);
         self.spike(file.spike);
         self.rules(file.rules);
@@ -563,7 +569,7 @@ impl Check<'_> {
         for key in file.unknown.keys() {
             self.mistake(
                 key,
-                "unknown section; there are daemon, capture, session, privacy, retention, prices, metrics, runaway, spike, rules, provider, price, workflow, budget, notify".to_owned(),
+                "unknown section; there are daemon, capture, session, privacy, retention, prices, metrics, otlp, runaway, spike, rules, provider, price, workflow, budget, notify".to_owned(),
             );
         }
     }

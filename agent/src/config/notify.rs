@@ -110,7 +110,7 @@ impl Url {
     }
 
     /// Checks what is written.
-    fn parse(text: String) -> Result<Self, String> {
+    pub(super) fn parse(text: String) -> Result<Self, String> {
         let wanted = "must be a URL, as in \"https://hooks.example.com/ops\"";
         let rest = ["http://", "https://"]
             .iter()

@@ -12,6 +12,7 @@ impl Loaded {
             privacy,
             retention,
             metrics,
+            otlp,
             providers,
             price_max_age,
             own_prices,
@@ -66,7 +67,7 @@ impl Loaded {
         ];
         let mut out = String::new();
         let mut open = "";
-        let values = values.into_iter().chain(metrics.show());
+        let values = values.into_iter().chain(metrics.show()).chain(otlp.show());
         for (path, value) in values.chain(runaway::show(&self.config)) {
             let (section, key) = path.split_once('.').unwrap_or(("", path));
             if section != open {

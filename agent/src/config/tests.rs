@@ -2,12 +2,12 @@ use agent_core::prices::{Override, Own, Rates};
 
 use super::*;
 
-fn parse(text: &str) -> Result<Loaded, Error> {
+pub(super) fn parse(text: &str) -> Result<Loaded, Error> {
     Loaded::parse(Path::new("test.toml"), text)
 }
 
 /// What is said of a configuration that is refused, a line each.
-fn mistakes_of(text: &str) -> Vec<String> {
+pub(super) fn mistakes_of(text: &str) -> Vec<String> {
     let Err(Error::Mistakes { mistakes, .. }) = parse(text) else {
         panic!("accepted {text}")
     };

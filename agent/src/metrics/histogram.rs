@@ -2,12 +2,12 @@
 
 /// Upper ends of the buckets of times, in seconds: those that the conventions for generative AI of
 /// OpenTelemetry advise.
-pub(super) const SECONDS: &[f64] = &[
+pub(crate) const SECONDS: &[f64] = &[
     0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92,
 ];
 
 /// Upper ends of the buckets of tokens.
-pub(super) const TOKENS: &[f64] = &[
+pub(crate) const TOKENS: &[f64] = &[
     1.0,
     4.0,
     16.0,
@@ -24,18 +24,18 @@ pub(super) const TOKENS: &[f64] = &[
 
 /// Counts of values by their size.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Histogram {
+pub(crate) struct Histogram {
     /// Upper end of each bucket and how many values are in it and in none before; the last has no
     /// end.
-    pub(super) buckets: Vec<(f64, u64)>,
+    pub(crate) buckets: Vec<(f64, u64)>,
     /// Sum of all values.
-    pub(super) sum: f64,
+    pub(crate) sum: f64,
     /// Number of all values.
-    pub(super) count: u64,
+    pub(crate) count: u64,
 }
 
 impl Histogram {
-    pub(super) fn new(ends: &[f64]) -> Self {
+    pub(crate) fn new(ends: &[f64]) -> Self {
         let ends = ends.iter().copied().chain([f64::INFINITY]);
         Self {
             buckets: ends.map(|end| (end, 0)).collect(),
@@ -44,7 +44,7 @@ impl Histogram {
         }
     }
 
-    pub(super) fn observe(&mut self, value: f64) {
+    pub(crate) fn observe(&mut self, value: f64) {
         if let Some((_, count)) = self.buckets.iter_mut().find(|(end, _)| value <= *end) {
             *count = count.saturating_add(1);
         }

@@ -7,27 +7,27 @@ use crate::report::visible;
 
 /// LIMIT: values of one label; those beyond are [`OTHER`]. A database of metrics keeps a series for
 /// each, and hosts with more workflows or models than these look at the ledger.
-pub(super) const MAX_VALUES: usize = 200;
+pub(crate) const MAX_VALUES: usize = 200;
 
 /// LIMIT: bytes of a value, as shown; the rest is cut off.
 const MAX_BYTES: usize = 128;
 
 /// The value of those that are too many.
-pub(super) const OTHER: &str = "other";
+pub(crate) const OTHER: &str = "other";
 
 /// The value of what is not known.
-pub(super) const UNKNOWN: &str = "unknown";
+pub(crate) const UNKNOWN: &str = "unknown";
 
 /// The values that labels have so far.
 #[derive(Debug, Default)]
-pub(super) struct Values {
+pub(crate) struct Values {
     known: BTreeMap<&'static str, BTreeSet<Arc<str>>>,
     folded: BTreeMap<&'static str, u64>,
 }
 
 impl Values {
     /// The value of a label that says this.
-    pub(super) fn of(&mut self, label: &'static str, text: Option<&str>) -> Arc<str> {
+    pub(crate) fn of(&mut self, label: &'static str, text: Option<&str>) -> Arc<str> {
         self.known(label, text).unwrap_or_else(|| {
             self.fold(label);
             Arc::from(OTHER)
@@ -35,7 +35,7 @@ impl Values {
     }
 
     /// The same; `None` if there are too many values.
-    pub(super) fn known(&mut self, label: &'static str, text: Option<&str>) -> Option<Arc<str>> {
+    pub(crate) fn known(&mut self, label: &'static str, text: Option<&str>) -> Option<Arc<str>> {
         let known = self.known.entry(label).or_default();
         let value = shown(text.filter(|text| !text.is_empty()).unwrap_or(UNKNOWN));
         if let Some(found) = known.get(&*value) {
@@ -50,13 +50,13 @@ impl Values {
     }
 
     /// Counts that something was too much for a label.
-    pub(super) fn fold(&mut self, label: &'static str) {
+    pub(crate) fn fold(&mut self, label: &'static str) {
         let folded = self.folded.entry(label).or_default();
         *folded = folded.saturating_add(1);
     }
 
     /// How often what was too much.
-    pub(super) const fn folded(&self) -> &BTreeMap<&'static str, u64> {
+    pub(crate) const fn folded(&self) -> &BTreeMap<&'static str, u64> {
         &self.folded
     }
 }

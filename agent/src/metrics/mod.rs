@@ -5,8 +5,8 @@
 //! `agent/docs/metrics.md`.
 
 mod calls;
-mod histogram;
-mod labels;
+pub(crate) mod histogram;
+pub(crate) mod labels;
 pub mod names;
 mod serve;
 mod text;

@@ -72,10 +72,13 @@ const PACKAGES: &[Package] = &[
             ("fleet", Only(&["report", "store"])),
             ("line", Only(&[])),
             ("metrics", Only(&["causes", "config", "report"])),
+            ("otlp", Only(&["alert", "config", "metrics"])),
             ("prices", Only(&["config"])),
             (
                 "keeper",
-                Only(&["alert", "causes", "metrics", "report", "store", "watcher"]),
+                Only(&[
+                    "alert", "causes", "metrics", "otlp", "report", "store", "watcher",
+                ]),
             ),
             ("watcher", Only(&["alert", "dispatch", "store"])),
             ("store", Only(&[])),
