@@ -4,7 +4,7 @@
 //! takes. Order of the stop: probes, ring, line, ledger; each part ends when its input ends.
 
 use std::fs::{self, OpenOptions};
-use std::io::{IsTerminal as _, Write};
+use std::io::{IsTerminal as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,7 +19,7 @@ use anyhow::{Context as _, anyhow, bail};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::alert;
-use crate::callers::{self, Callers};
+use crate::callers::Callers;
 use crate::capture::attach::Attacher;
 use crate::capture::checks::CheckCounts;
 use crate::capture::discover::Discovery;
@@ -34,13 +34,18 @@ use crate::config::{self, Argv, Config, Provider};
 use crate::keeper::{CallLines, Keeper, Watching};
 use crate::line::{self, SharedCallers, SharedStats};
 use crate::metrics::{self, Exports, Metrics};
-use crate::report::{self, CallLine, Calls};
-use crate::store::{
-    AgentStatus, CallingProcess, FailedFile, HookedFile, HostFacts, Keep, Reader, Retention, Writer,
-};
-use crate::{cli, otlp, prices, privilege, process, watcher};
+use crate::report::CallLine;
+use crate::service::{Manager, Pulse, Vitals};
+use crate::store::{AgentStatus, FailedFile, HookedFile, HostFacts, Keep, Retention, Writer};
+use crate::{causes, cli, otlp, prices, privilege, process, reload, watcher};
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// From here on files are hooked without the rights that loading needs.
+const LINKS_WITHOUT_RIGHTS: support::KernelVersion = support::KernelVersion {
+    major: 6,
+    minor: 12,
+};
 
 /// File beside the ledger that keeps what was found in other files.
 const RESULTS_FILE: &str = "tls-files.json";
@@ -59,16 +64,23 @@ const WAITING_NOTICES: usize = 16_384;
 /// ready, and the rest follows.
 const FIRST_LOOK_LIMIT: Duration = Duration::from_secs(10);
 
+/// How often a watchdog that does not exist is thought of.
+const FEED_NOBODY: Duration = Duration::from_secs(3_600);
+
 /// LIMIT: how long a stop may take, the detaching of probes excepted: the kernel takes up to
 /// 150 ms for each perf uprobe.
 const STOP_LIMIT: Duration = Duration::from_secs(10);
 
-/// Watches the host until interrupted.
+/// Watches the host until interrupted. `reread` gives the configuration as it is written by then.
 ///
 /// # Errors
 ///
 /// The watching can't begin, or what was seen can't be stored.
-pub fn run(config: &Config, _: &cli::Run) -> anyhow::Result<()> {
+pub fn run(
+    config: &Config,
+    reread: &dyn Fn() -> anyhow::Result<Config>,
+    _: &cli::Run,
+) -> anyhow::Result<()> {
     privilege::check()?;
     privilege::protect();
     let writer = ledger(config)?;
@@ -77,8 +89,11 @@ pub fn run(config: &Config, _: &cli::Run) -> anyhow::Result<()> {
     let (outputs, outputs_in) = mpsc::sync_channel(OUTPUT_BATCHES);
     let (stream, stream_in) = mpsc::sync_channel(STREAM_BATCHES);
     let (ignored, ignored_in) = mpsc::channel();
-    let stats = SharedStats::default();
-    let callers = SharedCallers::default();
+    let shared = line::Shared::default();
+    let vitals = Vitals {
+        line: shared.pulse.clone(),
+        ..Vitals::default()
+    };
     let watched = Arc::new(Mutex::new(Watched::new()));
 
     let lines = if std::io::stdout().is_terminal() {
@@ -88,8 +103,9 @@ pub fn run(config: &Config, _: &cli::Run) -> anyhow::Result<()> {
     };
     let status = status_of(
         Arc::clone(&watched),
-        Arc::clone(&stats),
-        Arc::clone(&callers),
+        Arc::clone(&shared.stats),
+        Arc::clone(&shared.callers),
+        vitals.keeper.clone(),
     );
     let watching = watching(config);
     let metrics = Metrics::new(metrics::About {
@@ -109,27 +125,37 @@ pub fn run(config: &Config, _: &cli::Run) -> anyhow::Result<()> {
         .with_metrics(metrics)
         .with_otlp(otlp);
     let keeper = start("store", move || {
+        privilege::keep(privilege::READING.union(privilege::WRITING));
         keeper.run(&outputs_in).context("the ledger can't be kept")
     })?;
+    let rules = Arc::clone(&shared.rules);
     let line = {
         let pipeline = Pipeline::new(pipeline::Settings {
             hash_key: drawn_key().context("no key can be drawn at random")?,
             ..settings(config)
         });
         start("line", move || {
+            privilege::keep(privilege::NOTHING);
             line::run(
                 pipeline,
                 &stream_in,
                 &outputs,
                 &ignored,
-                &stats,
-                &callers,
+                &shared,
                 reader::now,
             );
             Ok(())
         })?
     };
-    capture(config, stream, ignored_in, &watched)?;
+    let mut in_force = config.clone();
+    let mut reload = || take_over(&mut in_force, reread, &rules);
+    let mut upkeep = Upkeep {
+        manager: Manager::of_environment(vitals.clone()),
+        reader: vitals.reader,
+        // A terminal that goes away ends what was started in it.
+        reload: (!std::io::stdin().is_terminal()).then_some(&mut reload),
+    };
+    capture(config, stream, ignored_in, &watched, &mut upkeep)?;
     let deadline = Instant::now() + STOP_LIMIT;
     join(line, deadline)?;
     join(keeper, deadline)
@@ -165,11 +191,17 @@ pub fn record(config: &Config, arguments: &cli::Record) -> anyhow::Result<()> {
         }
         file.sync_all().with_context(failed)
     })?;
+    let vitals = Vitals::default();
     capture(
         config,
         stream,
         ignored_in,
         &Arc::new(Mutex::new(Watched::new())),
+        &mut Upkeep {
+            manager: Manager::of_environment(vitals.clone()),
+            reader: vitals.reader,
+            reload: None,
+        },
     )?;
     join(writer, Instant::now() + STOP_LIMIT)
 }
@@ -207,113 +239,6 @@ pub fn replay(config: &Config, arguments: &cli::Replay) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Says what this machine has and lacks.
-///
-/// # Errors
-///
-/// The answer can't be written.
-pub fn doctor(config: &Config, arguments: &cli::Doctor) -> anyhow::Result<()> {
-    let mut discovery = Discovery::new(None, None)?;
-    discovery.scan_host(reader::now());
-    discovery.settle(reader::now);
-    let targets: Vec<Target> = discovery.targets().cloned().collect();
-    let lacking = privilege::check().err();
-    let findings = support::examine(lacking.map(|lacking| lacking.missing()));
-    let (calling, calls) = match callers_of_agent(config) {
-        Some(counted) => (counted, Calls::Counted),
-        None => {
-            let carriers: Vec<Target> = discovery.carriers().cloned().collect();
-            (callers::connected_now(&carriers), Calls::Unknown)
-        }
-    };
-    let mut out = std::io::stdout().lock();
-    if arguments.is_json() {
-        let document = serde_json::json!({
-            "schema_version": 1,
-            "findings": findings,
-            "files": targets,
-            "callers_from": match calls {
-                Calls::Counted => "agent",
-                Calls::Unknown => "connections",
-            },
-            "callers": calling,
-        });
-        writeln!(out, "{document:#}")?;
-        return Ok(());
-    }
-    for finding in &findings {
-        writeln!(out, "{:<20}{}", finding.what, finding.found)?;
-        if let Some(remedy) = finding.remedy {
-            writeln!(out, "{:<20}-> {remedy}", "")?;
-        }
-    }
-    let is_lacking = findings.iter().any(|finding| finding.remedy.is_some());
-    let (watched, refused) = targets
-        .iter()
-        .partition::<Vec<&Target>, _>(|target| target.refusal.is_none());
-    write_callers(&mut out, &calling, calls)?;
-    writeln!(
-        out,
-        "\nTLS libraries and programs that would be watched now; what programs load later is found then:"
-    )?;
-    for target in &watched {
-        let path = target.path.display().to_string();
-        writeln!(out, "  {}", report::visible(&path))?;
-        writeln!(out, "      {}", target.functions.join(" "))?;
-    }
-    if watched.is_empty() {
-        writeln!(out, "  none")?;
-    }
-    if !refused.is_empty() {
-        writeln!(out, "\nRefused:")?;
-    }
-    for target in &refused {
-        let path = target.path.display().to_string();
-        let why = target.refusal.as_deref().unwrap_or_default();
-        writeln!(out, "  {}", report::visible(&path))?;
-        writeln!(out, "      {}", report::visible(why))?;
-    }
-    if !rustix::process::geteuid().is_root() {
-        writeln!(
-            out,
-            "\nWithout root only your own processes were looked at."
-        )?;
-    } else if !is_lacking {
-        writeln!(out, "\nNothing is missing. Start with: bpftok run")?;
-    }
-    Ok(())
-}
-
-/// What a running agent says of the processes that talk to LLM hosts; `None` if none runs, or if its
-/// ledger may not be read.
-fn callers_of_agent(config: &Config) -> Option<Vec<CallingProcess>> {
-    let reader = Reader::open(&config.daemon.db, &config.daemon.timezone.rules()).ok()?;
-    match reader.status().ok()? {
-        (Some(status), true) => Some(status.callers),
-        (None, _) | (_, false) => None,
-    }
-}
-
-fn write_callers(
-    out: &mut impl Write,
-    calling: &[CallingProcess],
-    calls: Calls,
-) -> anyhow::Result<()> {
-    let heading = match calls {
-        Calls::Counted => "Processes that talked to LLM hosts within the last hour:",
-        Calls::Unknown => {
-            "Processes that are connected to port 443 now (no agent runs that would know the hosts and the calls):"
-        }
-    };
-    writeln!(out, "\n{heading}")?;
-    if calling.is_empty() {
-        writeln!(out, "  none")?;
-    } else {
-        report::callers(out, report::terminal_width(), calling, calls)?;
-    }
-    Ok(())
-}
-
 /// The ledger, to be written.
 fn ledger(config: &Config) -> anyhow::Result<Writer> {
     let keep = Keep {
@@ -339,15 +264,65 @@ fn ledger(config: &Config) -> anyhow::Result<Writer> {
     Ok(writer)
 }
 
-fn settings(config: &Config) -> pipeline::Settings {
+/// Takes over what can be of a changed configuration; a wrong one changes nothing.
+fn take_over(
+    in_force: &mut Config,
+    reread: &dyn Fn() -> anyhow::Result<Config>,
+    rules: &line::NewRules,
+) -> Reloaded {
+    let new = match reread() {
+        Ok(new) => new,
+        Err(error) => {
+            let error = causes::in_one_line(error.as_ref()).replace('\n', " ");
+            tracing::error!(%error, "the configuration is wrong; the one before stays in force");
+            return Reloaded::Refused;
+        }
+    };
+    let change = reload::change(in_force, new);
+    if !change.waiting.is_empty() {
+        let sections = change.waiting.join(", ");
+        tracing::warn!(%sections, "changed, but in force only after a restart");
+    }
+    let sections = change.taken.join(", ");
+    tracing::info!(%sections, "the configuration is taken over, and the list of prices");
+    *in_force = change.config;
+    let new = pipeline::Rules {
+        hosts: hosts(in_force),
+        prices: Arc::new(prices::prices(in_force)),
+        workflows: Arc::new(in_force.workflows()),
+    };
+    *rules.lock().unwrap_or_else(PoisonError::into_inner) = Some(new);
+    Reloaded::Taken
+}
+
+/// What became of a changed configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reloaded {
+    Taken,
+    Refused,
+}
+
+/// What the main thread does beside watching.
+struct Upkeep<'a> {
+    manager: Manager,
+    reader: Pulse,
+    /// What SIGHUP asks for; where it is nothing, SIGHUP stops the agent.
+    reload: Option<&'a mut dyn FnMut() -> Reloaded>,
+}
+
+fn hosts(config: &Config) -> llm::Hosts {
     let rule = |provider: &Provider| llm::Rule {
         provider: provider.name.clone(),
         hosts: provider.hosts.clone(),
         path: provider.path.clone(),
         format: provider.format.and_then(llm::Endpoint::of_name),
     };
+    llm::Hosts::new(config.providers.iter().map(rule).collect())
+}
+
+fn settings(config: &Config) -> pipeline::Settings {
     pipeline::Settings {
-        hosts: llm::Hosts::new(config.providers.iter().map(rule).collect()),
+        hosts: hosts(config),
         session: session::Settings {
             idle: config.session.idle,
         },
@@ -393,6 +368,10 @@ struct Watched {
     kind: &'static str,
     /// What is not known of sockets.
     shortfall: Option<&'static str>,
+    /// Rights that the watching threads keep.
+    capabilities: Vec<String>,
+    /// What they can't do for want of others.
+    unreadable: Option<&'static str>,
     targets: Vec<Target>,
     /// The same, and files whose TLS library is not looked into.
     carriers: Vec<Target>,
@@ -409,6 +388,8 @@ impl Watched {
             started_unix_ms: jiff::Timestamp::now().as_millisecond(),
             kind: "",
             shortfall: None,
+            capabilities: Vec::new(),
+            unreadable: None,
             targets: Vec::new(),
             carriers: Vec::new(),
             delays: Delays::default(),
@@ -433,9 +414,12 @@ fn status_of(
     watched: Arc<Mutex<Watched>>,
     stats: SharedStats,
     callers: SharedCallers,
+    pulse: Pulse,
 ) -> impl FnMut() -> AgentStatus + Send + 'static {
     let mut examined = Callers::default();
     move || {
+        // The keeper asks in each of its turns that is long enough ago.
+        pulse.beat();
         let callers = callers
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -451,6 +435,7 @@ fn status_of(
         }
         degraded.extend(watched.degraded.clone());
         degraded.extend(watched.shortfall.map(str::to_owned));
+        degraded.extend(watched.unreadable.map(str::to_owned));
         let mut status = AgentStatus {
             pid: std::process::id(),
             version: VERSION.to_owned(),
@@ -462,6 +447,7 @@ fn status_of(
                 .into_owned(),
             attach_kind: watched.kind.to_owned(),
             self_check: watched.self_check.clone(),
+            capabilities: watched.capabilities.clone(),
             degraded,
             callers: examined.list(&callers, &watched.carriers),
             ..AgentStatus::default()
@@ -547,8 +533,12 @@ fn capture(
     stream: mpsc::SyncSender<Vec<u8>>,
     ignored: mpsc::Receiver<ConnId>,
     watched: &Arc<Mutex<Watched>>,
+    upkeep: &mut Upkeep<'_>,
 ) -> anyhow::Result<()> {
     let kind = support::AttachKind::of_this_kernel();
+    if kind == support::AttachKind::Single {
+        privilege::check_attaching_singly()?;
+    }
     let most = if config.capture.sockets {
         SocketSupport::Traffic
     } else {
@@ -587,12 +577,15 @@ fn capture(
             self_check: Arc::clone(&self_check),
             losses,
             executables: Arc::clone(&executables),
+            pulse: upkeep.reader.clone(),
         },
     );
+    let kept = rights(kind);
     let stop = Arc::new(AtomicBool::new(false));
     let capture = {
         let stop = Arc::clone(&stop);
         start("capture", move || {
+            privilege::keep(kept);
             reader.run(&stop).context("the ring can't be read")
         })?
     };
@@ -608,15 +601,26 @@ fn capture(
         config.capture.self_check_interval,
         reader::now(),
     );
+    // Told before anything is looked at, so that nothing is missed in between.
+    discovery.listen(executables);
+    privilege::keep(kept);
+    {
+        let mut watched = watched.lock().unwrap_or_else(PoisonError::into_inner);
+        watched.capabilities = privilege::held();
+        watched.unreadable = privilege::shortfall();
+        let capabilities = watched.capabilities.join(", ");
+        tracing::info!(%capabilities, "kept of all rights");
+    }
     let attended = runtime.block_on(attend(
         config,
         &mut discovery,
         &mut noticed_in,
-        executables,
         watched,
         &capture,
+        upkeep,
     ));
     tracing::info!("stopping");
+    upkeep.manager.stopping();
     discovery.detach();
     stop.store(true, Ordering::Release);
     // The programs stay loaded until the ring is empty; their entries would be gone with them.
@@ -626,19 +630,33 @@ fn capture(
     attended.and(read)
 }
 
+/// What the threads that watch keep of their rights once the programs are loaded. That links of
+/// `uprobe_multi` need none of those that loading needs is tested from 6.12 on.
+fn rights(kind: support::AttachKind) -> privilege::Rights {
+    let always = privilege::READING.union(privilege::WRITING);
+    if kind == support::AttachKind::Multi
+        && support::KernelVersion::running() >= LINKS_WITHOUT_RIGHTS
+    {
+        always
+    } else {
+        always.union(privilege::ATTACHING_SINGLY)
+    }
+}
+
 /// Attaches to what is there and to what appears, until a signal comes or the reader ends.
 async fn attend(
     config: &Config,
     discovery: &mut Discovery,
     noticed: &mut tokio::sync::mpsc::Receiver<Noticed>,
-    executables: Arc<Executables>,
     watched: &Arc<Mutex<Watched>>,
     capture: &JoinHandle<anyhow::Result<()>>,
+    upkeep: &mut Upkeep<'_>,
 ) -> anyhow::Result<()> {
     let mut interrupt = signal(SignalKind::interrupt()).context("can't wait for SIGINT")?;
     let mut terminate = signal(SignalKind::terminate()).context("can't wait for SIGTERM")?;
-    // Told before anything is looked at, so that nothing is missed in between.
-    discovery.listen(executables);
+    let mut hang_up = signal(SignalKind::hangup()).context("can't wait for SIGHUP")?;
+    // A manager without a watchdog is told nothing.
+    let mut feed = tokio::time::interval(upkeep.manager.interval().unwrap_or(FEED_NOBODY));
     discovery.scan_host(reader::now());
     let started = Instant::now();
     let mut is_ready = false;
@@ -657,6 +675,7 @@ async fn attend(
         if !is_ready && (!discovery.is_waiting() || left.is_zero()) {
             is_ready = true;
             tracing::info!(files = discovery.hooked(), "ready");
+            upkeep.manager.ready(&state_of(discovery));
         }
         let mut pause = discovery
             .deadline()
@@ -667,6 +686,18 @@ async fn attend(
         tokio::select! {
             _ = interrupt.recv() => return Ok(()),
             _ = terminate.recv() => return Ok(()),
+            _ = hang_up.recv() => match &mut upkeep.reload {
+                None => return Ok(()),
+                Some(reload) => {
+                    upkeep.manager.reloading();
+                    let note = match reload() {
+                        Reloaded::Taken => "",
+                        Reloaded::Refused => "; the changed configuration is wrong, see the log",
+                    };
+                    upkeep.manager.ready(&format!("{}{note}", state_of(discovery)));
+                }
+            },
+            _ = feed.tick() => upkeep.manager.feed(),
             noticed = noticed.recv() => match noticed {
                 Some(Noticed { pid, at, act: Act::Executed }) => discovery.executed(pid, at),
                 Some(Noticed { pid, at, act: Act::Exited }) => discovery.exited(pid, at),
@@ -682,6 +713,10 @@ async fn attend(
             return Ok(());
         }
     }
+}
+
+fn state_of(discovery: &Discovery) -> String {
+    format!("watching {} files with a TLS library", discovery.hooked())
 }
 
 fn start<T: Send + 'static>(

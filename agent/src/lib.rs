@@ -10,6 +10,7 @@
 //! | [`capture`] | kernel programs, what to hook, the ring |
 //! | [`causes`] | errors in one line |
 //! | [`dispatch`] | alerts to the ledger, and from there to their channels |
+//! | [`doctor`] | what this machine has and lacks |
 //! | [`exec`] | commands under a marker of their workflow |
 //! | [`fleet`] | several ledgers as one |
 //! | [`metrics`] | what is committed as numbers, for Prometheus |
@@ -17,6 +18,8 @@
 //! | [`prices`] | the list of prices in force, and the installing of another |
 //! | [`process`] | facts from `/proc` |
 //! | [`privilege`] | what the agent may do, and gives up |
+//! | [`reload`] | what of a changed configuration a running agent takes over |
+//! | [`service`] | what the service manager is told |
 //! | [`store`] | usage records to SQLite and back |
 //! | [`report`] | the ledger to tables, JSON and CSV |
 //! | [`watcher`] | what was committed to budgets and rules, and what they find to `dispatch` |
@@ -31,6 +34,7 @@ pub mod causes;
 pub mod cli;
 pub mod config;
 pub mod dispatch;
+pub mod doctor;
 pub mod exec;
 pub mod fleet;
 pub mod keeper;
@@ -40,7 +44,9 @@ pub mod otlp;
 pub mod prices;
 pub mod privilege;
 pub mod process;
+pub mod reload;
 pub mod report;
+pub mod service;
 pub mod store;
 pub mod telemetry;
 pub mod watcher;

@@ -6,9 +6,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use agent_core::event::{ConnId, Timestamp};
-use agent_core::pipeline::{Callers, Output, Pipeline};
+use agent_core::pipeline::{Callers, Output, Pipeline, Rules};
 use agent_core::recording;
 use agent_core::stats::Stats;
+
+use crate::service::Pulse;
 
 /// How often the line lets time pass and shows its counters.
 const TICK: Duration = Duration::from_secs(1);
@@ -19,18 +21,34 @@ pub type SharedStats = Arc<Mutex<Stats>>;
 /// The processes that talk to LLM hosts, as of the line's last tick.
 pub type SharedCallers = Arc<Mutex<Callers>>;
 
+/// Rules that the line is to go by from its next tick on.
+pub type NewRules = Arc<Mutex<Option<Rules>>>;
+
+/// What the line shares with the other threads.
+#[derive(Clone, Debug, Default)]
+pub struct Shared {
+    /// What it counted.
+    pub stats: SharedStats,
+    /// Whom it heard of.
+    pub callers: SharedCallers,
+    /// What it is told.
+    pub rules: NewRules,
+    /// That it moves.
+    pub pulse: Pulse,
+}
+
 /// Runs until the stream ends, then ends everything that is open.
 pub fn run(
     mut line: Pipeline,
     stream: &Receiver<Vec<u8>>,
     outputs: &SyncSender<Vec<Output>>,
     ignored: &Sender<ConnId>,
-    stats: &SharedStats,
-    callers: &SharedCallers,
+    shared: &Shared,
     now: fn() -> Timestamp,
 ) {
     let mut ticked_at = now();
     loop {
+        shared.pulse.beat();
         let is_over = match stream.recv_timeout(TICK) {
             Ok(batch) => {
                 feed(&mut line, &batch);
@@ -46,11 +64,23 @@ pub fn run(
         if at.since(ticked_at) >= TICK || is_over {
             line.expire(at);
             ticked_at = at;
-            stats
+            let rules = shared
+                .rules
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .take();
+            if let Some(rules) = rules {
+                line.follow(rules);
+            }
+            shared
+                .stats
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
                 .clone_from(line.stats());
-            let mut shown = callers.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut shown = shared
+                .callers
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
             if shown.revision() != line.callers().revision() {
                 shown.clone_from(line.callers());
             }

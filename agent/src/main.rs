@@ -18,7 +18,7 @@ use agent::report::{
 };
 use agent::store::{self, Dimension, Keeping, Reader};
 use agent::telemetry::{self, Verbosity};
-use agent::{alert, app, capture, exec, prices, privilege, process};
+use agent::{alert, app, capture, doctor, exec, prices, privilege, process};
 use agent_core::attribution::Client;
 use agent_core::budget::Budget;
 use agent_core::event::Marker;
@@ -113,8 +113,11 @@ fn give_up(panic: &std::panic::PanicHookInfo<'_>) {
 fn dispatch(cli: Cli) -> anyhow::Result<Found> {
     let Cli { global, command } = cli;
     match command {
-        Command::Run(arguments) => app::run(&configured(&global)?, &arguments)?,
-        Command::Doctor(arguments) => app::doctor(&configured(&global)?, &arguments)?,
+        Command::Run(arguments) => {
+            let reread = || configured(&global);
+            app::run(&reread()?, &reread, &arguments)?;
+        }
+        Command::Doctor(arguments) => doctor::run(&configured(&global)?, &arguments)?,
         Command::Record(arguments) => app::record(&configured(&global)?, &arguments)?,
         Command::Replay(arguments) => app::replay(&configured(&global)?, &arguments)?,
         Command::SelfCheck(arguments) => capture::self_check::call(&arguments.library)?,

@@ -29,6 +29,7 @@ mod replay;
 mod reports;
 mod retention;
 mod schema;
+mod service;
 mod session;
 mod spends;
 mod sums;

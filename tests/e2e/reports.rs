@@ -497,6 +497,7 @@ fn status_says_what_the_agent_said() {
         updated_unix_ms: 1_793_545_260_000,
         kernel: "6.12.0".to_owned(),
         attach_kind: "uprobe_multi".to_owned(),
+        capabilities: vec!["CAP_SYS_PTRACE".to_owned()],
         hooked: vec![agent::store::HookedFile {
             path: "/usr/lib/libssl.so.3".to_owned(),
             functions: vec!["SSL_read".to_owned(), "SSL_write".to_owned()],

@@ -99,6 +99,20 @@ impl Place {
         Agent::start(self.on_ledger(["run", "-vv"]), test)
     }
 
+    /// The same as a service, whose manager listens at `manager` and has a watchdog of this time.
+    pub(crate) fn run_as_service(
+        &self,
+        test: &str,
+        manager: &Path,
+        watchdog: Duration,
+    ) -> Option<Agent> {
+        let mut command = self.on_ledger(["run"]);
+        command
+            .env("NOTIFY_SOCKET", manager)
+            .env("WATCHDOG_USEC", watchdog.as_micros().to_string());
+        Agent::start(command, test)
+    }
+
     /// The binary with these arguments, on the ledger.
     pub(crate) fn on_ledger<const N: usize>(&self, arguments: [&str; N]) -> Command {
         let mut command = self.bpftok(arguments);

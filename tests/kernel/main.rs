@@ -44,6 +44,8 @@ mod secrets;
 #[cfg(test)]
 mod self_check;
 #[cfg(test)]
+mod service;
+#[cfg(test)]
 mod soak;
 #[cfg(test)]
 mod sockets;

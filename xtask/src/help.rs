@@ -6,7 +6,8 @@ use anyhow::Result;
 
 use crate::project::Project;
 use crate::{
-    Usage, accuracy, agent, bench, coverage, demo, doctor, fuzz, kernel, ledger, suite, tidy,
+    Usage, accuracy, agent, bench, coverage, demo, dist, doctor, fuzz, kernel, ledger, packages,
+    suite, tidy,
 };
 
 /// One command of `cargo xtask`.
@@ -32,6 +33,8 @@ More:
   coverage     run the programs that people run, and write agent/docs/coverage.md
   accuracy     run the official SDKs, and write agent/docs/accuracy.md
   bench        throughput of the line, what an observed program pays, how soon it is observed
+  dist         static binaries, and a deb and an rpm of each
+  test-packages  install, upgrade, remove and purge the deb in a clean Debian, and look into the rpm
   ledger       make the ledger of a made-up year
   ci           test, and then cargo-deny
   help         this, or `help COMMAND`
@@ -140,6 +143,28 @@ scan       what it takes to find the TLS functions of the files given as argumen
 reports    how long reports about a made-up year take (no root needed); --requests N and --seed S choose it
 
 Without a name: all but the last two.
+",
+    },
+    Command {
+        name: "dist",
+        run: dist::run,
+        help: "\
+cargo xtask dist [x86_64|aarch64...]
+
+Makes a static binary of each processor, or of those named, and a deb and an rpm that hold it with manual
+pages, completions, configuration and service, in target/dist. Installs what that needs first: zig, which
+compiles C for all of them, and the packagers.
+",
+    },
+    Command {
+        name: "test-packages",
+        run: packages::run,
+        help: "\
+cargo xtask test-packages
+
+Makes the packages of this processor, installs the deb of an older version in a clean Debian (debootstrap, as
+root, kept in target/packages), upgrades, removes and purges it, and looks after each step at what is there:
+the ledger always is. Runs lintian on the deb, and compares the files and scripts of the rpm.
 ",
     },
     Command {

@@ -19,11 +19,28 @@ pub(crate) const CARGO_DENY: &str = "0.20.2";
 /// Runs libFuzzer; only `fuzz --grow` needs it.
 pub(crate) const CARGO_FUZZ: &str = "0.13.2";
 
+/// Compiles and links C for every processor and the static libc; from PyPI.
+pub(crate) const ZIG: &str = "0.17.1";
+
+/// Has Cargo use it; from PyPI.
+pub(crate) const CARGO_ZIGBUILD: &str = "0.24.1";
+
+/// Make Debian's packages, and those of Fedora, RHEL and SUSE.
+pub(crate) const CARGO_DEB: &str = "3.8.0";
+pub(crate) const CARGO_GENERATE_RPM: &str = "0.21.1";
+
+/// The targets of static binaries.
+pub(crate) const STATIC_TARGETS: [&str; 2] =
+    ["x86_64-unknown-linux-musl", "aarch64-unknown-linux-musl"];
+
+/// Debian packages that packaging needs, and the tests of packages.
+pub(crate) const PACKAGING_PACKAGES: [&str; 4] = ["debootstrap", "lintian", "python3-venv", "rpm"];
+
 /// The target of the kernel programs.
 pub(crate) const BPF_TARGET: &str = "bpfel-unknown-none";
 
 /// Debian packages that the tests need beyond gcc, git, Python and Node.
-pub(crate) const TEST_PACKAGES: [&str; 11] = [
+pub(crate) const TEST_PACKAGES: [&str; 12] = [
     "busybox-static",
     "ca-certificates",
     "cpio",
@@ -31,11 +48,11 @@ pub(crate) const TEST_PACKAGES: [&str; 11] = [
     "libc6-dev",
     "libssl-dev",
     "openssl",
-    // promtool.
     "prometheus",
     "prometheus-alertmanager",
     "qemu-system-x86",
     "sqlite3",
+    "systemd",
 ];
 
 /// Debian packages of the tool that `bench overhead` compares with. It compiles its program against

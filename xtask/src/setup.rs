@@ -27,6 +27,81 @@ pub(crate) fn for_testing_programs(project: &Project) -> Result<()> {
     programs::install(project)
 }
 
+/// What making packages needs besides: targets, a C compiler for them, and the packagers.
+pub(crate) fn for_packaging(project: &Project) -> Result<()> {
+    for_building(project)?;
+    debian::install(&pins::PACKAGING_PACKAGES)?;
+    let installed = Invocation::new("rustup")
+        .args([
+            "target",
+            "list",
+            "--installed",
+            "--toolchain",
+            pins::TOOLCHAIN,
+        ])
+        .ask()
+        .unwrap_or_default();
+    for target in pins::STATIC_TARGETS {
+        if !installed.lines().any(|line| line == target) {
+            Invocation::new("rustup")
+                .args(["target", "add", "--toolchain", pins::TOOLCHAIN, target])
+                .run()?;
+        }
+    }
+    zig(project)?;
+    for (name, version) in [
+        ("cargo-deb", pins::CARGO_DEB),
+        ("cargo-generate-rpm", pins::CARGO_GENERATE_RPM),
+    ] {
+        // The second one says its version on no other way.
+        let has = project.tools().join("bin").join(name).is_file()
+            && installed_tools(project).contains(&format!("{name} v{version}:"));
+        if !has {
+            install_tool(project, name, version, &[])?;
+        }
+    }
+    Ok(())
+}
+
+/// The list of what `cargo install` put into the private folder.
+fn installed_tools(project: &Project) -> String {
+    project
+        .cargo(&["install", "--list", "--root"])
+        .arg(project.tools())
+        .ask()
+        .unwrap_or_default()
+}
+
+/// zig and cargo-zigbuild, in a Python environment of their own.
+fn zig(project: &Project) -> Result<()> {
+    let folder = project.tools().join("zig");
+    let wanted = [
+        format!("ziglang=={}", pins::ZIG),
+        format!("cargo-zigbuild=={}", pins::CARGO_ZIGBUILD),
+    ];
+    let pip = folder.join("bin/pip");
+    let installed = Invocation::new(&pip)
+        .arg("freeze")
+        .ask()
+        .unwrap_or_default();
+    if wanted
+        .iter()
+        .all(|line| installed.lines().any(|l| l == line))
+    {
+        return Ok(());
+    }
+    Invocation::new("python3")
+        .args(["-m", "venv"])
+        .arg(&folder)
+        .run()?;
+    Invocation::new(&pip)
+        .args(["install", "--quiet"])
+        .args(&wanted)
+        .run()?;
+    println!("setup: installed {}", wanted.join(", "));
+    Ok(())
+}
+
 /// Whether the pinned toolchain is there with its components.
 pub(crate) fn has_toolchain() -> bool {
     let installed = Invocation::new("rustup")

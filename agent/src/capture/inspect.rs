@@ -16,6 +16,7 @@ use agent_resolver::{Kept, Resolution, Source as _, Unreadable};
 use super::files::{self, Opened, Stamp};
 use super::maps::dir_of;
 use super::results::Results;
+use crate::privilege;
 
 /// Bytes from which a file is a large one. Shared TLS libraries are smaller, programs that carry
 /// one are larger.
@@ -139,7 +140,10 @@ impl Inspector {
         });
         let (requests, requests_in) = channel();
         let spawn = |name: &str, work: Box<dyn FnOnce() + Send>| {
-            thread::Builder::new().name(name.to_owned()).spawn(work)
+            thread::Builder::new().name(name.to_owned()).spawn(|| {
+                privilege::keep(privilege::READING.union(privilege::WRITING));
+                work();
+            })
         };
         for name in SEARCHERS {
             let (shared, answer) = (Arc::clone(&shared), answer.clone());

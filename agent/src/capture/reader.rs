@@ -22,6 +22,7 @@ use super::loader::{ConnectionMaps, LossCounters};
 use super::self_check::SelfCheck;
 use super::support::{self, SocketSupport};
 use crate::process::{self, Glimpse, Place};
+use crate::service::Pulse;
 
 /// LIMIT: bytes sent at once; what waits longer than a look at the ring is sent anyway.
 const BATCH_BYTES: usize = 256 * 1_024;
@@ -118,6 +119,8 @@ pub struct Channels {
     pub losses: SharedLosses,
     /// What processes execute.
     pub executables: Arc<Executables>,
+    /// That the reader moves.
+    pub pulse: Pulse,
 }
 
 /// What the reader changes in the kernel.
@@ -252,6 +255,7 @@ impl Reader {
         let mut surveyed_at = Timestamp::default();
         let mut empty_looks = 0;
         loop {
+            self.channels.pulse.beat();
             // Asked before the ring is emptied: what was in it at the stop is still read.
             let is_last = stop.load(Ordering::Acquire);
             let now = now();

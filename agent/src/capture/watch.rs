@@ -15,6 +15,7 @@ use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
 
 use super::files::{FileId, Stamp, path_of, stamp_at};
 use super::places::Folders;
+use crate::privilege;
 
 /// LIMIT: bytes of events that are read at once.
 const BUFFER_BYTES: usize = 16 << 10;
@@ -67,6 +68,7 @@ impl Watch {
         thread::Builder::new()
             .name("watch".to_owned())
             .spawn(move || {
+                privilege::keep(privilege::READING);
                 let mut watcher = Watcher {
                     inotify,
                     files,

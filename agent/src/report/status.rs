@@ -85,6 +85,10 @@ fn write_agent(
         visible(&status.kernel),
         visible(&status.attach_kind)
     )?;
+    if !status.capabilities.is_empty() {
+        let names = status.capabilities.join(", ");
+        writeln!(page.out, "rights   {}", visible(&names))?;
+    }
     Ok(())
 }
 

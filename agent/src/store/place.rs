@@ -12,7 +12,7 @@ use std::{env, thread};
 
 use super::Error;
 
-/// The group that may read the ledger.
+/// The group that may read the ledger, and the user of the service.
 const READERS: &str = "bpftok";
 /// Owner everything, group read, others nothing.
 const DIR_MODE: u32 = 0o750;
@@ -54,7 +54,7 @@ pub(super) fn prepare(path: &Path) -> Result<PathBuf, Error> {
                 .create(dir)
                 .map_err(|source| failed("create", dir, source))?;
             let made = File::open(dir).map_err(|source| failed("open", dir, source))?;
-            give_to_readers(&made, DIR_MODE, readers)
+            hand_over(&made, DIR_MODE, None, readers)
                 .map_err(|source| failed("set up", dir, source))?;
         }
         Err(source) => return Err(failed("look at", dir, source)),
@@ -64,6 +64,7 @@ pub(super) fn prepare(path: &Path) -> Result<PathBuf, Error> {
         .map_err(|source| failed("look at", dir, source))?;
     check_directories(&dir)?;
 
+    let owner = service_of(&dir);
     let path = dir.join(name);
     match OpenOptions::new()
         .write(true)
@@ -71,7 +72,7 @@ pub(super) fn prepare(path: &Path) -> Result<PathBuf, Error> {
         .mode(FILE_MODE)
         .open(&path)
     {
-        Ok(file) => give_to_readers(&file, FILE_MODE, readers)
+        Ok(file) => hand_over(&file, FILE_MODE, owner, readers)
             .map_err(|source| failed("set up", &path, source))?,
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => check_file(&path)?,
         Err(source) => return Err(failed("create", &path, source)),
@@ -104,7 +105,8 @@ pub(super) fn lock(path: &Path) -> Result<WriteLock, Error> {
         .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
         .open(&lock_path)
         .map_err(io)?;
-    give_to_readers(&file, FILE_MODE, readers_gid()).map_err(io)?;
+    let owner = lock_path.parent().and_then(service_of);
+    hand_over(&file, FILE_MODE, owner, readers_gid()).map_err(io)?;
     for _ in 0..LOCK_TRIES {
         match file.try_lock() {
             Ok(()) => {
@@ -235,19 +237,30 @@ fn check_file(path: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-/// Root, ourselves, or the user who became root through sudo, who could do all this anyway.
+/// Root, ourselves, or whoever root may be taken for: the user who became root through sudo, who
+/// could do all this anyway, and the service.
 fn is_trusted_owner(metadata: &Metadata) -> bool {
     let me = rustix::process::geteuid().as_raw();
     let caller = env::var("SUDO_UID")
         .ok()
         .and_then(|uid| uid.parse::<u32>().ok());
-    metadata.uid() == 0 || metadata.uid() == me || (me == 0 && Some(metadata.uid()) == caller)
+    let owner = Some(metadata.uid());
+    metadata.uid() == 0
+        || metadata.uid() == me
+        || (me == 0 && (owner == caller || owner == service_uid()))
 }
 
-/// Sets the mode whatever the umask, and the group if we may.
-fn give_to_readers(file: &File, mode: u32, readers: Option<u32>) -> io::Result<()> {
+/// The service, if we are root and this folder is its: then what we make in it is to be its, too.
+fn service_of(dir: &Path) -> Option<u32> {
+    let owner = fs::symlink_metadata(dir).ok()?.uid();
+    let is_root = rustix::process::geteuid().is_root();
+    (is_root && owner != 0 && Some(owner) == service_uid()).then_some(owner)
+}
+
+/// Sets the mode whatever the umask, and owner and group if we may.
+fn hand_over(file: &File, mode: u32, owner: Option<u32>, readers: Option<u32>) -> io::Result<()> {
     file.set_permissions(Permissions::from_mode(mode))?;
-    match fchown(file, None, readers) {
+    match fchown(file, owner, readers) {
         // Only root and members may; the owner then keeps the file alone.
         Err(error) if error.kind() != io::ErrorKind::PermissionDenied => Err(error),
         _ => Ok(()),
@@ -256,8 +269,18 @@ fn give_to_readers(file: &File, mode: u32, readers: Option<u32>) -> io::Result<(
 
 /// Id of the readers' group, if the host has it.
 fn readers_gid() -> Option<u32> {
-    let groups = fs::read_to_string("/etc/group").ok()?;
-    groups.lines().find_map(|line| {
+    id_in("/etc/group")
+}
+
+/// Id of the service's user, if the host has it.
+fn service_uid() -> Option<u32> {
+    id_in("/etc/passwd")
+}
+
+/// Group and user are of one name, and their id is the third field of either file.
+fn id_in(file: &str) -> Option<u32> {
+    let lines = fs::read_to_string(file).ok()?;
+    lines.lines().find_map(|line| {
         let mut fields = line.split(':');
         (fields.next() == Some(READERS))
             .then(|| fields.nth(1)?.parse().ok())

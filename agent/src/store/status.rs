@@ -25,6 +25,9 @@ pub struct AgentStatus {
     /// Whether the probes showed the last call that was made to check them.
     #[serde(default)]
     pub self_check: String,
+    /// Capabilities that the watching threads keep, by name.
+    #[serde(default)]
+    pub capabilities: Vec<String>,
     /// Processes that talked to LLM hosts within the last hour, those last heard of first.
     #[serde(default)]
     pub callers: Vec<CallingProcess>,

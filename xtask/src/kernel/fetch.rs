@@ -196,7 +196,7 @@ fn configuration_text(folder: &Path) -> String {
 }
 
 /// The archive's address in the host's own sources, as apt itself resolves them.
-fn mirror(archive: Archive) -> Result<String> {
+pub(crate) fn mirror(archive: Archive) -> Result<String> {
     let label = match archive {
         Archive::Main => "Debian",
         Archive::Security => "Debian-Security",

@@ -61,6 +61,11 @@ pub(crate) fn matrix(project: &Project, tally: &mut Tally) -> Result<()> {
     )
 }
 
+/// The address of Debian's archive in the host's own sources.
+pub(crate) fn mirror_of_debian() -> Result<String> {
+    fetch::mirror(pins::Archive::Main)
+}
+
 /// Versions of the kernels that are downloaded.
 pub(crate) fn cached(project: &Project) -> Vec<String> {
     pins::KERNELS

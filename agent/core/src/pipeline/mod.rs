@@ -71,6 +71,18 @@ pub struct Settings {
     pub workflows: Arc<Workflows>,
 }
 
+/// What may change while a line runs.
+#[derive(Clone, Debug)]
+pub struct Rules {
+    /// Which hosts are whose.
+    pub hosts: llm::Hosts,
+    /// What calls cost.
+    pub prices: Arc<Prices>,
+    /// What pays for calls. The patterns for command lines are those of the rules before: facts about
+    /// processes name them by their numbers.
+    pub workflows: Arc<Workflows>,
+}
+
 /// The whole line. After each [`Pipeline::handle`] the caller takes all outputs before it gives
 /// the next event.
 pub struct Pipeline {
@@ -117,6 +129,17 @@ impl Pipeline {
             calls: Vec::new(),
             has_running: false,
         }
+    }
+
+    /// Goes by other rules from the next call on.
+    pub fn follow(&mut self, rules: Rules) {
+        let Rules {
+            hosts,
+            prices,
+            workflows,
+        } = rules;
+        self.llm.know_hosts(hosts);
+        self.sessions.follow(prices, workflows);
     }
 
     /// Takes one event.

@@ -201,6 +201,12 @@ impl Sessions {
         self
     }
 
+    /// Prices and names calls by these from now on.
+    pub fn follow(&mut self, prices: Arc<Prices>, workflows: Arc<Workflows>) {
+        self.prices = prices;
+        self.workflows = workflows;
+    }
+
     /// Learns the wall-clock time from an event; other events pass by.
     pub fn learn(&mut self, event: &Event) {
         if let Event::Clock { at, unix_ns } = event {

@@ -31,6 +31,7 @@ use super::reported::Reported;
 use super::self_check::{SelfCheck, Verdict};
 use super::watch::{Change, Watch};
 use super::{Refusal, ld_cache, places};
+use crate::privilege;
 
 /// File names that a TLS library of the OpenSSL interface begins with. Wheels rename theirs
 /// (`libssl-8b66dd34.so.3`), so what follows is free.
@@ -200,7 +201,10 @@ impl Discovery {
                 };
                 let started = std::thread::Builder::new()
                     .name("mappings".to_owned())
-                    .spawn(move || mappings.run(take));
+                    .spawn(move || {
+                        privilege::keep(privilege::NOTHING);
+                        mappings.run(take);
+                    });
                 match started {
                     Ok(_runs_until_the_channel_closes) => self.mode = Mode::Events,
                     Err(error) => self.degrade(&error),

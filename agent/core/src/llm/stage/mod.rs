@@ -148,6 +148,11 @@ impl Llm {
         Self { hosts, ..self }
     }
 
+    /// Knows other hosts from now on; requests that were seen keep the providers that they have.
+    pub fn know_hosts(&mut self, hosts: Hosts) {
+        self.hosts = hosts;
+    }
+
     /// The same with the key of the hashes in [`super::Signals`].
     #[must_use]
     pub fn with_hash_key(self, hash_key: HashKey) -> Self {

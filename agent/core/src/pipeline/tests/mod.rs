@@ -2,6 +2,7 @@
 
 mod estimates;
 mod parallel;
+mod rules;
 mod running;
 
 use std::io::Write as _;

@@ -1,0 +1,247 @@
+//! `dist`: static binaries, and the packages that hold them.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::command::Invocation;
+use crate::project::{Project, make_folder};
+use crate::{Usage, pins, setup};
+
+/// A processor that packages are made for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Target {
+    /// As rustc calls it.
+    pub(crate) triple: &'static str,
+    /// As it is called on the command line.
+    arch: &'static str,
+}
+
+const TARGETS: [Target; 2] = [
+    Target {
+        triple: "x86_64-unknown-linux-musl",
+        arch: "x86_64",
+    },
+    Target {
+        triple: "aarch64-unknown-linux-musl",
+        arch: "aarch64",
+    },
+];
+
+/// Shells that completions are made for, and the file of each in `target/dist/share`.
+const COMPLETIONS: [(&str, &str); 3] = [
+    ("bash", "bpftok.bash"),
+    ("zsh", "_bpftok"),
+    ("fish", "bpftok.fish"),
+];
+
+/// `cargo xtask dist [ARCH...]`.
+pub(crate) fn run(project: &Project, arguments: &[String]) -> Result<ExitCode> {
+    let mut made = Vec::new();
+    for target in chosen(arguments)? {
+        made.extend(packages(project, target, None)?);
+    }
+    println!("\nmade:");
+    for path in made {
+        println!("  {}", path.display());
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn chosen(arguments: &[String]) -> Result<Vec<Target>> {
+    if arguments.is_empty() {
+        return Ok(TARGETS.to_vec());
+    }
+    arguments
+        .iter()
+        .map(|argument| {
+            let known = TARGETS.iter().find(|target| target.arch == argument);
+            known.copied().ok_or_else(|| {
+                Usage(format!(
+                    "nothing is made for `{argument}`; there are: {}",
+                    TARGETS.map(|target| target.arch).join(", ")
+                ))
+                .into()
+            })
+        })
+        .collect()
+}
+
+/// The target of this host.
+pub(crate) fn of_this_host() -> Result<Target> {
+    TARGETS
+        .into_iter()
+        .find(|target| target.arch == std::env::consts::ARCH)
+        .context("no package is made for this processor")
+}
+
+/// Makes the packages of one target, with a version other than the workspace's if one is given.
+pub(crate) fn packages(
+    project: &Project,
+    target: Target,
+    version: Option<&str>,
+) -> Result<Vec<PathBuf>> {
+    setup::for_packaging(project)?;
+    let binary = build(project, target)?;
+    share(project)?;
+    let folder = project.target.join("dist").join(target.arch);
+    make_folder(&folder)?;
+    let plain = folder.join("bpftok");
+    fs::copy(&binary, &plain).with_context(|| format!("cannot copy {}", binary.display()))?;
+    let deb = deb(project, target, &folder, version)?;
+    let rpm = rpm(project, target, &folder)?;
+    Ok(vec![plain, deb, rpm])
+}
+
+/// A static binary without debug information.
+fn build(project: &Project, target: Target) -> Result<PathBuf> {
+    let zig = project.tools().join("zig/bin");
+    let mut path = zig.clone().into_os_string();
+    path.push(":");
+    path.push(project.search_path());
+    project
+        .cargo(&["zigbuild", "--release", "--locked", "--package", "agent"])
+        .args(["--target", target.triple])
+        .quiet_env("PATH", path)
+        .without_env("AYA_BUILD_SKIP")
+        .run()?;
+    let binary = project.target.join(target.triple).join("release/bpftok");
+    // It is part of the toolchain and knows every processor.
+    Invocation::new(objcopy()?)
+        .arg("--strip-all")
+        .arg(&binary)
+        .run()?;
+    Ok(binary)
+}
+
+fn objcopy() -> Result<PathBuf> {
+    let lib = Invocation::new("rustc")
+        .arg(format!("+{}", pins::TOOLCHAIN))
+        .args(["--print", "target-libdir"])
+        .ask()
+        .context("rustc names no folder of its libraries")?;
+    let program = Path::new(lib.trim()).with_file_name("bin/rust-objcopy");
+    if !program.is_file() {
+        bail!("{} is missing", program.display());
+    }
+    Ok(program)
+}
+
+/// What is the same for every processor, made by the binary of this host.
+fn share(project: &Project) -> Result<()> {
+    let host = of_this_host()?;
+    let binary = build_once(project, host)?;
+    let folder = project.target.join("dist/share");
+    let man = folder.join("man");
+    if man.exists() {
+        fs::remove_dir_all(&man).with_context(|| format!("cannot remove {}", man.display()))?;
+    }
+    make_folder(&man)?;
+    Invocation::new(&binary).arg("man").arg(&man).run()?;
+    for (shell, file) in COMPLETIONS {
+        let script = Invocation::new(&binary)
+            .args(["completions", shell])
+            .read()?;
+        write(&folder.join(file), &script)?;
+    }
+    let default = project.text("agent/src/config/default.toml")?;
+    write(&folder.join("config.toml"), &commented(&default))?;
+    write(&folder.join("changelog"), &changelog(&version(project)?))
+}
+
+fn build_once(project: &Project, target: Target) -> Result<PathBuf> {
+    let binary = project.target.join(target.triple).join("release/bpftok");
+    if binary.is_file() {
+        return Ok(binary);
+    }
+    build(project, target)
+}
+
+fn write(path: &Path, text: &str) -> Result<()> {
+    fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// The defaults as comments, so that those of a later version hold where nothing was changed.
+fn commented(default: &str) -> String {
+    default
+        .lines()
+        .map(|line| {
+            if line.is_empty() || line.starts_with('#') || line.starts_with('[') {
+                format!("{line}\n")
+            } else {
+                format!("#{line}\n")
+            }
+        })
+        .collect()
+}
+
+/// Debian's changelog of a package that has none of its own: what changed is in CHANGELOG.md.
+fn changelog(version: &str) -> String {
+    format!(
+        "bpftok ({version}-1) unstable; urgency=medium\n\n  * What changed is in CHANGELOG.md of the source.\n\n \
+         -- The bpftok authors <bpftok@localhost>  Sun, 01 Nov 2026 00:00:00 +0000\n"
+    )
+}
+
+fn version(project: &Project) -> Result<String> {
+    let manifest = project.text("Cargo.toml")?;
+    manifest
+        .lines()
+        .find_map(|line| line.strip_prefix("version = \"")?.strip_suffix('"'))
+        .map(str::to_owned)
+        .context("the workspace has no version")
+}
+
+fn deb(project: &Project, target: Target, folder: &Path, version: Option<&str>) -> Result<PathBuf> {
+    let mut cargo = project
+        .cargo(&["deb", "--no-build", "--no-strip", "--package", "agent"])
+        .args(["--target", target.triple, "--output"])
+        .arg(folder);
+    if let Some(version) = version {
+        cargo = cargo.args(["--deb-version", version]);
+    }
+    let path = cargo.read()?;
+    // It prints the path of what it made.
+    let path = path.lines().last().context("cargo-deb names no file")?;
+    Ok(PathBuf::from(path))
+}
+
+fn rpm(project: &Project, target: Target, folder: &Path) -> Result<PathBuf> {
+    let version = version(project)?;
+    let path = folder.join(format!("bpftok-{version}-1.{}.rpm", target.arch));
+    project
+        .cargo(&[
+            "generate-rpm",
+            "--package",
+            "agent",
+            "--target",
+            target.triple,
+        ])
+        .arg("--output")
+        .arg(&path)
+        .run()?;
+    Ok(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_packaged_configuration_sets_nothing() {
+        let default = "# A section.\n\n[daemon]\n# The ledger.\ndb = \"/x\"\n";
+        assert_eq!(
+            commented(default),
+            "# A section.\n\n[daemon]\n# The ledger.\n#db = \"/x\"\n"
+        );
+    }
+
+    #[test]
+    fn without_a_processor_packages_are_made_for_all() {
+        assert_eq!(chosen(&[]).unwrap(), TARGETS);
+        assert_eq!(chosen(&["aarch64".into()]).unwrap(), [TARGETS[1]]);
+        assert!(chosen(&["riscv64".into()]).is_err());
+    }
+}
