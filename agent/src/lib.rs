@@ -39,4 +39,5 @@ pub mod process;
 pub mod report;
 pub mod store;
 pub mod telemetry;
+pub mod top;
 pub mod watcher;

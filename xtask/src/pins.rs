@@ -23,7 +23,7 @@ pub(crate) const CARGO_FUZZ: &str = "0.13.2";
 pub(crate) const BPF_TARGET: &str = "bpfel-unknown-none";
 
 /// Debian packages that the tests need beyond gcc, git, Python and Node.
-pub(crate) const TEST_PACKAGES: [&str; 9] = [
+pub(crate) const TEST_PACKAGES: [&str; 10] = [
     "busybox-static",
     "ca-certificates",
     "cpio",
@@ -33,6 +33,7 @@ pub(crate) const TEST_PACKAGES: [&str; 9] = [
     "openssl",
     "qemu-system-x86",
     "sqlite3",
+    "tmux",
 ];
 
 /// Debian packages of the tool that `bench overhead` compares with. It compiles its program against

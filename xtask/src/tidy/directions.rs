@@ -61,7 +61,7 @@ const PACKAGES: &[Package] = &[
             ("lib", Everything),
             ("app", Everything),
             ("alert", Only(&["causes", "config"])),
-            ("cli", Only(&["config", "report", "store"])),
+            ("cli", Only(&["config", "report", "store", "top"])),
             ("config", Only(&[])),
             ("process", Only(&[])),
             ("capture", Only(&["causes", "process"])),
@@ -81,6 +81,7 @@ const PACKAGES: &[Package] = &[
             ("report", Only(&["config", "prices", "store"])),
             ("privilege", Only(&[])),
             ("telemetry", Only(&[])),
+            ("top", Only(&["report", "store"])),
         ],
     },
 ];
