@@ -49,4 +49,5 @@ pub mod report;
 pub mod service;
 pub mod store;
 pub mod telemetry;
+pub mod top;
 pub mod watcher;

@@ -7,7 +7,7 @@ use agent::alert::Channels;
 use agent::causes;
 use agent::cli::{
     Alerts, AlertsCommand, BudgetCommand, BudgetStatus, Cli, Command, ConfigCommand, Exec, Global,
-    Index, Merge, PricesCommand, Selection, Sessions, SessionsCommand, SetBudget, Span,
+    Index, Merge, PricesCommand, Selection, Sessions, SessionsCommand, SetBudget, Span, Top,
     WorkflowCommand,
 };
 use agent::config::{self, Config, Loaded};
@@ -18,7 +18,7 @@ use agent::report::{
 };
 use agent::store::{self, Dimension, Keeping, Reader};
 use agent::telemetry::{self, Verbosity};
-use agent::{alert, app, capture, doctor, exec, prices, privilege, process};
+use agent::{alert, app, capture, doctor, exec, prices, privilege, process, top};
 use agent_core::attribution::Client;
 use agent_core::budget::Budget;
 use agent_core::event::Marker;
@@ -170,6 +170,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<Found> {
             });
         }
         Command::Alerts(arguments) => return alerts(global, arguments),
+        Command::Top(arguments) => return live(&global, &arguments),
         Command::Tail(arguments) => {
             let follow = if arguments.follow {
                 Follow::Yes
@@ -281,6 +282,37 @@ fn usage(global: Global, by: Vec<Dimension>, selection: Selection) -> anyhow::Re
     write(&global, &config, format, |page| {
         report::usage(page, &reader, &wanted, &asked)
     })
+}
+
+/// What goes on.
+fn live(global: &Global, arguments: &Top) -> anyhow::Result<Found> {
+    let config = configured(global)?;
+    let open = || -> Result<Reader, store::Error> {
+        let mut reader = Reader::open(&config.daemon.db, &zone(global, &config))?;
+        reader.weigh_by(prices::prices(&config))?;
+        Ok(reader)
+    };
+    let format = arguments.format();
+    let is_text = arguments.batch || arguments.once || format == Format::Json;
+    let is_terminal = io::stdout().is_terminal();
+    let to = if is_terminal && !is_text {
+        top::To::Screen
+    } else {
+        top::To::Batch
+    };
+    let is_one = arguments.once || format == Format::Json || !(is_terminal || arguments.batch);
+    let wanted = top::Wanted {
+        to,
+        frames: arguments.frames.or(is_one.then_some(1)),
+        delay: arguments.delay,
+        sort: arguments.sort,
+        window_minutes: arguments.active,
+    };
+    // Not locked: a panic on whichever thread gives the terminal back over it.
+    let mut out = BufWriter::new(io::stdout());
+    let prices = in_force(&config);
+    let mut page = page(global, &config, format, &mut out, &prices);
+    Ok(top::run(&mut page, &open, wanted)?)
 }
 
 /// The list of sessions, or one of them.

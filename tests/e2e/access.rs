@@ -107,6 +107,32 @@ fn a_member_of_the_group_reads_while_the_agent_runs_after_it_was_killed_and_afte
 }
 
 #[test]
+fn a_member_of_the_group_watches_the_running_agent_and_its_last_state_when_it_is_gone() {
+    if !is_root() {
+        return;
+    }
+    let home = shared_home();
+    let mut agent = start_writer(&home.db(), "msg_1");
+    let watch = || {
+        let mut top = Command::new(home.path("bpftok"));
+        top.arg("--db").arg(home.db()).args(["top", "-1", "--utc"]);
+        ran(top.uid(NOBODY).gid(READERS).current_dir("/"))
+    };
+    // Its call is long over.
+    let live = watch();
+    assert_eq!((live.code, live.err.as_str()), (Some(5), ""));
+    assert!(!live.out.contains("no agent runs"), "{}", live.out);
+    agent.kill().unwrap();
+    agent.wait().unwrap();
+    let last = watch().text();
+    assert!(
+        last.starts_with("bpftok: no agent runs, last state of 2026-11-01 15:00:03 UTC"),
+        "{last}"
+    );
+    assert!(last.contains("8f31c2aa"), "{last}");
+}
+
+#[test]
 fn our_reader_reads_also_where_somebody_removed_the_log() {
     if !is_root() {
         return;

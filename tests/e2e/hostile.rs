@@ -78,6 +78,9 @@ fn no_output_steers_a_terminal_or_breaks_a_line() {
             .text(),
         );
     }
+    for top in [&["top", "-1"][..], &["top", "-o", "json"]] {
+        outputs.push(home.run(top).text());
+    }
     for output in &outputs {
         let hidden = |c: char| (c.is_control() && c != '\n') || c == '\u{202e}';
         assert!(!output.contains(hidden), "{output:?}");

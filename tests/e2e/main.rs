@@ -1,6 +1,6 @@
 //! The built binary on ledgers that the library wrote: reports, windows, refusals, readers.
 //!
-//! Needs `sqlite3` and `promtool`. Tests that become another user need root, and print `SKIP` without it.
+//! Needs `sqlite3`, `promtool` and `tmux`. Tests that become another user need root, and print `SKIP` without it.
 #![expect(
     clippy::panic,
     clippy::print_stdout,
@@ -33,6 +33,7 @@ mod service;
 mod session;
 mod spends;
 mod sums;
+mod top;
 mod usage;
 mod walk;
 mod workflows;

@@ -27,6 +27,11 @@ impl Schema {
         assert_eq!(wrong, Vec::<String>::new(), "{of}");
     }
 
+    /// Whether a document is one of those that it describes.
+    pub(crate) fn allows(&self, document: &Value) -> bool {
+        self.0.is_valid(document)
+    }
+
     /// The document of a command, which has to be what the schema says.
     #[track_caller]
     fn check(&self, home: &Home, arguments: &[&str]) -> Value {

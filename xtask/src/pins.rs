@@ -40,7 +40,7 @@ pub(crate) const PACKAGING_PACKAGES: [&str; 4] = ["debootstrap", "lintian", "pyt
 pub(crate) const BPF_TARGET: &str = "bpfel-unknown-none";
 
 /// Debian packages that the tests need beyond gcc, git, Python and Node.
-pub(crate) const TEST_PACKAGES: [&str; 12] = [
+pub(crate) const TEST_PACKAGES: [&str; 13] = [
     "busybox-static",
     "ca-certificates",
     "cpio",
@@ -53,6 +53,7 @@ pub(crate) const TEST_PACKAGES: [&str; 12] = [
     "qemu-system-x86",
     "sqlite3",
     "systemd",
+    "tmux",
 ];
 
 /// Debian packages of the tool that `bench overhead` compares with. It compiles its program against

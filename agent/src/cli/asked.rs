@@ -1,12 +1,17 @@
 //! What is asked of reports.
 
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Subcommand};
 
 use crate::report::{Format, IndexFormat, Metric, NoFilter, Part, filter};
 use crate::store::{Dimension, Filter};
+use crate::top::Sort;
+
+use super::StatusFormat;
 
 /// The time of a report.
 #[derive(Args, Clone, Debug)]
@@ -262,6 +267,70 @@ pub struct Tail {
     /// So many to begin with
     #[arg(short = 'n', long, value_name = "COUNT", default_value_t = 10)]
     pub lines: u32,
+}
+
+/// `bpftok top`
+#[derive(Args, Debug)]
+pub struct Top {
+    /// Print frames as plain text and read no keys; so it is too where the output is no terminal
+    #[arg(short, long)]
+    pub batch: bool,
+    /// Print one frame and end
+    #[arg(short = '1', long)]
+    pub once: bool,
+    /// So many frames [default: no end; one as JSON, or where the output is no terminal]
+    #[arg(
+        short = 'n',
+        long,
+        value_name = "COUNT",
+        value_parser = clap::value_parser!(u64).range(1..),
+        conflicts_with = "once",
+    )]
+    pub frames: Option<u64>,
+    /// Seconds between frames
+    #[arg(short, long, value_name = "SECS", default_value = "1", value_parser = delay)]
+    pub delay: Duration,
+    /// What goes first
+    #[arg(long, value_name = "KEY", value_enum, default_value_t)]
+    pub sort: Sort,
+    /// Sessions with a call in so many last minutes
+    #[arg(
+        long,
+        value_name = "MINUTES",
+        default_value_t = 10,
+        value_parser = clap::value_parser!(u32).range(5..=1440),
+    )]
+    pub active: u32,
+    /// Format; csv is none of them
+    #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t)]
+    output: StatusFormat,
+    /// The same as `--output json`
+    #[arg(long, conflicts_with = "output")]
+    json: bool,
+}
+
+impl Top {
+    /// The format.
+    pub fn format(&self) -> Format {
+        if self.json {
+            Format::Json
+        } else {
+            self.output.into()
+        }
+    }
+}
+
+/// LIMIT: seconds between two frames; below, nothing new is there, and above, nobody waits.
+const DELAY: RangeInclusive<f64> = 0.1..=3_600.0;
+
+fn delay(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text
+        .parse()
+        .map_err(|error: std::num::ParseFloatError| error.to_string())?;
+    if !DELAY.contains(&seconds) {
+        return Err("it is between 0.1 and 3600".to_owned());
+    }
+    Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
 }
 
 /// `bpftok query`

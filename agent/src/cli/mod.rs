@@ -16,7 +16,7 @@ pub use budget::{BudgetCommand, BudgetHistory, BudgetStatus, SetBudget};
 
 pub use asked::{
     Alerts, AlertsCommand, AlertsList, Covered, Explain, Index, Query, Quota, Report, Selection,
-    Sessions, SessionsCommand, SessionsShow, Span, Tail, Waste, Written,
+    Sessions, SessionsCommand, SessionsShow, Span, Tail, Top, Waste, Written,
 };
 
 /// bpftok: a passive token meter for Linux hosts.
@@ -31,6 +31,7 @@ Examples:
   bpftok report --since month          usage by day, this month
   bpftok report --by workflow --top 5  the five workflows that cost most, and all others
   bpftok report --by model -o json     usage by model, for programs
+  bpftok top                           what goes on, session by session
   bpftok tail -f                       calls as they finish
   bpftok budget                        how budgets stand
   bpftok quota                         what is left of limits and plans
@@ -215,6 +216,23 @@ Examples:
   sudo bpftok alerts ack 12
   sudo bpftok alerts test ops         does a message arrive?")]
     Alerts(Alerts),
+    /// What goes on: live sessions by cost per minute, tokens, context or threads
+    #[command(after_help = "\
+Reads the ledger, as every report does: it needs no root where the group `bpftok` may read, and asks no
+agent. Where none runs it says so, and shows the last state. On a terminal `?` tells the keys.
+
+$/MIN is the mean of the last five minutes; a call that runs counts with what it took so far.
+NOTE names the rules that a session breaks, alerts of its workflow, calls that run and calls that failed.
+
+Exit code 5 if there is no session to show.
+
+Examples:
+  bpftok top
+  bpftok top --sort context --active 60          sessions with a call within the hour
+  bpftok top -1                                  one frame, as text
+  bpftok top -b -n 60 -d 10 > ten-minutes.txt
+  bpftok top -o json | jq '.rows[] | select(.notes != [])'")]
+    Top(Top),
     /// Finished calls, one line each
     #[command(after_help = "\
 `≈` begins a number that was counted here, `≥` one of a reply that was not finished.

@@ -53,7 +53,22 @@ pub fn session(
             });
         }
     };
-    let session = reader.session(session_id)?.ok_or_else(none)?;
+    session_of(page, reader, session_id, parts)?.ok_or_else(none)
+}
+
+/// Writes what is known of the session of this row; `None` if there is none.
+///
+/// # Errors
+/// All of [`Error`].
+pub fn session_of(
+    page: &mut Page<'_>,
+    reader: &Reader,
+    session_id: i64,
+    parts: &[Part],
+) -> Result<Option<Found>, Error> {
+    let Some(session) = reader.session(session_id)? else {
+        return Ok(None);
+    };
     let tree = match parts.contains(&Part::Tree) {
         true => Some(tree(page, &reader.threads(session_id)?, &session)),
         false => None,
@@ -82,7 +97,7 @@ pub fn session(
         let row = totals.rows.first().map(|row| totals.json_row(row));
         document.insert("totals".to_owned(), row.unwrap_or(Value::Null));
         write_json(page.out, &Value::Object(document))?;
-        return Ok(Found::Something);
+        return Ok(Some(Found::Something));
     }
     if !page.is_for_people() {
         let table = match (points, tree) {
@@ -91,7 +106,7 @@ pub fn session(
             (None, None) => totals(&session),
         };
         page.table(&table)?;
-        return Ok(Found::Something);
+        return Ok(Some(Found::Something));
     }
     for line in heading(page, &session) {
         page.filled(&line)?;
@@ -108,7 +123,7 @@ pub fn session(
         writeln!(page.out)?;
         curve(page, &points)?;
     }
-    Ok(Found::Something)
+    Ok(Some(Found::Something))
 }
 
 /// Who and where, then when and how much.

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
 /// Stands for what is unknown.
-pub(super) const UNKNOWN: &str = "—";
+pub(crate) const UNKNOWN: &str = "—";
 
 /// Stored text with everything made visible that would steer a terminal, break a line or change
 /// the order of what is read: names, paths and ids come from programs that may be hostile.
@@ -25,7 +25,7 @@ pub fn visible(text: &str) -> Cow<'_, str> {
 }
 
 /// Control characters, and those that reorder, join or hide text.
-pub(super) fn is_hidden(c: char) -> bool {
+pub(crate) fn is_hidden(c: char) -> bool {
     c.is_control()
         || matches!(c,
             '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
@@ -34,13 +34,13 @@ pub(super) fn is_hidden(c: char) -> bool {
 }
 
 /// Columns of a terminal that `text` takes.
-pub(super) fn width(text: &str) -> usize {
+pub(crate) fn width(text: &str) -> usize {
     text.width()
 }
 
 /// Which end of a text is given up first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Cut {
+pub(crate) enum Cut {
     /// The end: of names and ids.
     End,
     /// The beginning: of paths.
@@ -48,7 +48,7 @@ pub(super) enum Cut {
 }
 
 /// `text` in at most `max` columns, with `…` where something was cut.
-pub(super) fn fit(text: &str, max: usize, cut: Cut) -> Cow<'_, str> {
+pub(crate) fn fit(text: &str, max: usize, cut: Cut) -> Cow<'_, str> {
     if width(text) <= max {
         return Cow::Borrowed(text);
     }
@@ -68,7 +68,7 @@ pub(super) fn fit(text: &str, max: usize, cut: Cut) -> Cow<'_, str> {
 }
 
 /// A count for people: exact to ten million, then three digits and a unit.
-pub(super) fn count(number: u64) -> String {
+pub(crate) fn count(number: u64) -> String {
     const UNITS: [(u64, &str); 4] = [
         (1_000_000_000_000_000, "P"),
         (1_000_000_000_000, "T"),
@@ -94,7 +94,7 @@ pub(super) fn count(number: u64) -> String {
 }
 
 /// An exact count with a comma every three digits.
-pub(super) fn grouped(number: u64) -> String {
+pub(crate) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut out = String::with_capacity(digits.len() + digits.len() / 3);
     for (at, digit) in digits.chars().enumerate() {
@@ -107,7 +107,7 @@ pub(super) fn grouped(number: u64) -> String {
 }
 
 /// `part` of `whole` in percent; never rounded to all or nothing. `None` if there is no whole.
-pub(super) fn percent(part: u64, whole: u64) -> Option<String> {
+pub(crate) fn percent(part: u64, whole: u64) -> Option<String> {
     if whole == 0 {
         return None;
     }
@@ -121,7 +121,7 @@ pub(super) fn percent(part: u64, whole: u64) -> Option<String> {
 
 /// An amount of money for people, from billionths of a US dollar: cents from a dollar on, four
 /// places below, and never rounded to nothing.
-pub(super) fn money(nanousd: u64) -> String {
+pub(crate) fn money(nanousd: u64) -> String {
     const DOLLAR: u128 = 1_000_000_000;
     let nanousd_wide = u128::from(nanousd);
     let rounded = |unit: u128| (nanousd_wide + unit / 2) / unit;
@@ -138,7 +138,7 @@ pub(super) fn money(nanousd: u64) -> String {
 }
 
 /// Money with all of its digits.
-pub(super) fn exact_money(nanousd: u64) -> String {
+pub(crate) fn exact_money(nanousd: u64) -> String {
     const DOLLAR: u64 = 1_000_000_000;
     let digits = format!("${}.{:09}", grouped(nanousd / DOLLAR), nanousd % DOLLAR);
     let short = digits.trim_end_matches('0');
@@ -151,7 +151,7 @@ pub(super) fn exact_money(nanousd: u64) -> String {
 }
 
 /// A duration for people: two significant parts.
-pub(super) fn duration(ms: u64) -> String {
+pub(crate) fn duration(ms: u64) -> String {
     match ms {
         0..1_000 => format!("{ms}ms"),
         1_000..60_000 => format!("{}.{}s", ms / 1_000, ms % 1_000 / 100),

@@ -21,6 +21,7 @@ mod dimension;
 mod functions;
 mod host;
 mod insight;
+mod live;
 mod merge;
 mod migrate;
 mod owner;
@@ -60,6 +61,7 @@ pub use insight::{
     CLASSES, Candidates, LengthBucket, MissedRead, NotKept, PricedUse, SessionChange, Slice,
     Unseen, WastedCall,
 };
+pub use live::{Live, LiveAlert, LiveBudget, LiveCall, LiveSession, RunningCall};
 pub use merge::{Merged, Step, merge};
 pub use migrate::SCHEMA_VERSION;
 pub use prices::Unpriced;

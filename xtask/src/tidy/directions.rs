@@ -61,7 +61,7 @@ const PACKAGES: &[Package] = &[
             ("lib", Everything),
             ("app", Everything),
             ("alert", Only(&["causes", "config"])),
-            ("cli", Only(&["config", "report", "store"])),
+            ("cli", Only(&["config", "report", "store", "top"])),
             ("config", Only(&[])),
             ("process", Only(&[])),
             (
@@ -102,6 +102,7 @@ const PACKAGES: &[Package] = &[
             ("reload", Only(&["config"])),
             ("service", Only(&[])),
             ("telemetry", Only(&[])),
+            ("top", Only(&["report", "store"])),
         ],
     },
 ];

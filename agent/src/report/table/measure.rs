@@ -8,7 +8,7 @@ use crate::report::text::{self, UNKNOWN};
 
 /// What may be missing of a share or a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::report) enum Exactness {
+pub(crate) enum Exactness {
     /// Nothing.
     Exact,
     /// Something of the part.
@@ -29,10 +29,10 @@ impl Exactness {
 
 /// A part of a whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::report) struct Share {
-    pub(in crate::report) part: u64,
-    pub(in crate::report) whole: u64,
-    pub(in crate::report) exactness: Exactness,
+pub(crate) struct Share {
+    pub(crate) part: u64,
+    pub(crate) whole: u64,
+    pub(crate) exactness: Exactness,
 }
 
 impl Share {
@@ -53,7 +53,7 @@ impl Share {
 
 /// A change from one time to another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::report) enum Change {
+pub(crate) enum Change {
     /// There was nothing before.
     New,
     /// From one amount to another.

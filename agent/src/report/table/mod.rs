@@ -12,14 +12,14 @@ use super::text::{self, Cut, UNKNOWN};
 
 mod measure;
 
-pub(super) use measure::{Change, Exactness, Share};
+pub(crate) use measure::{Change, Exactness, Share};
 
 /// Spaces between columns.
 const GAP: usize = 2;
 
 /// What is in a place of a table.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Cell {
+pub(crate) enum Cell {
     /// Unknown; never written as zero.
     Unknown,
     /// Text, as stored.
@@ -47,7 +47,7 @@ pub(super) enum Cell {
 }
 
 impl Cell {
-    pub(super) fn text(text: Option<impl Into<String>>) -> Self {
+    pub(crate) fn text(text: Option<impl Into<String>>) -> Self {
         text.map_or(Self::Unknown, |text| Self::Text(text.into()))
     }
 
@@ -80,7 +80,7 @@ impl Cell {
     }
 
     /// As a program reads it.
-    pub(super) fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         match self {
             Self::Unknown => Value::Null,
             Self::Text(stored) => Value::from(stored.as_str()),
@@ -128,7 +128,7 @@ impl Cell {
 }
 
 /// A text in which nothing is taken for markup, or ends the cell of a table.
-pub(super) fn markdown(text: &str) -> String {
+pub(crate) fn markdown(text: &str) -> String {
     let mut out = String::new();
     for c in text.chars() {
         if matches!(
@@ -143,7 +143,7 @@ pub(super) fn markdown(text: &str) -> String {
 }
 
 /// A moment on the clock of `zone`.
-pub(super) fn moment(ms: i64, zone: &TimeZone, format: &str) -> String {
+pub(crate) fn moment(ms: i64, zone: &TimeZone, format: &str) -> String {
     Timestamp::from_millisecond(ms).map_or_else(
         |_| UNKNOWN.to_owned(),
         |moment| {
@@ -156,13 +156,13 @@ pub(super) fn moment(ms: i64, zone: &TimeZone, format: &str) -> String {
 }
 
 /// A moment in UTC, for programs.
-pub(super) fn utc(ms: i64) -> String {
+pub(crate) fn utc(ms: i64) -> String {
     Timestamp::from_millisecond(ms).map_or_else(|_| String::new(), |moment| moment.to_string())
 }
 
 /// Where a column stands in its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Align {
+pub(crate) enum Align {
     /// Text.
     Left,
     /// Numbers.
@@ -171,20 +171,20 @@ pub(super) enum Align {
 
 /// A column.
 #[derive(Clone, Debug)]
-pub(super) struct Column {
+pub(crate) struct Column {
     /// Name in JSON and CSV.
-    pub(super) name: String,
+    pub(crate) name: String,
     /// Heading in a table; a column without one is for programs only.
-    pub(super) heading: Option<String>,
-    pub(super) align: Align,
+    pub(crate) heading: Option<String>,
+    pub(crate) align: Align,
     /// What goes first when the terminal is narrow: the highest number. 0 stays.
-    pub(super) expendable: u8,
+    pub(crate) expendable: u8,
     /// Which end of a long text is cut, if it may be.
-    pub(super) cut: Option<Cut>,
+    pub(crate) cut: Option<Cut>,
 }
 
 impl Column {
-    pub(super) fn text(name: &str, heading: &str, expendable: u8, cut: Cut) -> Self {
+    pub(crate) fn text(name: &str, heading: &str, expendable: u8, cut: Cut) -> Self {
         Self {
             name: name.to_owned(),
             heading: Some(heading.to_owned()),
@@ -194,7 +194,7 @@ impl Column {
         }
     }
 
-    pub(super) fn number(name: &str, heading: &str, expendable: u8) -> Self {
+    pub(crate) fn number(name: &str, heading: &str, expendable: u8) -> Self {
         Self {
             name: name.to_owned(),
             heading: Some(heading.to_owned()),
@@ -205,7 +205,7 @@ impl Column {
     }
 
     /// A column that only programs see.
-    pub(super) fn hidden(name: &str) -> Self {
+    pub(crate) fn hidden(name: &str) -> Self {
         Self {
             name: name.to_owned(),
             heading: None,
@@ -218,13 +218,13 @@ impl Column {
 
 /// A table.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Table {
-    pub(super) columns: Vec<Column>,
-    pub(super) rows: Vec<Vec<Cell>>,
+pub(crate) struct Table {
+    pub(crate) columns: Vec<Column>,
+    pub(crate) rows: Vec<Vec<Cell>>,
     /// So many of the first columns name a row.
-    pub(super) keys: usize,
+    pub(crate) keys: usize,
     /// Last row, under a line.
-    pub(super) totals: Option<Vec<Cell>>,
+    pub(crate) totals: Option<Vec<Cell>>,
 }
 
 /// LIMIT: a text that may be cut is never made shorter than this; columns are dropped before.
@@ -239,7 +239,7 @@ const LONGEST_TEXT: usize = 60;
 
 impl Table {
     /// For people: at most `width` columns wide, if that is possible at all.
-    pub(super) fn write_text(
+    pub(crate) fn write_text(
         &self,
         out: &mut dyn Write,
         width: Option<usize>,
@@ -294,7 +294,7 @@ impl Table {
     }
 
     /// As a table of Markdown, with the columns that a person sees; totals are its last row.
-    pub(super) fn write_markdown(&self, out: &mut dyn Write, zone: &TimeZone) -> io::Result<()> {
+    pub(crate) fn write_markdown(&self, out: &mut dyn Write, zone: &TimeZone) -> io::Result<()> {
         let shown: Vec<(usize, &Column)> = self
             .columns
             .iter()
@@ -332,7 +332,7 @@ impl Table {
     }
 
     /// One document a row, each on a line.
-    pub(super) fn write_ndjson(&self, out: &mut dyn Write) -> io::Result<()> {
+    pub(crate) fn write_ndjson(&self, out: &mut dyn Write) -> io::Result<()> {
         for row in &self.rows {
             write_json_line(out, &self.json_row(row))?;
         }
@@ -340,7 +340,7 @@ impl Table {
     }
 
     /// For spreadsheets: all columns, raw numbers, moments in UTC, no totals.
-    pub(super) fn write_csv(&self, out: &mut dyn Write, separator: Separator) -> io::Result<()> {
+    pub(crate) fn write_csv(&self, out: &mut dyn Write, separator: Separator) -> io::Result<()> {
         let mut lines = CsvLines::new(out, separator);
         let with_bounds = self.rows.iter().flatten().any(Cell::is_lower_bound);
         let names = self.columns.iter().map(|column| column.name.as_str());
@@ -357,7 +357,7 @@ impl Table {
     }
 
     /// A row for programs: every column by name, and which of them are lower bounds.
-    pub(super) fn json_row(&self, row: &[Cell]) -> Value {
+    pub(crate) fn json_row(&self, row: &[Cell]) -> Value {
         let mut object: Map<String, Value> = self
             .columns
             .iter()
@@ -372,7 +372,7 @@ impl Table {
     }
 
     /// The totals for programs: without what names a row.
-    pub(super) fn json_totals(&self) -> Value {
+    pub(crate) fn json_totals(&self) -> Value {
         let Some(totals) = &self.totals else {
             return Value::Null;
         };
@@ -386,7 +386,7 @@ impl Table {
     }
 
     /// All rows for programs.
-    pub(super) fn json_rows(&self) -> Value {
+    pub(crate) fn json_rows(&self) -> Value {
         self.rows.iter().map(|row| self.json_row(row)).collect()
     }
 
@@ -402,18 +402,18 @@ impl Table {
 
 /// What stands between values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Separator {
+pub(crate) enum Separator {
     Comma,
     Tab,
 }
 
 /// Lines of separated values.
-pub(super) struct CsvLines<'a> {
+pub(crate) struct CsvLines<'a> {
     csv: csv::Writer<&'a mut dyn Write>,
 }
 
 impl<'a> CsvLines<'a> {
-    pub(super) fn new(out: &'a mut dyn Write, separator: Separator) -> Self {
+    pub(crate) fn new(out: &'a mut dyn Write, separator: Separator) -> Self {
         let delimiter = match separator {
             Separator::Comma => b',',
             Separator::Tab => b'\t',
@@ -425,7 +425,7 @@ impl<'a> CsvLines<'a> {
         }
     }
 
-    pub(super) fn write(&mut self, cells: impl Iterator<Item = Cell>) -> io::Result<()> {
+    pub(crate) fn write(&mut self, cells: impl Iterator<Item = Cell>) -> io::Result<()> {
         self.csv
             .write_record(cells.map(|cell| cell.csv()))
             .map_err(|error| {
@@ -438,7 +438,7 @@ impl<'a> CsvLines<'a> {
             })
     }
 
-    pub(super) fn finish(mut self) -> io::Result<()> {
+    pub(crate) fn finish(mut self) -> io::Result<()> {
         self.csv.flush()
     }
 }
@@ -542,14 +542,14 @@ fn heading_width(column: &Shown<'_>) -> usize {
 }
 
 /// Writes a document for programs, in which every character that steers a terminal is escaped.
-pub(super) fn write_json(out: &mut dyn Write, value: &Value) -> io::Result<()> {
+pub(crate) fn write_json(out: &mut dyn Write, value: &Value) -> io::Result<()> {
     let mut serializer = serde_json::Serializer::with_formatter(&mut *out, Escaping::default());
     value.serialize(&mut serializer).map_err(io::Error::from)?;
     writeln!(out)
 }
 
 /// Writes a document on one line, escaped in the same way.
-pub(super) fn write_json_line(out: &mut dyn Write, value: &Value) -> io::Result<()> {
+pub(crate) fn write_json_line(out: &mut dyn Write, value: &Value) -> io::Result<()> {
     let mut serializer = serde_json::Serializer::with_formatter(&mut *out, OnOneLine);
     value.serialize(&mut serializer).map_err(io::Error::from)?;
     writeln!(out)
