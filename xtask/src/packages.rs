@@ -164,7 +164,10 @@ impl Debian {
     }
 
     fn inside(&self, program: &str) -> Invocation {
-        Invocation::new("chroot")
+        // systemd's tools want /proc; with the namespace it is gone again.
+        let enter = "mount -t proc proc \"$0/proc\" && exec chroot \"$0\" \"$@\"";
+        Invocation::new("unshare")
+            .args(["--mount", "--", "sh", "-c", enter])
             .arg(&self.root)
             .arg(program)
             .env("DEBIAN_FRONTEND", "noninteractive")

@@ -48,6 +48,7 @@ pub(crate) const TEST_PACKAGES: [&str; 13] = [
     "libc6-dev",
     "libssl-dev",
     "openssl",
+    // promtool.
     "prometheus",
     "prometheus-alertmanager",
     "qemu-system-x86",
