@@ -31,7 +31,7 @@ use crate::capture::self_check::SelfCheck;
 use crate::capture::support::SocketSupport;
 use crate::capture::{loader, support};
 use crate::config::{self, Argv, Config, Provider};
-use crate::keeper::{CallLines, Keeper, Watching};
+use crate::keeper::{CallLines, Keeper, NewWatching, Watching};
 use crate::line::{self, SharedCallers, SharedStats};
 use crate::metrics::{self, Exports, Metrics};
 use crate::report::CallLine;
@@ -108,6 +108,7 @@ pub fn run(
         vitals.keeper.clone(),
     );
     let watching = watching(config);
+    let changed = NewWatching::default();
     let metrics = Metrics::new(metrics::About {
         version: VERSION,
         price_table_unix_ms: watching.settings.price_list_ms,
@@ -122,6 +123,7 @@ pub fn run(
     })
     .context("can't start the thread otlp")?;
     let keeper = Keeper::new(writer, lines, status, watching)
+        .with_changes(Arc::clone(&changed))
         .with_metrics(metrics)
         .with_otlp(otlp);
     let keeper = start("store", move || {
@@ -148,7 +150,7 @@ pub fn run(
         })?
     };
     let mut in_force = config.clone();
-    let mut reload = || take_over(&mut in_force, reread, &rules);
+    let mut reload = || take_over(&mut in_force, reread, &rules, &changed);
     let mut upkeep = Upkeep {
         manager: Manager::of_environment(vitals.clone()),
         reader: vitals.reader,
@@ -269,6 +271,7 @@ fn take_over(
     in_force: &mut Config,
     reread: &dyn Fn() -> anyhow::Result<Config>,
     rules: &line::NewRules,
+    changed: &NewWatching,
 ) -> Reloaded {
     let new = match reread() {
         Ok(new) => new,
@@ -292,6 +295,7 @@ fn take_over(
         workflows: Arc::new(in_force.workflows()),
     };
     *rules.lock().unwrap_or_else(PoisonError::into_inner) = Some(new);
+    *changed.lock().unwrap_or_else(PoisonError::into_inner) = Some(watching(in_force));
     Reloaded::Taken
 }
 

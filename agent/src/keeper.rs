@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::io::{self, Write as _};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use agent_core::budget::Budget;
@@ -104,6 +105,9 @@ impl Watching {
     }
 }
 
+/// What is to be watched from now on, where that was changed.
+pub type NewWatching = Arc<Mutex<Option<Watching>>>;
+
 /// Keeps one ledger.
 pub struct Keeper<S> {
     writer: Option<Writer>,
@@ -122,11 +126,12 @@ pub struct Keeper<S> {
     complaint: Option<String>,
     metrics: Option<Metrics>,
     otlp: Option<Exporter>,
+    changed: NewWatching,
 }
 
 impl<S: FnMut() -> AgentStatus> Keeper<S> {
     /// Keeps the ledger of `writer`; `status` says what the agent does, `watching` what is looked for.
-    pub const fn new(writer: Writer, lines: CallLines, status: S, watching: Watching) -> Self {
+    pub fn new(writer: Writer, lines: CallLines, status: S, watching: Watching) -> Self {
         Self {
             writer: Some(writer),
             lines,
@@ -141,7 +146,15 @@ impl<S: FnMut() -> AgentStatus> Keeper<S> {
             complaint: None,
             metrics: None,
             otlp: None,
+            changed: NewWatching::default(),
         }
+    }
+
+    /// Follows changes of what is watched.
+    #[must_use]
+    pub fn with_changes(mut self, changed: NewWatching) -> Self {
+        self.changed = changed;
+        self
     }
 
     /// Hands what is committed to OpenTelemetry, too.
@@ -304,6 +317,15 @@ impl<S: FnMut() -> AgentStatus> Keeper<S> {
         let Some(writer) = &mut self.writer else {
             return Ok(());
         };
+        let changed = self
+            .changed
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(watching) = changed {
+            self.watching = watching;
+            self.watcher = None;
+        }
         let version = writer.foreign_version()?;
         if self.foreign_version != Some(version) {
             let set = writer.set_by_command()?;

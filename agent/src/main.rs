@@ -303,7 +303,7 @@ fn live(global: &Global, arguments: &Top) -> anyhow::Result<Found> {
     let is_one = arguments.once || format == Format::Json || !(is_terminal || arguments.batch);
     let wanted = top::Wanted {
         to,
-        frames: arguments.frames.or(is_one.then_some(1)),
+        frames: arguments.frames.or_else(|| is_one.then_some(1)),
         delay: arguments.delay,
         sort: arguments.sort,
         window_minutes: arguments.active,

@@ -14,7 +14,7 @@ pub struct Change {
 }
 
 /// Takes over of `new` what can be changed without losing what is under way: whose hosts are, what
-/// calls cost, and who pays for them. What shapes the ring, the ledger and the facts about processes
+/// calls cost, who pays for them, what is watched and who is told. What shapes the ring, the ledger and the facts about processes
 /// stays as it was at the start.
 pub fn change(in_force: &Config, new: Config) -> Change {
     let Config {
@@ -24,6 +24,7 @@ pub fn change(in_force: &Config, new: Config) -> Change {
         privacy,
         retention,
         metrics,
+        otlp,
         providers,
         runaway,
         spike,
@@ -42,11 +43,7 @@ pub fn change(in_force: &Config, new: Config) -> Change {
         ("privacy", privacy != in_force.privacy),
         ("retention", retention != in_force.retention),
         ("metrics", metrics != in_force.metrics),
-        ("runaway", runaway != in_force.runaway),
-        ("spike", spike != in_force.spike),
-        ("rules", rules != in_force.rules),
-        ("notify", channels != in_force.channels),
-        ("budget", budgets != in_force.budgets),
+        ("otlp", otlp != in_force.otlp),
     ] {
         if is_other {
             waiting.push(section);
@@ -60,6 +57,16 @@ pub fn change(in_force: &Config, new: Config) -> Change {
     take("provider", providers != in_force.providers);
     take("prices", price_max_age != in_force.price_max_age);
     take("price", own_prices != in_force.own_prices);
+    take("runaway", runaway != in_force.runaway);
+    take("spike", spike != in_force.spike);
+    take("rules", rules != in_force.rules);
+    take("notify", channels != in_force.channels);
+    take("budget", budgets != in_force.budgets);
+    config.runaway = runaway;
+    config.spike = spike;
+    config.rules = rules;
+    config.channels = channels;
+    config.budgets = budgets;
     config.providers = providers;
     config.price_max_age = price_max_age;
     config.own_prices = own_prices;

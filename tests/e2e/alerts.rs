@@ -97,11 +97,11 @@ fn webhook(name: &str, url: &str) -> String {
 
 #[test]
 fn a_webhook_is_told_of_an_alert_and_of_its_end() {
-    let server = Receiver::start();
+    let server = Receiver::start().unwrap();
     let mut host = Host::new(&webhook("ops", server.url()));
     let now = 1_795_000_000_000;
     host.step(now, vec![condition("nightly", Severity::Page)]);
-    let request = server.next();
+    let request = server.message().unwrap();
     assert_eq!(request.line, "POST /canary HTTP/1.1");
     let fingerprint = request.body["alerts"][0]["fingerprint"].clone();
     assert_eq!(
@@ -124,7 +124,7 @@ fn a_webhook_is_told_of_an_alert_and_of_its_end() {
     request.answer(200);
     host.record(now);
     host.step(now + MINUTE_MS, Vec::new());
-    let request = server.next();
+    let request = server.message().unwrap();
     assert_eq!(request.body["kind"], "resolve");
     assert_eq!(
         request.body["alerts"][0]["ended_at"],
@@ -140,22 +140,22 @@ fn a_webhook_is_told_of_an_alert_and_of_its_end() {
 
 #[test]
 fn what_a_server_refuses_is_tried_again_later_and_arrives_once_it_recovers() {
-    let server = Receiver::start();
+    let server = Receiver::start().unwrap();
     let mut host = Host::new(&webhook("ops", server.url()));
     let now = now_ms();
     let wrong = || vec![condition("nightly", Severity::Page)];
     host.step(now, wrong());
-    server.next().answer(503);
+    server.message().unwrap().answer(503);
     host.record(now);
     assert_eq!(host.deliveries(), "ops|fire|failed|1|HTTP status 503\n");
     host.step(now + 29_999, wrong());
     assert!(server.next_within(Duration::ZERO).is_none());
     host.step(now + 30_000, wrong());
-    server.next().answer(302);
+    server.message().unwrap().answer(302);
     host.record(now + 30_000);
     assert_eq!(host.deliveries(), "ops|fire|failed|2|HTTP status 302\n");
     host.step(now + 90_000, wrong());
-    server.next().answer(200);
+    server.message().unwrap().answer(200);
     host.record(now + 90_000);
     assert_eq!(host.deliveries(), "ops|fire|delivered|3|HTTP status 302\n");
     host.step(now + 91_000, wrong());
@@ -164,18 +164,18 @@ fn what_a_server_refuses_is_tried_again_later_and_arrives_once_it_recovers() {
 
 #[test]
 fn a_message_whose_arrival_was_not_noted_before_a_crash_arrives_again() {
-    let server = Receiver::start();
+    let server = Receiver::start().unwrap();
     let toml = webhook("ops", server.url());
     let mut host = Host::new(&toml);
     let now = now_ms();
     let wrong = || vec![condition("nightly", Severity::Page)];
     host.step(now, wrong());
-    let first = server.next();
+    let first = server.message().unwrap();
     let body = first.body.clone();
     first.answer(200);
     host.restart(&toml);
     host.step(now + 1_000, wrong());
-    let again = server.next();
+    let again = server.message().unwrap();
     assert_eq!(again.body, body);
     again.answer(200);
     host.record(now + 1_000);
@@ -185,14 +185,14 @@ fn a_message_whose_arrival_was_not_noted_before_a_crash_arrives_again() {
     assert_eq!(host.deliveries(), "ops|fire|delivered|1|\n");
     host.restart(&toml);
     host.step(now + 3_000, Vec::new());
-    let over = server.next();
+    let over = server.message().unwrap();
     assert_eq!(over.body["kind"], "resolve");
     over.answer(200);
 }
 
 #[test]
 fn a_dead_channel_is_told_on_the_others_and_what_waits_for_a_day_is_given_up() {
-    let (dead, well) = (Receiver::start(), Receiver::start());
+    let (dead, well) = (Receiver::start().unwrap(), Receiver::start().unwrap());
     let toml = format!(
         "{}{}",
         webhook("dead", dead.url()),
@@ -202,19 +202,19 @@ fn a_dead_channel_is_told_on_the_others_and_what_waits_for_a_day_is_given_up() {
     let now = now_ms();
     let wrong = || vec![condition("nightly", Severity::Page)];
     host.step(now, wrong());
-    dead.next().answer(500);
+    dead.message().unwrap().answer(500);
     host.record(now);
-    well.next().answer(200);
+    well.message().unwrap().answer(200);
     host.record(now);
     // A restart does not forget it.
     host.restart(&toml);
     host.step(now + 6 * MINUTE_MS, wrong());
-    let told = well.next();
+    let told = well.message().unwrap();
     assert_eq!(told.body["alerts"][0]["rule"], "channel");
     assert_eq!(told.body["alerts"][0]["scope"], json!({"channel": "dead"}));
     told.answer(200);
     host.record(now + 6 * MINUTE_MS);
-    dead.next().answer(500);
+    dead.message().unwrap().answer(500);
     host.record(now + 24 * 60 * MINUTE_MS + 1);
     assert_eq!(
         host.deliveries(),
@@ -224,7 +224,7 @@ fn a_dead_channel_is_told_on_the_others_and_what_waits_for_a_day_is_given_up() {
 
 #[test]
 fn an_alertmanager_is_told_again_and_again_what_fires() {
-    let server = Receiver::start();
+    let server = Receiver::start().unwrap();
     let toml = format!(
         "[[notify]]\nname = \"prom\"\nkind = \"alertmanager\"\nurl = \"{}/am/\"\n",
         server.url()
@@ -234,7 +234,7 @@ fn an_alertmanager_is_told_again_and_again_what_fires() {
     host.step(now, vec![condition("nightly", Severity::Ticket)]);
     // The message itself, and what keeps it firing there.
     for _ in 0..2 {
-        let request = server.next();
+        let request = server.message().unwrap();
         assert_eq!(request.line, "POST /am/api/v2/alerts HTTP/1.1");
         assert_eq!(
             request.body[0]["labels"],
@@ -251,7 +251,7 @@ fn an_alertmanager_is_told_again_and_again_what_fires() {
 
 #[test]
 fn headers_come_from_a_file_and_slack_has_its_own_form() {
-    let server = Receiver::start();
+    let server = Receiver::start().unwrap();
     let home = Home::new();
     let headers = home.path("ops.headers");
     fs::write(&headers, "Authorization: Bearer canary\n").unwrap();
@@ -262,7 +262,7 @@ fn headers_come_from_a_file_and_slack_has_its_own_form() {
     );
     let mut host = Host::new(&toml);
     host.step(now_ms(), vec![condition("<!channel>", Severity::Page)]);
-    let request = server.next();
+    let request = server.message().unwrap();
     assert!(
         request
             .head
@@ -282,7 +282,7 @@ fn a_server_that_never_answers_and_a_command_that_never_ends_hold_up_nobody() {
         println!("SKIP: becoming another user needs root");
         return;
     }
-    let (silent, well) = (Receiver::start(), Receiver::start());
+    let (silent, well) = (Receiver::start().unwrap(), Receiver::start().unwrap());
     let toml = format!(
         "{}[[notify]]\nname = \"stuck\"\nkind = \"exec\"\n\
          command = [\"/bin/sh\", \"-c\", \"sleep 600 & sleep 600\"]\n{}",
@@ -292,8 +292,8 @@ fn a_server_that_never_answers_and_a_command_that_never_ends_hold_up_nobody() {
     let mut host = Host::new(&toml);
     let now = now_ms();
     host.step(now, vec![condition("nightly", Severity::Page)]);
-    let waiting = silent.next();
-    well.next().answer(200);
+    let waiting = silent.message().unwrap();
+    well.message().unwrap().answer(200);
     host.record(now);
     assert_eq!(
         host.deliveries(),
@@ -476,15 +476,15 @@ fn no_part_of_a_url_is_in_the_ledger() {
 
 #[test]
 fn a_channel_is_tried_with_a_message_that_is_marked() {
-    let server = Receiver::start();
+    let server = Receiver::start().unwrap();
     let home = Home::new();
     let config = home.configure("config.toml", &webhook("ops", server.url()));
     let config = config.to_str().unwrap().to_owned();
     let answering = thread::spawn(move || {
-        let request = server.next();
+        let request = server.message().unwrap();
         let is_test = request.body["is_test"].clone();
         request.answer(200);
-        server.next().answer(404);
+        server.message().unwrap().answer(404);
         is_test
     });
     let run = || home.run(["--config", &config, "alerts", "test", "ops"]);

@@ -81,7 +81,7 @@ const STANDS: &str = "SELECT budget, used_amount / 1000000000, open_amount / 100
 
 #[test]
 fn a_budget_that_breaks_is_told_once_over_restarts_too() {
-    let server = Receiver::start();
+    let server = Receiver::start().unwrap();
     let toml = format!(
         "{BUDGET}[[notify]]\nname = \"ops\"\nkind = \"webhook\"\nurl = \"{}/hook\"\n",
         server.url()
@@ -98,7 +98,7 @@ fn a_budget_that_breaks_is_told_once_over_restarts_too() {
     );
     // The workflow is a new one, which is told, too.
     loop {
-        let told = server.next();
+        let told = server.message().unwrap();
         let text = told.body.to_string();
         told.answer(200);
         if text.contains("budget_threshold") && text.contains("triage-week") {

@@ -1,6 +1,6 @@
 //! What is handed to OpenTelemetry is what was committed, and nobody waits for who takes it.
 
-use std::io::{Read, Write};
+use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::mpsc::{self, Receiver};

@@ -113,7 +113,7 @@ fn a_loop_that_breaks_a_budget_is_told_to_all_channels_once_over_a_kill_and_unti
     let Some(manager) = Alertmanager::start(&place, test) else {
         return;
     };
-    let hook = Receiver::start();
+    let hook = Receiver::start().unwrap();
     let script = place.file("told.jsonl");
     fs::write(&script, "").unwrap();
     fs::set_permissions(&script, fs::Permissions::from_mode(0o666)).unwrap();
@@ -144,7 +144,7 @@ fn a_loop_that_breaks_a_budget_is_told_to_all_channels_once_over_a_kill_and_unti
     client.succeed();
 
     // The agent is killed while the first message waits for its answer.
-    let unanswered = hook.next();
+    let unanswered = hook.message().unwrap();
     place.wait_until(|| {
         place.number("SELECT count(*) FROM alert WHERE state = 'firing' AND rule = 'runaway'") > 0
             && place.number(

@@ -98,7 +98,7 @@ pub(crate) fn packages(
 /// A static binary without debug information.
 fn build(project: &Project, target: Target) -> Result<PathBuf> {
     let zig = project.tools().join("zig/bin");
-    let mut path = zig.clone().into_os_string();
+    let mut path = zig.into_os_string();
     path.push(":");
     path.push(project.search_path());
     project

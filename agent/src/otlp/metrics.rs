@@ -45,6 +45,9 @@ pub(super) struct Sums {
     has_news: bool,
 }
 
+/// One of the histograms of a sum.
+type Of = fn(&Sum) -> &Histogram;
+
 impl Sums {
     pub(super) fn new(settings: &Settings) -> Self {
         let attributes = [
@@ -125,7 +128,7 @@ impl Sums {
                 }}));
             }
         }
-        let histograms: [(&str, fn(&Sum) -> &Histogram); 2] = [
+        let histograms: [(&str, Of); 2] = [
             ("gen_ai.client.inference.duration", |sum| &sum.duration),
             ("gen_ai.client.inference.time_to_first_chunk", |sum| {
                 &sum.first_token

@@ -163,7 +163,7 @@ impl Span {
 fn resource(record: &UsageRecord, host_name: &str) -> Value {
     let process = record.process.as_deref();
     let service = record.client.name.as_deref();
-    let service = service.or(process.map(|process| process.comm.as_str()));
+    let service = service.or_else(|| process.map(|process| process.comm.as_str()));
     let mut attributes = vec![
         text("service.name", service.unwrap_or("unknown_service")),
         text("host.name", host_name),

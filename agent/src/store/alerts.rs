@@ -1,13 +1,11 @@
 //! Alerts, who is told of them, and what budgets and running calls have used so far.
 
-use std::path::Path;
 use std::time::Duration;
 
 use agent_core::alert::{Alert, Condition, Evaluated, Rule, Severity, State};
-use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Row, Transaction, params};
+use rusqlite::{OptionalExtension as _, Row, Transaction, params};
 use serde_json::{Map, Value};
 
-use super::migrate::{Found, SCHEMA_VERSION, inspect};
 use super::{Error, Reader, Writer, from_db, to_db};
 
 /// LIMIT: what waits for a channel is given up, the oldest first, beyond so many messages.
@@ -749,56 +747,4 @@ fn alert_row(row: &Row<'_>) -> rusqlite::Result<AlertRow> {
         waiting_count: from_db(row.get(18)?),
         given_up_count: from_db(row.get(19)?),
     })
-}
-
-/// Notes that somebody takes an alert on: false if there is none of this id that has not ended, or
-/// somebody did already. This is the one thing that a command writes beside a running agent: two columns
-/// that the agent reads and never writes, in one short transaction.
-///
-/// # Errors
-/// Those of files and of SQLite, and [`Error::Older`] and [`Error::Newer`].
-pub fn acknowledge(path: &Path, id: u64, by: &str, now_ms: i64) -> Result<bool, Error> {
-    let failed = |source| Error::sql("write to", path, source);
-    let mut conn = beside_agent(path)?;
-    let transaction = super::immediate(&mut conn).map_err(failed)?;
-    let rows = transaction
-        .execute(
-            "UPDATE alert SET acknowledged_ms = ?2, acknowledged_by = ?3
-             WHERE alert_id = ?1 AND state <> 'resolved' AND acknowledged_ms IS NULL",
-            params![to_db(id), now_ms, by],
-        )
-        .map_err(failed)?;
-    transaction.commit().map_err(failed)?;
-    Ok(rows > 0)
-}
-
-/// Opens a ledger of this version for one short transaction beside a running agent.
-///
-/// # Errors
-/// Those of files and of SQLite, [`Error::Missing`], [`Error::Blank`], [`Error::Older`] and
-/// [`Error::Newer`].
-pub(super) fn beside_agent(path: &Path) -> Result<Connection, Error> {
-    let failed = |source| Error::sql("write to", path, source);
-    if !path.exists() {
-        return Err(Error::Missing {
-            path: path.to_owned(),
-        });
-    }
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
-        | OpenFlags::SQLITE_OPEN_NO_MUTEX
-        | OpenFlags::SQLITE_OPEN_NOFOLLOW;
-    let conn = Connection::open_with_flags(path, flags).map_err(failed)?;
-    conn.pragma_update(None, "busy_timeout", 5_000)
-        .map_err(failed)?;
-    match inspect(&conn, path)? {
-        Found::Ledger {
-            version: SCHEMA_VERSION,
-        } => Ok(conn),
-        Found::Ledger { .. } => Err(Error::Older {
-            path: path.to_owned(),
-        }),
-        Found::Blank => Err(Error::Blank {
-            path: path.to_owned(),
-        }),
-    }
 }

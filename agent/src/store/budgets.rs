@@ -1,10 +1,8 @@
 //! What the ledger keeps of budgets: how far they were told, and how they stood.
 
-use std::path::Path;
+use rusqlite::params;
 
-use rusqlite::{OptionalExtension as _, params};
-
-use super::{Error, HostFacts, Reader, Writer, from_db};
+use super::{Error, Reader, Writer, from_db};
 
 /// The highest threshold of a budget that was reached in a period that goes on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -172,55 +170,6 @@ impl Reader {
             },
         )
     }
-}
-
-/// Makes or changes a budget of this host that a command sets, or takes it out if there is no
-/// definition: whether it was there. Like [`super::acknowledge`] this is written beside a running agent,
-/// which finds it within seconds.
-///
-/// # Errors
-/// Those of files and of SQLite, and [`Error::Older`] and [`Error::Newer`].
-pub fn set_budget(
-    path: &Path,
-    name: &str,
-    definition_json: Option<&str>,
-    now_ms: i64,
-) -> Result<bool, Error> {
-    let failed = |source| Error::sql("write to", path, source);
-    let mut conn = super::alerts::beside_agent(path)?;
-    let transaction = super::immediate(&mut conn).map_err(failed)?;
-    // A ledger that came from another machine is that machine's.
-    let host = HostFacts::of_this_host("").machine_id_hash;
-    let host_id: Option<i64> = transaction
-        .query_row(
-            "SELECT host_id FROM host ORDER BY machine_id_hash <> ?1, last_seen_ms DESC LIMIT 1",
-            [&host],
-            |row| row.get(0),
-        )
-        .optional()
-        .map_err(failed)?;
-    let Some(host_id) = host_id else {
-        return Err(Error::Missing {
-            path: path.to_owned(),
-        });
-    };
-    let rows = match definition_json {
-        None => transaction.execute(
-            "DELETE FROM budget WHERE host_id = ?1 AND name = ?2 AND origin = 'command'",
-            params![host_id, name],
-        ),
-        Some(definition) => transaction.execute(
-            "INSERT INTO budget (host_id, name, definition_json, origin, changed_ms)
-             VALUES (?1, ?2, ?3, 'command', ?4)
-             ON CONFLICT (host_id, name) DO UPDATE SET
-                 definition_json = excluded.definition_json, origin = excluded.origin,
-                 changed_ms = excluded.changed_ms",
-            params![host_id, name, definition, now_ms],
-        ),
-    };
-    let rows = rows.map_err(failed)?;
-    transaction.commit().map_err(failed)?;
-    Ok(rows > 0)
 }
 
 fn read_set_budget(row: &rusqlite::Row<'_>) -> rusqlite::Result<SetBudget> {

@@ -15,6 +15,7 @@
 //!   stays when the writer ends; without it a reader who may not write cannot open the file.
 
 mod alerts;
+mod beside;
 mod budgets;
 mod calls;
 mod dimension;
@@ -52,9 +53,10 @@ use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
 
 pub use alerts::{
     AlertFilter, AlertRow, AlertsChanged, BudgetRow, BudgetState, DeliveryOutcome, DeliveryRow,
-    DueDelivery, NewDelivery, OpenCall, acknowledge,
+    DueDelivery, NewDelivery, OpenCall,
 };
-pub use budgets::{PastPeriod, ReachedThreshold, SetBudget, set_budget};
+pub use beside::{acknowledge, set_budget};
+pub use budgets::{PastPeriod, ReachedThreshold, SetBudget};
 pub use dimension::Dimension;
 pub use host::{AccountKey, HostFacts};
 pub use insight::{
