@@ -45,7 +45,7 @@ fn all_mistakes_are_told_at_once() {
              \x20 capture.ring_bytes: 5 is no power of two from 65536 to 268435456\n\
              \x20 capture.rign: unknown key; [capture] has ring_bytes, scan_interval_ms, sockets, self_check_interval_ms, ignore\n\
              \x20 session.idle_minutes: is a string, must be an integer\n\
-             \x20 sesion: unknown section; there are daemon, capture, session, privacy, retention, prices, runaway, spike, rules, provider, price, workflow, notify\n",
+             \x20 sesion: unknown section; there are daemon, capture, session, privacy, retention, prices, metrics, otlp, runaway, spike, rules, provider, price, workflow, budget, notify\n",
             path.display()
         )
     );

@@ -70,7 +70,9 @@ fn promtool<const N: usize>(arguments: [&str; N], input: &str) -> String {
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
-        .unwrap();
+        .unwrap_or_else(|error| {
+            panic!("can't run promtool: {error}; is Debian's package prometheus installed?")
+        });
     let mut stdin = child.stdin.take().unwrap();
     stdin.write_all(input.as_bytes()).unwrap();
     drop(stdin);

@@ -74,7 +74,7 @@ fn all_mistakes_are_reported_at_once() {
             "session: is an integer, must be a section [session]",
             "privacy.store_cwd: is a string, must be true or false",
             "privacy.store_argv: \"all\" is neither \"argv0\" nor \"none\"",
-            "extra: unknown section; there are daemon, capture, session, privacy, retention, prices, runaway, spike, rules, provider, price, workflow, budget, notify",
+            "extra: unknown section; there are daemon, capture, session, privacy, retention, prices, metrics, otlp, runaway, spike, rules, provider, price, workflow, budget, notify",
         ]
     );
 }
