@@ -233,7 +233,11 @@ impl Detail {
                     now: Timestamp::now(),
                     prices: page.prices,
                 };
-                report::session_of(&mut page, reader, *session_id, &[Part::Tree])?;
+                match report::session_of(&mut page, reader, *session_id, &[Part::Tree]) {
+                    // The writer holds the file for a moment.
+                    Err(Error::Store(error)) if error.is_retryable() => return Ok(()),
+                    made => drop(made?),
+                }
                 let text = String::from_utf8_lossy(&text);
                 text.lines().map(str::to_owned).collect()
             }

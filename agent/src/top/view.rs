@@ -544,7 +544,9 @@ fn keys(frame: &Frame, state: &State, width: usize) -> String {
     }
     let mut parts: Vec<String> = match state.pane {
         Pane::List => KEYS.iter().map(|key| (*key).to_owned()).collect(),
-        Pane::Help | Pane::Detail => vec!["q quit".to_owned(), "esc back".to_owned()],
+        Pane::Help | Pane::Detail => ["q quit", "esc back", "j/k scroll"]
+            .map(str::to_owned)
+            .to_vec(),
     };
     if state.pane == Pane::List {
         if let Some(sort) = parts.get_mut(2) {

@@ -63,7 +63,11 @@ impl<'a> Watch<'a> {
         if agent != self.read.agent && self.seen.is_some() {
             // A new agent may have made a new file, and a file that nobody wrote was read as one
             // that does not change.
-            self.reader = (self.open)()?;
+            // While it is being made it can't be opened: then it is tried again with the next frame.
+            let Ok(reader) = (self.open)() else {
+                return Ok(());
+            };
+            self.reader = reader;
             self.seen = None;
             self.summed_ms = None;
         }
