@@ -20,6 +20,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use test_support::Receiver;
 
+use crate::schema::Schema;
 use crate::world::{Home, priced, record, unknown, usage};
 
 /// Longest wait for what has to come.
@@ -256,10 +257,14 @@ fn what_the_agent_keeps_of_a_budget_is_what_the_command_computes() {
     );
     let json = home.run(["--config", path.to_str().unwrap(), "budget", "-o", "json"]);
     let document: serde_json::Value = serde_json::from_str(&json.out).unwrap();
+    let schema = Schema::published();
+    schema.hold(&document, "budget");
     let kept = home.sqlite3("SELECT used_amount FROM v_budget").text();
     assert_eq!(document["rows"][0]["used_amount"].to_string(), kept.trim());
     assert_eq!(kept.trim(), (20 * DOLLAR).to_string());
     let history = home.run(["budget", "history", "-o", "csv"]).text();
+    let json = home.run(["budget", "history", "-o", "json"]).text();
+    schema.hold(&serde_json::from_str(&json).unwrap(), "budget history");
     assert!(history.contains("triage-week"), "{history}");
 }
 
