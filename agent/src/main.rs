@@ -292,27 +292,15 @@ fn live(global: &Global, arguments: &Top) -> anyhow::Result<Found> {
         reader.weigh_by(prices::prices(&config))?;
         Ok(reader)
     };
-    let format = arguments.format();
-    let is_text = arguments.batch || arguments.once || format == Format::Json;
-    let is_terminal = io::stdout().is_terminal();
-    let to = if is_terminal && !is_text {
-        top::To::Screen
-    } else {
-        top::To::Batch
-    };
-    let is_one = arguments.once || format == Format::Json || !(is_terminal || arguments.batch);
-    let wanted = top::Wanted {
-        to,
-        frames: arguments.frames.or_else(|| is_one.then_some(1)),
-        delay: arguments.delay,
-        sort: arguments.sort,
-        window_minutes: arguments.active,
+    let to = match io::stdout().is_terminal() {
+        true => top::To::Screen,
+        false => top::To::Batch,
     };
     // Not locked: a panic on whichever thread gives the terminal back over it.
     let mut out = BufWriter::new(io::stdout());
     let prices = in_force(&config);
-    let mut page = page(global, &config, format, &mut out, &prices);
-    Ok(top::run(&mut page, &open, wanted)?)
+    let mut page = page(global, &config, arguments.format(), &mut out, &prices);
+    Ok(top::run(&mut page, &open, arguments.wanted(to))?)
 }
 
 /// The list of sessions, or one of them.

@@ -9,7 +9,7 @@ use clap::{Args, Subcommand};
 
 use crate::report::{Format, IndexFormat, Metric, NoFilter, Part, filter};
 use crate::store::{Dimension, Filter};
-use crate::top::Sort;
+use crate::top::{Sort, To, Wanted};
 
 use super::StatusFormat;
 
@@ -316,6 +316,23 @@ impl Top {
             Format::Json
         } else {
             self.output.into()
+        }
+    }
+
+    /// What is asked for where `to` is what the output is good for.
+    pub fn wanted(&self, to: To) -> Wanted {
+        let is_json = self.format() == Format::Json;
+        let is_one = self.once || is_json || (to == To::Batch && !self.batch);
+        Wanted {
+            to: if self.batch || self.once || is_json {
+                To::Batch
+            } else {
+                to
+            },
+            frames: self.frames.or_else(|| is_one.then_some(1)),
+            delay: self.delay,
+            sort: self.sort,
+            window_minutes: self.active,
         }
     }
 }
