@@ -84,12 +84,22 @@ fn supervised(
         program: program.to_owned(),
         source,
     };
-    let (uid, gid) = ids(user).ok_or_else(|| Failure::User {
-        user: user.to_owned(),
+    let other = other_user(user).map_err(|wrong| match wrong {
+        NoUser::Unknown => Failure::User {
+            user: user.to_owned(),
+        },
+        NoUser::NeedsRoot => failed(io::Error::new(
+            io::ErrorKind::PermissionDenied,
+            format!("as {user} only an agent of root can run it"),
+        )),
     })?;
     give_up(privileges).map_err(failed)?;
     keep_files().map_err(failed)?;
-    let mut child = Command::new(program)
+    let mut start = Command::new(program);
+    if let Some((uid, gid)) = other {
+        start.uid(uid).gid(gid);
+    }
+    let mut child = start
         .args(command.get(1..).unwrap_or_default())
         .env_clear()
         .env("PATH", "/usr/local/bin:/usr/bin:/bin")
@@ -98,8 +108,6 @@ fn supervised(
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .process_group(0)
-        .uid(uid)
-        .gid(gid)
         .spawn()
         .map_err(failed)?;
     match wait(&mut child) {
@@ -188,6 +196,28 @@ fn words(status: ExitStatus) -> String {
         (Some(code), _) => format!("exit status {code}"),
         (None, Some(signal)) => format!("signal {signal}"),
         (None, None) => "an unknown status".to_owned(),
+    }
+}
+
+/// Why a command can't run as a user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum NoUser {
+    Unknown,
+    NeedsRoot,
+}
+
+/// The user and group that a command takes on; `None` if it stays with those of the agent. An agent of
+/// root has to become somebody else, one of another user can't: its commands run as that user, which is
+/// then as good as nobody.
+fn other_user(user: &str) -> Result<Option<(u32, u32)>, NoUser> {
+    let own = rustix::process::geteuid();
+    let found = ids(user);
+    match found {
+        _ if own.is_root() => found.map(Some).ok_or(NoUser::Unknown),
+        _ if user == NOBODY => Ok(None),
+        Some((uid, _)) if uid == own.as_raw() => Ok(None),
+        Some(_) => Err(NoUser::NeedsRoot),
+        None => Err(NoUser::Unknown),
     }
 }
 
