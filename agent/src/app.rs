@@ -127,7 +127,12 @@ pub fn run(
         .with_metrics(metrics)
         .with_otlp(otlp);
     let keeper = start("store", move || {
-        privilege::keep(privilege::READING.union(privilege::WRITING));
+        // The channels' threads begin here, and have no more.
+        privilege::keep(
+            privilege::READING
+                .union(privilege::WRITING)
+                .union(privilege::BECOMING),
+        );
         keeper.run(&outputs_in).context("the ledger can't be kept")
     })?;
     let rules = Arc::clone(&shared.rules);

@@ -16,9 +16,16 @@ pub const NOTHING: Rights = Rights::empty();
 /// Loading kernel programs and making their maps.
 pub const LOADING: Rights = Rights::BPF.union(Rights::PERFMON);
 
-/// Looking at processes and files of other users: their executables and mappings, and files that
-/// only their owner may read.
-pub const READING: Rights = Rights::SYS_PTRACE.union(Rights::DAC_READ_SEARCH);
+/// Looking at processes and files of other users: their executables and mappings, files that only
+/// their owner may read, and those that are mapped and have no name any more
+/// (`/proc/PID/map_files`, Linux 5.9).
+pub const READING: Rights = Rights::SYS_PTRACE
+    .union(Rights::DAC_READ_SEARCH)
+    .union(Rights::CHECKPOINT_RESTORE);
+
+/// Becoming a user without rights, for the commands of channels. A service with a user of its own
+/// never has these.
+pub const BECOMING: Rights = Rights::SETUID.union(Rights::SETGID);
 
 /// What root needs for a ledger in a folder of the user who became root, and to end its children.
 /// A service with a user of its own never has these.
@@ -32,12 +39,15 @@ pub const WRITING: Rights = Rights::CHOWN
 pub const ATTACHING_SINGLY: Rights = LOADING.union(Rights::SYS_ADMIN);
 
 /// Names of the rights that an agent may have for a purpose of its own.
-const NAMES: [(Rights, &str); 9] = [
+const NAMES: [(Rights, &str); 12] = [
+    (Rights::CHECKPOINT_RESTORE, "CAP_CHECKPOINT_RESTORE"),
     (Rights::CHOWN, "CAP_CHOWN"),
     (Rights::DAC_OVERRIDE, "CAP_DAC_OVERRIDE"),
     (Rights::DAC_READ_SEARCH, "CAP_DAC_READ_SEARCH"),
     (Rights::FOWNER, "CAP_FOWNER"),
     (Rights::KILL, "CAP_KILL"),
+    (Rights::SETGID, "CAP_SETGID"),
+    (Rights::SETUID, "CAP_SETUID"),
     (Rights::SYS_PTRACE, "CAP_SYS_PTRACE"),
     (Rights::SYS_ADMIN, "CAP_SYS_ADMIN"),
     (Rights::PERFMON, "CAP_PERFMON"),

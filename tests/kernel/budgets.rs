@@ -120,7 +120,7 @@ fn a_loop_that_breaks_a_budget_is_told_to_all_channels_once_over_a_kill_and_unti
     fs::set_permissions(place.file(""), fs::Permissions::from_mode(0o755)).unwrap();
     let model = format!("looping-{}", endpoint.tag());
     let config = format!(
-        "[[budget]]\nname = \"loops\"\nscope = \"model={model}\"\nlimit = \"20 requests\"\n\
+        "[[budget]]\nname = \"loops\"\nscope = \"model={model}*\"\nlimit = \"20 requests\"\n\
          period = \"rolling:1h\"\nburn = \"off\"\n\
          [[notify]]\nname = \"hook\"\nkind = \"webhook\"\nurl = \"{}/told\"\n\
          [[notify]]\nname = \"manager\"\nkind = \"alertmanager\"\nurl = \"{}\"\n\
@@ -197,7 +197,7 @@ fn a_loop_that_breaks_a_budget_is_told_to_all_channels_once_over_a_kill_and_unti
 
     // The rule is switched off: the alert is over, and everybody hears of it.
     let off = format!(
-        "{config}[runaway]\nduplicate_requests = 0\n",
+        "{config}[runaway]\nduplicate_requests = 0\nrate_weighted_tokens = 0\n",
         config = place.config()
     );
     let place = place.configured(off.leak());
@@ -231,7 +231,7 @@ fn a_reply_that_streams_for_long_is_used_of_a_budget_before_it_ends() {
     let place = Place::of(&endpoint);
     let model = format!("streaming-{}", endpoint.tag());
     let config = format!(
-        "[[budget]]\nname = \"stream\"\nscope = \"model={model}\"\nlimit = \"1M tokens\"\n\
+        "[[budget]]\nname = \"stream\"\nscope = \"model={model}*\"\nlimit = \"1M tokens\"\n\
          period = \"rolling:1h\"\nburn = \"off\"\n"
     );
     let place = place.configured(config.leak());
@@ -264,8 +264,7 @@ fn a_reply_that_streams_for_long_is_used_of_a_budget_before_it_ends() {
     assert!(poll(LEDGER_LIMIT, is_over), "{}", agent.said());
     let used = place.number("SELECT used_amount FROM v_budget WHERE budget = 'stream'");
     let stored = place.number(&format!(
-        "SELECT sum(context_tokens + output_tokens) FROM v_request WHERE model_served = '{model}'
-         OR model_requested = '{model}'"
+        "SELECT sum(context_tokens + output_tokens) FROM v_request WHERE model_requested = '{model}'"
     ));
     assert_eq!(used, stored);
     agent.stop();
