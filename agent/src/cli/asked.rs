@@ -237,7 +237,7 @@ pub enum AlertsCommand {
     },
     /// Send a message that is marked as a test over a channel, and say what came back
     Test {
-        /// The channel: the name of an entry [[notify]] of the configuration
+        /// The channel, by its name in the configuration
         #[arg(value_name = "CHANNEL")]
         channel: String,
     },
