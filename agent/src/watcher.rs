@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use agent_core::budget::{Budget, Scope, Share, Status, Window};
+use agent_core::budget::{Budget, Scope, Share, State, Status, Window};
 use agent_core::pipeline::{CoverageOutcome, Output};
 use agent_core::prices::{Prices, weighted_tokens};
 use agent_core::session::{Hop, UsageRecord};
@@ -350,6 +350,15 @@ fn period_start_ms(status: &Status) -> i64 {
         .map_or(0, |_| status.period_from_unix_ms)
 }
 
+/// How a budget stands, in the words of the ledger: how urgent it is stands in its alerts.
+const fn status_of(state: State) -> &'static str {
+    match state {
+        State::Ok => "ok",
+        State::Ticket | State::Page => "burning",
+        State::Exceeded => "exceeded",
+    }
+}
+
 fn budget_state(budget: &Budget, status: &Status, now_ms: i64) -> BudgetState {
     let reached = status.reached;
     BudgetState {
@@ -375,7 +384,7 @@ fn budget_state(budget: &Budget, status: &Status, now_ms: i64) -> BudgetState {
         burn_1h: status.burn(Window::Hour),
         burn_6h: status.burn(Window::SixHours),
         burn_3d: status.burn(Window::ThreeDays),
-        status: status.state.as_str().to_owned(),
+        status: status_of(status.state).to_owned(),
         forecast_amount: status.projected,
         exhausts_ms: status.exhausted_unix_ms,
         memory: None,

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use agent::alert::{Channels, Courier};
 use agent::config::{self, Loaded};
 use agent::keeper::{CallLines, Keeper, Watching};
-use agent::store::{AgentStatus, Writer};
+use agent::store::{AgentStatus, BudgetRow, Writer};
 use agent::watcher::{self, Watcher};
 use agent_core::pipeline::Output;
 use agent_core::prices::Prices;
@@ -266,6 +266,29 @@ fn what_the_agent_keeps_of_a_budget_is_what_the_command_computes() {
     let json = home.run(["budget", "history", "-o", "json"]).text();
     schema.hold(&serde_json::from_str(&json).unwrap(), "budget history");
     assert!(history.contains("triage-week"), "{history}");
+}
+
+#[test]
+fn a_budget_that_burns_has_the_word_for_it_that_is_published() {
+    let home = Home::new().timeless();
+    let mut writer = home.writer();
+    let toml = BUDGET.replace("burn = \"off\"", "burn = \"page\"");
+    let row = BudgetRow {
+        name: "triage-week".to_owned(),
+        definition: "{}".to_owned(),
+        origin: "config",
+    };
+    writer.set_budgets(&[row], now_ms()).unwrap();
+    let mut watcher = begin(&mut writer, &toml);
+    commit(&mut watcher, &mut writer, &[usage(call("a", 2, 60))]);
+    assert_eq!(
+        home.sqlite3(STANDS).text(),
+        "triage-week|60|0|burning|[0.5]\n"
+    );
+    let json = home.run(["top", "-1", "-o", "json"]).out;
+    let document = serde_json::from_str(&json).unwrap();
+    Schema::published().hold(&document, "top");
+    assert_eq!(document["budgets"][0]["status"], "burning");
 }
 
 /// Waits until a statement gives what it should.
