@@ -259,10 +259,7 @@ impl Watcher {
 /// Those of SQLite.
 fn fill(watch: &mut Watch, writer: &Writer, prices: &Prices, now_ms: i64) -> Result<(), Error> {
     let spends = writer.spends(prices);
-    let single_ms = i64::try_from(Watch::SINGLE.as_millis()).unwrap_or(i64::MAX);
-    let history_ms = i64::try_from(watch.history().as_millis()).unwrap_or(i64::MAX);
-    let since_ms = Spends::quarter_of(now_ms.saturating_sub(single_ms));
-    let from_ms = now_ms.saturating_sub(history_ms).min(since_ms);
+    let (from_ms, since_ms) = Spends::reach(now_ms, watch.history());
     spends.payers(now_ms.saturating_sub(DAY_MS), |payer| watch.know(&payer))?;
     spends.by_quarter(from_ms, since_ms, |sum| {
         watch.seed(sum.unix_ms, &sum.payer, &sum.amount);
@@ -417,10 +414,7 @@ fn open_call(record: &UsageRecord, prices: &Prices, now_ms: i64) -> OpenCall {
         comm: process.map(|process| process.comm.clone()),
         client_name: record.client.name.clone(),
         systemd_unit: process.and_then(|process| process.unit.clone()),
-        container: container.map(|container| {
-            let id = || container.id.clone();
-            container.name.clone().unwrap_or_else(id)
-        }),
+        container: container.map(|container| container.word().to_owned()),
         repo: process
             .and_then(|process| process.checkout.as_ref())
             .map(|checkout| checkout.repo.clone()),

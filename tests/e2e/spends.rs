@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use agent::store::BucketSpend;
+use agent_core::event::{Container, Process};
 use agent_core::pipeline::Output;
 use agent_core::prices::Prices;
 use agent_core::session::Hop;
-use agent_core::spend::{Amount, Payer};
+use agent_core::spend::{Amount, Payer, Spend};
 
 use crate::sums::history;
 use crate::world::{Home, ms, priced, process, record, usage};
@@ -97,4 +98,25 @@ fn what_a_gateway_called_is_spent_by_the_client_that_asked_it() {
     assert_eq!(spend.payer.user.as_deref(), Some("dana"));
     assert_eq!(spend.amount.cost_nanousd, 5_000_000_000);
     assert_eq!(spend.work.pid, Some(7_001));
+}
+
+#[test]
+fn a_call_that_runs_in_a_container_without_a_name_is_of_whom_it_will_be_booked_on() {
+    for id in ["5a17c0de5a17c0de5a17c0de5a17c0de", "web"] {
+        let home = Home::new();
+        let mut writer = home.writer();
+        let mut record = record("msg_1", "2026-11-01T15:00:00Z");
+        let mut owner = Process::clone(&process(7_001, "python3", "/usr/bin/python3", "dana"));
+        owner.container = Some(Container {
+            id: id.to_owned(),
+            ..Container::default()
+        });
+        record.process = Some(Arc::new(owner));
+        let prices = Prices::default();
+        let running = Spend::of(&record, &prices).unwrap();
+        let identity = record.identity.clone();
+        writer.apply(&[usage(record)]).unwrap();
+        let stored = writer.spends(&prices).of([identity.as_str()]).unwrap();
+        assert_eq!(running.payer, stored[0].payer, "{id}");
+    }
 }

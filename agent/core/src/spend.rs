@@ -200,10 +200,7 @@ impl Spend {
                     process.user_name.clone().unwrap_or_else(number)
                 }),
                 unit: process.and_then(|process| process.unit.clone()),
-                container: container.map(|container| {
-                    let id = || container.id.clone();
-                    container.name.clone().unwrap_or_else(id)
-                }),
+                container: container.map(|container| container.word().to_owned()),
                 repo: process
                     .and_then(|process| process.checkout.as_ref())
                     .map(|checkout| checkout.repo.clone()),

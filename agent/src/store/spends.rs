@@ -210,11 +210,7 @@ impl Spends<'_> {
         definitions: &[Budget],
         now_ms: i64,
     ) -> Result<(), Error> {
-        let before = |time: Duration| {
-            now_ms.saturating_sub_unsigned(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
-        };
-        let since_ms = quarter_of(before(Watch::SINGLE));
-        let from_ms = before(watch::history(definitions)).min(since_ms);
+        let (from_ms, since_ms) = Self::reach(now_ms, watch::history(definitions));
         self.by_quarter(from_ms, since_ms, |sum| {
             budgets.seed(sum.unix_ms, &sum.payer, &sum.amount);
         })?;
@@ -261,9 +257,14 @@ impl Spends<'_> {
         read().map_err(|source| self.failed(source))
     }
 
-    /// Beginning of the quarter of an hour that a moment is in.
-    pub const fn quarter_of(unix_ms: i64) -> i64 {
-        quarter_of(unix_ms)
+    /// From when on what was used is read to know how things stand at `now_ms`: sums from the first
+    /// moment, single calls from the second, which begins a quarter of an hour.
+    pub fn reach(now_ms: i64, history: Duration) -> (i64, i64) {
+        let before = |time: Duration| {
+            now_ms.saturating_sub_unsigned(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
+        };
+        let since_ms = quarter_of(before(Watch::SINGLE));
+        (before(history).min(since_ms), since_ms)
     }
 
     /// Who paid before `before_ms`: every model, and every workflow whose first session is older.

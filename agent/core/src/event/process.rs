@@ -89,6 +89,17 @@ pub struct Container {
     pub pod: Option<Pod>,
 }
 
+impl Container {
+    /// What the ledger's sums call it: its name, or else the first twelve characters of its id.
+    pub fn word(&self) -> &str {
+        let end = self.id.char_indices().nth(12).map(|(end, _)| end);
+        let short = end.and_then(|end| self.id.get(..end));
+        self.name
+            .as_deref()
+            .unwrap_or_else(|| short.unwrap_or(&self.id))
+    }
+}
+
 /// A pod of Kubernetes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
