@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use agent_core::llm::Usage;
 use agent_core::prices::{Prices, weighted_tokens};
@@ -36,7 +37,8 @@ pub(super) fn install(conn: &Connection, zone: &TimeZone) -> rusqlite::Result<()
     conn.create_aggregate_function(c"percentile", 2, flags, Percentile)
 }
 
-/// Gives a connection `weighted_tokens(provider, model, at_ms, cost_nanousd, input_uncached,
+/// Gives a connection `window_tokens(provider, model)`, how long a prompt of the model may be, NULL if
+/// the list does not say it, and `weighted_tokens(provider, model, at_ms, cost_nanousd, input_uncached,
 /// cache_read, cache_write_5m, cache_write_1h, cache_write_other, output)`: the cost in tokens of
 /// uncached input, at the model's price of that hour for short prompts on standard terms. Where the
 /// cost or that price is not known, the classes count 1, 0.1, 1.25, 2, 1.25 and 5; NULL if nothing
@@ -46,6 +48,16 @@ pub(super) fn install(conn: &Connection, zone: &TimeZone) -> rusqlite::Result<()
 /// Those of SQLite.
 pub(super) fn install_weights(conn: &Connection, prices: Prices) -> rusqlite::Result<()> {
     let flags = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DETERMINISTIC;
+    let prices = Arc::new(prices);
+    let list = Arc::clone(&prices);
+    conn.create_scalar_function(c"window_tokens", 2, flags, move |context| {
+        let model = context.get::<Option<String>>(1)?;
+        let window = match model {
+            Some(model) => list.window_tokens(&context.get::<String>(0)?, &model),
+            None => None,
+        };
+        Ok(window.map(to_db))
+    })?;
     // What was looked up once; as many entries as there are models and hours in a report.
     let known: RefCell<BTreeMap<(String, String, i64), Option<u64>>> = RefCell::default();
     conn.create_scalar_function(c"weighted_tokens", 10, flags, move |context| {

@@ -68,6 +68,8 @@ pub struct LiveCall {
     pub thread_depth: u64,
     pub is_error: bool,
     pub context_tokens: Option<u64>,
+    /// How long the model's prompts may be, where the list of prices says it.
+    pub window_tokens: Option<u64>,
     pub weighted_tokens: Option<u64>,
     pub cost_nanousd: Option<u64>,
     pub is_cost_lower_bound: bool,
@@ -98,6 +100,8 @@ pub struct RunningCall {
     pub comm: Option<String>,
     pub client_name: Option<String>,
     pub context_tokens: Option<u64>,
+    /// How long the model's prompts may be, where the list of prices says it.
+    pub window_tokens: Option<u64>,
     pub weighted_tokens: Option<u64>,
     pub cost_nanousd: Option<u64>,
     pub is_cost_lower_bound: bool,
@@ -145,7 +149,7 @@ impl Reader {
         let live = Live {
             sessions: self.rows_of(&sessions_sql(), [from_ms], session)?,
             calls: self.rows_of(&calls_sql(self.has_prices()), [from_ms], call)?,
-            running: self.rows_of(&running_sql(), [], running)?,
+            running: self.rows_of(&running_sql(self.has_prices()), [], running)?,
             alerts: self.rows_of(&alerts_sql(), [], alert)?,
         };
         drop(snapshot);
@@ -263,6 +267,8 @@ fn session(row: &Row<'_>) -> rusqlite::Result<LiveSession> {
 }
 
 fn calls_sql(has_prices: bool) -> String {
+    let model = "ifnull(r.model_served, r.model_requested)";
+    let window = window_sql(has_prices, "r.provider", model);
     let weighted = if has_prices {
         "weighted_tokens(r.provider, ifnull(r.model_served, r.model_requested), r.started_ms,
              r.cost_nanousd, r.input_uncached_tokens, r.cache_read_tokens, r.cache_write_5m_tokens,
@@ -273,9 +279,9 @@ fn calls_sql(has_prices: bool) -> String {
     format!(
         "SELECT * FROM (
              SELECT r.session_id, r.started_ms, r.duration_ms,
-                    ifnull(r.model_served, r.model_requested), r.thread_id, t.kind, t.agent_type,
+                    {model}, r.thread_id, t.kind, t.agent_type,
                     ifnull(t.depth, 0), r.outcome = 'error', r.context_tokens, {weighted},
-                    r.cost_nanousd, r.is_cost_lower_bound, r.request_id
+                    r.cost_nanousd, r.is_cost_lower_bound, {window}, r.request_id
              FROM request_derived AS r LEFT JOIN thread AS t ON t.thread_id = r.thread_id
              WHERE r.started_ms >= ?1 ORDER BY r.started_ms DESC LIMIT {MOST_CALLS})
          ORDER BY started_ms, request_id"
@@ -297,16 +303,26 @@ fn call(row: &Row<'_>) -> rusqlite::Result<LiveCall> {
         weighted_tokens: count(row, 10)?,
         cost_nanousd: count(row, 11)?,
         is_cost_lower_bound: row.get(12)?,
+        window_tokens: count(row, 13)?,
     })
 }
 
-fn running_sql() -> String {
+fn window_sql(has_prices: bool, provider: &str, model: &str) -> String {
+    if has_prices {
+        format!("window_tokens({provider}, {model})")
+    } else {
+        "NULL".to_owned()
+    }
+}
+
+fn running_sql(has_prices: bool) -> String {
+    let window = window_sql(has_prices, "o.provider", "o.model");
     format!(
         "SELECT s.session_id, o.session_key, o.uid, o.started_ms, o.model, o.workflow,
                 o.thread_key, o.thread_kind, o.user_name, o.pid, o.comm, o.client_name,
                 o.context_tokens, o.weighted_tokens, o.cost_nanousd,
                 o.cost_nanousd IS NULL OR o.cost_status IN ('unpriced', 'lower_bound'),
-                t.thread_id, t.agent_type, ifnull(t.depth, o.thread_kind = 'subagent')
+                t.thread_id, t.agent_type, ifnull(t.depth, o.thread_kind = 'subagent'), {window}
          FROM v_open_call AS o LEFT JOIN session AS s ON {IS_SESSION}
          LEFT JOIN thread AS t
            ON t.session_id = s.session_id AND t.thread_key = o.thread_key
@@ -335,6 +351,7 @@ fn running(row: &Row<'_>) -> rusqlite::Result<RunningCall> {
         thread_id: row.get(16)?,
         agent_type: row.get(17)?,
         thread_depth: from_db(row.get(18)?),
+        window_tokens: count(row, 19)?,
     })
 }
 
@@ -382,7 +399,7 @@ mod tests {
         for sql in [
             sessions_sql(),
             calls_sql(false),
-            running_sql(),
+            running_sql(false),
             alerts_sql(),
             LAST_MOMENT.to_owned(),
         ] {

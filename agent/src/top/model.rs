@@ -112,7 +112,7 @@ pub(super) struct Row {
     /// Calls of the window that failed.
     pub(super) errors: u64,
     /// Input of the call that `model` is of.
-    pub(super) context: Option<u64>,
+    pub(super) context: Option<Context>,
     /// Billionths of a US dollar a minute.
     pub(super) rate: Sum,
     /// Weighted tokens a minute.
@@ -130,6 +130,22 @@ pub(super) struct Row {
     pub(super) severity: Severity,
     /// Its threads with calls in the window.
     pub(super) lines: Vec<ThreadLine>,
+}
+
+/// How much a call had to read, and how much its model can.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Context {
+    pub(super) tokens: u64,
+    pub(super) window_tokens: Option<u64>,
+}
+
+impl Context {
+    fn new(tokens: Option<u64>, window_tokens: Option<u64>) -> Option<Self> {
+        tokens.map(|tokens| Self {
+            tokens,
+            window_tokens,
+        })
+    }
 }
 
 /// How bad something is.
@@ -150,7 +166,7 @@ pub(super) struct ThreadLine {
     pub(super) threads: usize,
     pub(super) running: usize,
     pub(super) model: Option<String>,
-    pub(super) context: Option<u64>,
+    pub(super) context: Option<Context>,
     pub(super) rate: Sum,
 }
 
@@ -249,7 +265,7 @@ fn sort_rows(rows: &mut [Row], sort: Sort, order: Order) {
     let by = |row: &Row| match sort {
         Sort::Cost => (row.rate.value, row.cost.value),
         Sort::Tokens => (row.tokens, row.cost.value),
-        Sort::Context => (row.context, row.cost.value),
+        Sort::Context => (row.context.map(|context| context.tokens), row.cost.value),
         Sort::Threads => (Some(row.threads), row.cost.value),
         Sort::Errors => (Some(row.errors), row.cost.value),
     };
@@ -282,7 +298,7 @@ struct Use<'a> {
     thread: ThreadId<'a>,
     depth: u64,
     model: Option<&'a str>,
-    context: Option<u64>,
+    context: Option<Context>,
     is_running: bool,
 }
 
@@ -319,7 +335,7 @@ impl<'a> Use<'a> {
             },
             depth: call.thread_depth,
             model: call.model.as_deref(),
-            context: call.context_tokens,
+            context: Context::new(call.context_tokens, call.window_tokens),
             is_running: false,
         }
     }
@@ -346,7 +362,7 @@ impl<'a> Use<'a> {
             },
             depth: call.thread_depth,
             model: call.model.as_deref(),
-            context: call.context_tokens,
+            context: Context::new(call.context_tokens, call.window_tokens),
             is_running: true,
         }
     }

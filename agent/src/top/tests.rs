@@ -50,6 +50,7 @@ fn call(session_id: i64, seconds: i64, cents: u64) -> LiveCall {
         duration_ms: 10_000,
         model: Some("claude-opus-5-5".to_owned()),
         context_tokens: Some(64_000),
+        window_tokens: Some(1_000_000),
         weighted_tokens: Some(50_000),
         cost_nanousd: Some(cents * CENT),
         ..LiveCall::default()

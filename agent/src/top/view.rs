@@ -10,14 +10,14 @@ use ratatui::style::{Color, Modifier, Style};
 use serde_json::{Map, Value, json};
 
 use super::input::{Pane, State};
-use super::model::{Agent, Frame, Row, RowId, Severity, Sort, ThreadLine};
+use super::model::{Agent, Context, Frame, Row, RowId, Severity, Sort, ThreadLine};
 use crate::report::table::{self, Cell, Column, Table};
 use crate::report::text::{self, Cut, count, duration, fit, grouped, money, visible};
 use crate::report::{self, JSON_SCHEMA_VERSION};
 use crate::store::{LiveAlert, LiveBudget, Sum};
 
-/// The bar of a context is full at this many tokens: the window of many models, though not of all.
-const FULL_CONTEXT: u64 = 200_000;
+/// The bar of a context is full at this many tokens where nobody says how much the model can read.
+const USUAL_WINDOW: u64 = 200_000;
 /// Columns of that bar.
 const BAR: u64 = 9;
 
@@ -137,11 +137,13 @@ fn money_cell(sum: Sum) -> Cell {
 }
 
 /// A bar, and the tokens in thousands.
-fn context(tokens: Option<u64>) -> Cell {
-    let Some(tokens) = tokens else {
+fn context(context: Option<Context>) -> Cell {
+    let Some(context) = context else {
         return Cell::Unknown;
     };
-    let full = tokens.saturating_mul(BAR).saturating_add(FULL_CONTEXT / 2) / FULL_CONTEXT;
+    let tokens = context.tokens;
+    let window = context.window_tokens.unwrap_or(USUAL_WINDOW).max(1);
+    let full = tokens.saturating_mul(BAR).saturating_add(window / 2) / window;
     let bar: String = (0..BAR)
         .map(|at| if at < full { '█' } else { '░' })
         .collect();
@@ -394,7 +396,8 @@ fn row_document(row: &Row) -> Value {
             "threads": line.threads,
             "running_calls": line.running,
             "model": line.model,
-            "context_tokens": line.context,
+            "context_tokens": line.context.map(|context| context.tokens),
+            "window_tokens": line.context.and_then(|context| context.window_tokens),
             "cost_nanousd_per_minute": line.rate.value,
             "is_rate_lower_bound": line.rate.is_lower_bound,
         })
@@ -411,7 +414,8 @@ fn row_document(row: &Row) -> Value {
         "errors": row.errors,
         "running_calls": row.running,
         "running_ms": row.running_ms,
-        "context_tokens": row.context,
+        "context_tokens": row.context.map(|context| context.tokens),
+        "window_tokens": row.context.and_then(|context| context.window_tokens),
         "weighted_tokens_per_minute": row.tokens,
         "cost_nanousd_per_minute": row.rate.value,
         "is_rate_lower_bound": row.rate.is_lower_bound,
@@ -478,7 +482,7 @@ Keys
 
 Columns
   TURN      calls that have ended; THR: threads of the session
-  CONTEXT   input of the last call, full at 200k tokens
+  CONTEXT   input of the last call; the bar is the model's window, or 200k
   $/MIN     mean of the last five minutes, running calls included
   $SESSION  since the session began; ≥: a part is unknown, —: all of it
   NOTE      rules that it breaks (R1 to R7), alerts of its workflow, calls that run or failed";

@@ -81,6 +81,9 @@ pub(super) struct NewWorkflows {
     known: BTreeSet<String>,
     /// When each of these called first, and what it cost since, in billionths of a US dollar.
     new: BTreeMap<String, (i64, u64)>,
+    /// The first call of a ledger that knew no workflow: in the day after it all of them are new, so
+    /// that none is told.
+    began_unix_ms: Option<i64>,
 }
 
 impl NewWorkflows {
@@ -99,6 +102,10 @@ impl NewWorkflows {
             && let Some((_, cost)) = self.new.get_mut(&before.payer.workflow)
         {
             *cost = cost.saturating_sub(before.amount.cost_nanousd);
+        }
+        if self.known.is_empty() {
+            let began = self.began_unix_ms.unwrap_or(spend.unix_ms);
+            self.began_unix_ms = Some(began.min(spend.unix_ms));
         }
         if !self.new.contains_key(name) {
             if self.new.len() + self.known.len() >= NAMES {
@@ -122,10 +129,11 @@ impl NewWorkflows {
             is_new
         });
         let most = settings.new_workflow_nanousd;
-        let dear = self
-            .new
-            .iter()
-            .filter(|(_, (_, cost))| most > 0 && *cost > most);
+        let began = self.began_unix_ms;
+        let dear = self.new.iter().filter(|(_, (first, cost))| {
+            let is_with_the_ledger = began.is_some_and(|began| is_within(began, *first, DAY));
+            most > 0 && *cost > most && !is_with_the_ledger
+        });
         dear.map(|(name, (first, cost))| {
             condition(
                 (Rule::NewWorkflow, Severity::Ticket),

@@ -229,6 +229,21 @@ fn a_new_workflow_may_cost_five_dollars_in_its_first_day() {
 }
 
 #[test]
+fn in_the_first_day_of_a_ledger_no_workflow_is_a_new_one() {
+    let mut upkeep = Upkeep::new(Settings {
+        new_models: false,
+        ..Settings::default()
+    });
+    upkeep.commit(&call("first", HOUR, 9 * DOLLAR), None);
+    upkeep.commit(&call("earlier", 0, 9 * DOLLAR), None);
+    upkeep.commit(&call("last", DAY, 9 * DOLLAR), None);
+    assert_eq!(told(&mut upkeep, DAY), [""; 0]);
+    upkeep.commit(&call("new", DAY + 1, 6 * DOLLAR), None);
+    let expected = ["ticket new_workflow: new: a new workflow, $6.00 in its first day"];
+    assert_eq!(told(&mut upkeep, DAY + 1), expected);
+}
+
+#[test]
 fn what_nobody_knows_the_payer_of_may_cost_five_dollars_in_24_hours() {
     let mut upkeep = upkeep();
     upkeep.commit(&call("unattributed", 0, 5 * DOLLAR), None);
@@ -307,6 +322,7 @@ fn rules_with_zero_are_off() {
         error_percent: 0,
         events_lost: false,
     });
+    upkeep.know_workflow("old");
     upkeep.lose(BEGIN, 9);
     upkeep.cover(BEGIN - HOUR, 0, 1);
     upkeep.cover(BEGIN, 0, u64::MAX);
