@@ -2,90 +2,47 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use serde_json::Value;
 use test_support::{Endpoint, Receiver};
 
-use crate::agent::{LEDGER_LIMIT, Place, skip};
-use crate::run::{Client, Kept, poll, python};
-
-/// How long an Alertmanager may take until it answers.
-const START_LIMIT: Duration = Duration::from_secs(30);
+use crate::agent::{LEDGER_LIMIT, Place};
+use crate::monitor::Monitor;
+use crate::run::{Client, poll, python};
 
 /// Calls of the loop, all alike.
 const CALLS: u32 = 25;
 
-/// A running Alertmanager, killed when dropped.
-struct Alertmanager {
-    _process: Kept,
-    url: String,
+/// Starts Debian's Alertmanager; `None`, with a `SKIP` line, where it is missing.
+fn alertmanager(place: &Place, test: &str) -> Option<Monitor> {
+    let config = place.file("alertmanager.yml");
+    fs::write(
+        &config,
+        "route: { receiver: nobody }\nreceivers: [{ name: nobody }]\n",
+    )
+    .unwrap();
+    let arguments = [
+        format!("--config.file={}", config.display()),
+        format!("--storage.path={}", place.file("alertmanager").display()),
+        "--cluster.listen-address=".to_owned(),
+    ];
+    Monitor::start("prometheus-alertmanager", &arguments, test)
 }
 
-impl Alertmanager {
-    /// Starts Debian's; `None`, with a `SKIP` line, where it is missing.
-    fn start(place: &Place, test: &str) -> Option<Self> {
-        let config = place.file("alertmanager.yml");
-        fs::write(
-            &config,
-            "route: { receiver: nobody }\nreceivers: [{ name: nobody }]\n",
-        )
-        .unwrap();
-        // A port that is free now; whoever takes it in between fails the test with what it says.
-        let address = TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap();
-        let process = Command::new("prometheus-alertmanager")
-            .arg(format!("--config.file={}", config.display()))
-            .arg(format!(
-                "--storage.path={}",
-                place.file("alertmanager").display()
-            ))
-            .arg(format!("--web.listen-address={address}"))
-            .arg("--cluster.listen-address=")
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn();
-        let Ok(process) = process else {
-            skip(test, "prometheus-alertmanager is not installed");
-            return None;
-        };
-        let manager = Self {
-            _process: Kept(process),
-            url: format!("http://{address}"),
-        };
-        assert!(
-            poll(START_LIMIT, || manager.get("/-/ready").is_some()),
-            "the Alertmanager does not answer"
-        );
-        Some(manager)
+/// Names of the alerts that fire, and how often each is there.
+fn firing(manager: &Monitor) -> BTreeMap<String, usize> {
+    let text = manager
+        .get("/api/v2/alerts?active=true")
+        .unwrap_or_default();
+    let alerts: Vec<Value> = serde_json::from_str(&text).unwrap_or_default();
+    let mut names = BTreeMap::new();
+    for alert in alerts {
+        let name = alert["labels"]["alertname"].as_str().unwrap_or_default();
+        *names.entry(name.to_owned()).or_insert(0) += 1;
     }
-
-    fn get(&self, path: &str) -> Option<String> {
-        let output = Command::new("curl")
-            .args(["--silent", "--fail", "--max-time", "10"])
-            .arg(format!("{}{path}", self.url))
-            .output()
-            .unwrap();
-        let text = String::from_utf8(output.stdout).unwrap();
-        output.status.success().then_some(text)
-    }
-
-    /// Names of the alerts that fire, and how often each is there.
-    fn firing(&self) -> BTreeMap<String, usize> {
-        let text = self.get("/api/v2/alerts?active=true").unwrap_or_default();
-        let alerts: Vec<Value> = serde_json::from_str(&text).unwrap_or_default();
-        let mut names = BTreeMap::new();
-        for alert in alerts {
-            let name = alert["labels"]["alertname"].as_str().unwrap_or_default();
-            *names.entry(name.to_owned()).or_insert(0) += 1;
-        }
-        names
-    }
+    names
 }
 
 /// What a message says: the kind and the rule of each of its alerts.
@@ -110,7 +67,7 @@ fn a_loop_that_breaks_a_budget_is_told_to_all_channels_once_over_a_kill_and_unti
     let test = "budget breaks";
     let endpoint = Endpoint::start().unwrap();
     let place = Place::of(&endpoint);
-    let Some(manager) = Alertmanager::start(&place, test) else {
+    let Some(manager) = alertmanager(&place, test) else {
         return;
     };
     let hook = Receiver::start().unwrap();
@@ -127,7 +84,7 @@ fn a_loop_that_breaks_a_budget_is_told_to_all_channels_once_over_a_kill_and_unti
          [[notify]]\nname = \"script\"\nkind = \"exec\"\nuser = \"nobody\"\n\
          command = [\"/bin/sh\", \"-c\", \"cat >> {}; echo >> {}\"]\n",
         hook.url(),
-        manager.url,
+        manager.url(),
         script.display(),
         script.display()
     );
@@ -183,13 +140,12 @@ fn a_loop_that_breaks_a_budget_is_told_to_all_channels_once_over_a_kill_and_unti
     );
     assert_eq!(fired, "budget_threshold:1 runaway:1");
     assert!(
-        poll(LEDGER_LIMIT, || manager
-            .firing()
+        poll(LEDGER_LIMIT, || firing(&manager)
             .contains_key("bpftok_runaway")),
         "{:?}",
-        manager.firing()
+        firing(&manager)
     );
-    let runs_once = manager.firing();
+    let runs_once = firing(&manager);
     assert_eq!(runs_once.get("bpftok_runaway"), Some(&1), "{runs_once:?}");
     let by_script = fs::read_to_string(&script).unwrap();
     assert!(by_script.contains("\"runaway\""), "{by_script}");
@@ -216,8 +172,7 @@ fn a_loop_that_breaks_a_budget_is_told_to_all_channels_once_over_a_kill_and_unti
         agent.said()
     );
     assert_eq!(told.iter().filter(|said| **said == over).count(), 1);
-    assert!(poll(LEDGER_LIMIT, || !manager
-        .firing()
+    assert!(poll(LEDGER_LIMIT, || !firing(&manager)
         .contains_key("bpftok_runaway")));
     let by_script = fs::read_to_string(&script).unwrap();
     assert!(by_script.contains("\"resolve\""), "{by_script}");

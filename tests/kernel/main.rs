@@ -24,6 +24,8 @@ mod faults;
 #[cfg(test)]
 mod host;
 #[cfg(test)]
+mod monitor;
+#[cfg(test)]
 mod namespace;
 #[cfg(test)]
 mod owned;
@@ -39,6 +41,8 @@ mod relations;
 mod run;
 #[cfg(test)]
 mod scene;
+#[cfg(test)]
+mod scraped;
 #[cfg(test)]
 mod secrets;
 #[cfg(test)]
