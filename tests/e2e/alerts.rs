@@ -5,6 +5,7 @@ use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
+use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
@@ -15,8 +16,9 @@ use agent::store::Writer;
 use agent_core::alert::{Condition, Rule, Severity};
 use serde_json::{Map, Value, json};
 use test_support::Receiver;
+use test_support::certificate::Certificate;
 
-use crate::world::Home;
+use crate::world::{BPFTOK, Home, ran};
 
 /// Longest wait for what has to come.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -510,6 +512,38 @@ fn a_channel_is_tried_with_a_message_that_is_marked() {
         unknown.err,
         "bpftok: no channel is called \"other\"; the configuration has ops\n"
     );
+}
+
+#[test]
+fn a_channel_over_tls_is_told_where_this_host_knows_the_authority_of_its_server() {
+    let home = Home::new();
+    let certificate = Certificate::create(&home.path(""), &[]).unwrap();
+    let server = Receiver::start_tls(certificate.server().unwrap()).unwrap();
+    let config = home.configure("config.toml", &webhook("ops", server.url()));
+    let send = |authorities: &Path| {
+        let mut command = Command::new(BPFTOK);
+        command
+            .env("SSL_CERT_FILE", authorities)
+            .env_remove("SSL_CERT_DIR")
+            .arg("--config")
+            .arg(&config)
+            .args(["alerts", "test", "ops"]);
+        ran(&mut command)
+    };
+    let stranger = home.path("stranger");
+    fs::create_dir(&stranger).unwrap();
+    let stranger = Certificate::create(&stranger, &[]).unwrap();
+    let refused = send(&stranger.ca_path);
+    assert_eq!(refused.code, Some(1));
+    assert_eq!(
+        refused.err,
+        "bpftok: channel ops (webhook) did not take the message: TLS failed; is the server's \
+         certificate issued by an authority that this host knows?\n"
+    );
+    let answering = thread::spawn(move || server.message().unwrap().answer(200));
+    let told = send(&certificate.ca_path);
+    assert_eq!(told.text(), "channel ops (webhook) took the message\n");
+    answering.join().unwrap();
 }
 
 #[test]

@@ -1,11 +1,13 @@
 //! A server that takes messages, and answers as the test says.
 
-use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{self, BufRead as _, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
 use std::sync::mpsc::{self, Sender};
 use std::thread;
 use std::time::Duration;
 
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use serde_json::Value;
 
 /// Longest wait for a message.
@@ -44,13 +46,32 @@ impl Receiver {
     /// # Errors
     /// No port can be had.
     pub fn start() -> io::Result<Self> {
+        Self::listen("http", |stream, sender| serve(stream, &sender))
+    }
+
+    /// Starts one that speaks TLS.
+    ///
+    /// # Errors
+    /// No port can be had.
+    pub fn start_tls(config: ServerConfig) -> io::Result<Self> {
+        let config = Arc::new(config);
+        Self::listen("https", move |stream, sender| {
+            let connection = ServerConnection::new(Arc::clone(&config)).ok()?;
+            serve(StreamOwned::new(connection, stream), &sender)
+        })
+    }
+
+    fn listen(
+        scheme: &str,
+        serve: impl Fn(TcpStream, Sender<Message>) -> Option<()> + Clone + Send + 'static,
+    ) -> io::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0")?;
-        let url = format!("http://{}", listener.local_addr()?);
+        let url = format!("{scheme}://{}", listener.local_addr()?);
         let (sender, messages) = mpsc::channel();
         thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
-                let sender = sender.clone();
-                thread::spawn(move || serve(stream, &sender));
+                let (serve, sender) = (serve.clone(), sender.clone());
+                thread::spawn(move || serve(stream, sender));
             }
         });
         Ok(Self { url, messages })
@@ -73,8 +94,8 @@ impl Receiver {
 }
 
 /// Reads one message and answers it; a connection that breaks is over.
-fn serve(mut stream: TcpStream, sender: &Sender<Message>) -> Option<()> {
-    let mut reader = BufReader::new(stream.try_clone().ok()?);
+fn serve(stream: impl Read + Write, sender: &Sender<Message>) -> Option<()> {
+    let mut reader = BufReader::new(stream);
     let mut head = Vec::new();
     loop {
         let mut line = String::new();
@@ -103,5 +124,7 @@ fn serve(mut stream: TcpStream, sender: &Sender<Message>) -> Option<()> {
     sender.send(message).ok()?;
     let status = answers.recv().ok()??;
     let answer = format!("HTTP/1.1 {status} X\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
-    stream.write_all(answer.as_bytes()).ok()
+    let stream = reader.get_mut();
+    stream.write_all(answer.as_bytes()).ok()?;
+    stream.flush().ok()
 }
