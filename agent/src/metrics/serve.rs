@@ -26,6 +26,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::{Format, Metrics};
 use crate::config::Listen;
+use crate::privilege;
 
 /// LIMIT: connections at a time; others wait in the kernel.
 const MAX_CONNECTIONS: usize = 16;
@@ -96,6 +97,7 @@ impl Server {
         let thread = thread::Builder::new()
             .name("metrics".to_owned())
             .spawn(move || {
+                privilege::keep(privilege::NOTHING);
                 let ended = runtime.block_on(async {
                     tokio::select! {
                         ended = serve(listener, &answers) => ended,

@@ -9,7 +9,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use super::{Format, Metrics};
-use crate::causes;
+use crate::{causes, privilege};
 
 /// How often the file is written: as often as Prometheus asks by default.
 const INTERVAL: Duration = Duration::from_secs(15);
@@ -43,6 +43,8 @@ impl Textfile {
             thread::Builder::new()
                 .name("textfile".to_owned())
                 .spawn(move || {
+                    // The folder is often that of another user.
+                    privilege::keep(privilege::WRITING);
                     let mut is_said = false;
                     while stopped.recv_timeout(INTERVAL) == Err(RecvTimeoutError::Timeout) {
                         match write(&metrics, &path) {

@@ -22,7 +22,7 @@ use agent_core::pipeline::Output;
 use serde_json::Value;
 
 use crate::alert::{Failure, post};
-use crate::config;
+use crate::{config, privilege};
 use metrics::Sums;
 use span::Span;
 
@@ -100,11 +100,19 @@ impl Exporter {
             stopped,
             is_said: false,
         };
+        // The file may be one that only another user may read.
+        let rights = match &settings.to.headers_file {
+            Some(_) => privilege::Rights::DAC_READ_SEARCH,
+            None => privilege::NOTHING,
+        };
         let thread = {
             let counts = Arc::clone(&counts);
             thread::Builder::new()
                 .name("otlp".to_owned())
-                .spawn(move || run(&spans_in, poster, &settings, &counts))?
+                .spawn(move || {
+                    privilege::keep(rights);
+                    run(&spans_in, poster, &settings, &counts);
+                })?
         };
         Ok(Some(Self {
             host_name,
