@@ -172,6 +172,11 @@ impl Watcher {
         Ok(())
     }
 
+    /// Takes the counters of open calls and of records that were given up for want of memory.
+    pub fn give_up(&mut self, now_ms: i64, calls: u64, records: u64) {
+        self.watch.give_up(now_ms, calls, records);
+    }
+
     /// Looks at everything: stores how it stands and what is wrong, and hands over what is to be told.
     ///
     /// # Errors

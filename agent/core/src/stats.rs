@@ -101,6 +101,11 @@ pub struct Stats {
     pub calls_usage_none: u64,
     /// Calls given up because too many were open.
     pub calls_evicted: u64,
+    /// Bytes of bodies whose text was measured but not kept, because the open calls held too much:
+    /// their tokens are taken from its length.
+    pub body_bytes_unkept: u64,
+    /// Texts whose tokens were taken from their length, because there is no memory for vocabularies.
+    pub texts_without_vocabulary: u64,
     /// Usage fields refused: negative, no integer, or beyond the limit.
     pub usage_refused: u64,
     /// Calls whose reported total fits none of the known sums of their counters, or with a part that

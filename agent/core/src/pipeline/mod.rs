@@ -14,7 +14,7 @@ use crate::prices::Prices;
 use crate::session::{self, Sessions, UsageRecord};
 use crate::socket::{self, Finding, Sockets};
 use crate::stats::Stats;
-use crate::tokens::Tokens;
+use crate::tokens::{Tokens, Vocabularies};
 use crate::workflow::Workflows;
 
 /// Everything that leaves the core.
@@ -61,6 +61,8 @@ pub struct Settings {
     pub hash_key: llm::HashKey,
     /// Which hosts are whose.
     pub hosts: llm::Hosts,
+    /// Which vocabularies there is memory for.
+    pub vocabularies: Vocabularies,
     /// Limits of the attribution stage.
     pub attribution: attribution::Limits,
     /// Settings of the session stage.
@@ -115,7 +117,7 @@ impl Pipeline {
                 .with_hosts(settings.hosts)
                 .with_hash_key(settings.hash_key)
                 .with_texts(),
-            tokens: Tokens::new(),
+            tokens: Tokens::new().with_vocabularies(settings.vocabularies),
             attribution: Attribution::new(settings.attribution),
             sessions: Sessions::new(settings.session)
                 .with_prices(settings.prices)

@@ -50,10 +50,21 @@ const LEAST_OUTPUT: u64 = 200;
 /// LIMIT: the largest factor, in thousandths; it is beyond the largest that was measured, doubled.
 pub const MAX_FACTOR_MILLI: u32 = 5000;
 
+/// Which vocabularies there is memory for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Vocabularies {
+    /// Those that are needed, some 35 MB each.
+    #[default]
+    Loaded,
+    /// None: tokens are taken from the lengths of texts, and nothing is learned.
+    Spared,
+}
+
 /// The stage.
 #[derive(Default)]
 pub struct Tokens {
     learned: Calibrations,
+    vocabularies: Vocabularies,
 }
 
 /// A text's tokens, and how they were counted.
@@ -78,7 +89,15 @@ impl Tokens {
     pub const fn new() -> Self {
         Self {
             learned: Calibrations::new(),
+            vocabularies: Vocabularies::Loaded,
         }
+    }
+
+    /// Uses no more than these vocabularies.
+    #[must_use]
+    pub const fn with_vocabularies(mut self, vocabularies: Vocabularies) -> Self {
+        self.vocabularies = vocabularies;
+        self
     }
 
     /// Counts what the provider did not report, or learns from what it did, and drops the text. A
@@ -86,11 +105,14 @@ impl Tokens {
     pub fn count(&mut self, mut call: LlmCall, stats: &mut Stats) -> LlmCall {
         match (call.countable.take(), call.usage_source) {
             (None, _) => {}
-            (Some(countable), UsageSource::Provider) => self.learn(&call, &countable),
+            (Some(countable), UsageSource::Provider) => match self.vocabularies {
+                Vocabularies::Loaded => self.learn(&call, &countable),
+                Vocabularies::Spared => {}
+            },
             (
                 Some(countable),
                 UsageSource::ProviderPartial | UsageSource::Estimated | UsageSource::None,
-            ) => self.fill(&mut call, &countable),
+            ) => self.fill(&mut call, &countable, stats),
         }
         match call.usage_source {
             UsageSource::Provider => stats.calls_usage_provider += 1,
@@ -101,7 +123,15 @@ impl Tokens {
         call
     }
 
-    fn fill(&mut self, call: &mut LlmCall, countable: &Countable) {
+    fn fill(&mut self, call: &mut LlmCall, countable: &Countable, stats: &mut Stats) {
+        let vocabularies = self.vocabularies;
+        let mut counted = |family, correction, text: &CountedText| match vocabularies {
+            Vocabularies::Loaded => counted(family, correction, text),
+            Vocabularies::Spared => {
+                stats.texts_without_vocabulary += 1;
+                measured(family, text)
+            }
+        };
         // Fields, not `LlmCall::model`: the usage beside them is written while it is borrowed.
         let model = call
             .model_served
@@ -203,19 +233,27 @@ fn hides_reasoning(model: &str, countable: &Countable) -> bool {
     countable.has_hidden_reasoning || family::hides_reasoning(model)
 }
 
-/// The tokens of a text. What was not kept is taken to be like the rest.
-fn counted(family: Family, learned: Option<&Running>, text: &CountedText) -> Counted {
-    let approx = |tokens, method| Counted {
+const fn approx(tokens: u64, method: Method) -> Counted {
+    Counted {
         tokens,
         estimate: Estimate {
             method,
             quality: Quality::Approx,
         },
-    };
+    }
+}
+
+/// The tokens of a text by its length.
+fn measured(family: Family, text: &CountedText) -> Counted {
+    let tokens = scaled(text.seen_bytes(), 1000, family.bytes_per_thousand());
+    approx(tokens, Method::Bytes)
+}
+
+/// The tokens of a text. What was not kept is taken to be like the rest.
+fn counted(family: Family, learned: Option<&Running>, text: &CountedText) -> Counted {
     let seen = text.seen_bytes();
     let Some((tokens, bytes)) = counted_by_tokenizer(family, text) else {
-        let tokens = scaled(seen, 1000, family.bytes_per_thousand());
-        return approx(tokens, Method::Bytes);
+        return measured(family, text);
     };
     let tokens = scaled(tokens, seen.max(bytes), bytes);
     let Some(milli) = family.factor(Kind::of(text.parts())) else {

@@ -70,6 +70,23 @@ fn a_chat_call_is_counted_with_its_frame() {
 }
 
 #[test]
+fn without_memory_for_vocabularies_tokens_are_taken_from_lengths_and_said_so() {
+    let mut stats = Stats::default();
+    let mut tokens = Tokens::new().with_vocabularies(Vocabularies::Spared);
+    let call = call(Endpoint::OpenAiChat, "gpt-4o", Some(hello(1)));
+    let call = tokens.count(call, &mut stats);
+    let Estimates { input, output } = call.estimates;
+    let methods = [input, output].map(|estimate| estimate.map(|known| known.method));
+    assert_eq!(methods, [Some(Method::Bytes), Some(Method::Bytes)]);
+    // Within a token or two of the nine and two that there are.
+    assert_eq!(
+        (call.usage.input_uncached, call.usage.output),
+        (Some(10), Some(2))
+    );
+    assert_eq!(stats.texts_without_vocabulary, 2);
+}
+
+#[test]
 fn names_calls_and_definitions_have_tokens_of_their_own() {
     let framed = Countable {
         frame: Frame {

@@ -139,6 +139,55 @@ impl EventsLost {
     }
 }
 
+/// What the agent gave up for want of memory.
+#[derive(Debug)]
+pub(super) struct GivenUp {
+    /// Open calls, and records that waited for the ledger.
+    recent: Recent<2>,
+    /// The counters as they were last; what they were at first is told already.
+    before: Option<[u64; 2]>,
+}
+
+impl Default for GivenUp {
+    fn default() -> Self {
+        Self {
+            recent: Recent::new(MINUTE, LOSSES),
+            before: None,
+        }
+    }
+}
+
+impl GivenUp {
+    pub(super) fn learn(&mut self, unix_ms: i64, counters: [u64; 2]) {
+        let mut more = [0; 2];
+        let before = self.before.replace(counters).unwrap_or(counters);
+        for ((more, now), before) in more.iter_mut().zip(counters).zip(before) {
+            // A counter that is smaller than before began anew.
+            *more = now.checked_sub(before).unwrap_or(now);
+        }
+        if more != [0; 2] {
+            self.recent.add(unix_ms, more);
+        }
+    }
+
+    pub(super) fn evaluate(&self, now_unix_ms: i64, settings: &Settings) -> Option<Condition> {
+        let [calls, records] = self.recent.sum(now_unix_ms, LOSSES);
+        let found = Condition {
+            variant: "given_up".to_owned(),
+            ..condition(
+                (Rule::EventsLost, Severity::Ticket),
+                &[],
+                format!(
+                    "{calls} open calls and {records} records were given up in 30 minutes, because memory is \
+                     limited; `bpftok status` says whether the ledger can be written"
+                ),
+                json!({ "calls_in_30_minutes": calls, "records_in_30_minutes": records }),
+            )
+        };
+        (settings.events_lost && (calls, records) != (0, 0)).then_some(found)
+    }
+}
+
 /// Whether prices may be wrong because they are old.
 pub(super) fn price_list_age(age: Option<Duration>, settings: &Settings) -> Option<Condition> {
     let (age, most) = (age?, settings.price_list_max_age);

@@ -17,7 +17,7 @@ use serde_json::Value;
 
 use crate::alert::{Condition, Rule, Severity};
 use crate::spend::Spend;
-use host::{Coverage, EventsLost, price_list_age};
+use host::{Coverage, EventsLost, GivenUp, price_list_age};
 pub use quota::Quota;
 use spending::{Errors, NewModels, NewWorkflows, Unattributed};
 
@@ -77,6 +77,7 @@ pub struct Upkeep {
     settings: Settings,
     coverage: Coverage,
     events_lost: EventsLost,
+    given_up: GivenUp,
     new_models: NewModels,
     new_workflows: NewWorkflows,
     unattributed: Unattributed,
@@ -92,6 +93,7 @@ impl Upkeep {
             settings,
             coverage: Coverage::default(),
             events_lost: EventsLost::default(),
+            given_up: GivenUp::default(),
             new_models: NewModels::default(),
             new_workflows: NewWorkflows::default(),
             unattributed: Unattributed::default(),
@@ -130,6 +132,12 @@ impl Upkeep {
         self.events_lost.learn(unix_ms, events);
     }
 
+    /// Takes the counters of open calls, and of records that waited for the ledger, that were given up
+    /// for want of memory since the agent began.
+    pub fn give_up(&mut self, unix_ms: i64, calls: u64, records: u64) {
+        self.given_up.learn(unix_ms, [calls, records]);
+    }
+
     /// What holds at a moment.
     pub fn evaluate(&mut self, now_unix_ms: i64, facts: Facts<'_>) -> Vec<Condition> {
         let settings = &self.settings;
@@ -142,6 +150,7 @@ impl Upkeep {
         conditions.extend(self.unattributed.evaluate(now_unix_ms, settings));
         conditions.extend(self.errors.evaluate(now_unix_ms, settings));
         conditions.extend(self.events_lost.evaluate(now_unix_ms, settings));
+        conditions.extend(self.given_up.evaluate(now_unix_ms, settings));
         conditions
     }
 }

@@ -310,6 +310,25 @@ fn events_that_were_lost_are_told_for_half_an_hour() {
 }
 
 #[test]
+fn what_was_given_up_for_want_of_memory_is_told_for_half_an_hour() {
+    let mut upkeep = upkeep();
+    upkeep.give_up(BEGIN, 0, 0);
+    assert_eq!(told(&mut upkeep, 0), [""; 0]);
+    for (minute, calls, records) in [(1, 2, 0), (2, 2, 7), (3, 5, 7)] {
+        upkeep.give_up(BEGIN + minute * MINUTE, calls, records);
+    }
+    assert_eq!(
+        told(&mut upkeep, 4 * MINUTE),
+        [
+            "ticket events_lost: 5 open calls and 7 records were given up in 30 minutes, because memory \
+             is limited; `bpftok status` says whether the ledger can be written"
+        ]
+    );
+    assert_eq!(told(&mut upkeep, 32 * MINUTE).len(), 1);
+    assert_eq!(told(&mut upkeep, 33 * MINUTE), [""; 0]);
+}
+
+#[test]
 fn rules_with_zero_are_off() {
     let mut upkeep = Upkeep::new(Settings {
         coverage_percent: 0,
@@ -324,6 +343,7 @@ fn rules_with_zero_are_off() {
     });
     upkeep.know_workflow("old");
     upkeep.lose(BEGIN, 9);
+    upkeep.give_up(BEGIN, 9, 9);
     upkeep.cover(BEGIN - HOUR, 0, 1);
     upkeep.cover(BEGIN, 0, u64::MAX);
     for workflow in ["w", "unattributed"] {

@@ -207,6 +207,11 @@ impl Watch {
         self.upkeep.lose(unix_ms, events);
     }
 
+    /// Takes the counters of what was given up for want of memory: see [`Upkeep::give_up`].
+    pub fn give_up(&mut self, unix_ms: i64, calls: u64, records: u64) {
+        self.upkeep.give_up(unix_ms, calls, records);
+    }
+
     /// Takes what was told of a limit of an account.
     pub fn quota(&mut self, quota: Quota) {
         let is_same = |known: &Quota| {

@@ -96,6 +96,11 @@ pub struct Llm {
     next_idle: Option<Timestamp>,
 }
 
+/// A part of a body whose text is not kept.
+const fn count_unkept(bytes: &[u8], stats: &mut Stats) {
+    stats.body_bytes_unkept = stats.body_bytes_unkept.saturating_add(bytes.len() as u64);
+}
+
 /// What is known of a connection.
 #[derive(Default)]
 struct Connection {
@@ -199,8 +204,10 @@ impl Llm {
             HttpEvent::RequestBody { id, bytes } => {
                 let keeps_text = self.held_bytes < self.limits.held_bytes;
                 let taken = self.with_call(id, |call| call.request_body(&bytes, keeps_text));
-                if taken.is_none() {
-                    self.foreign_body(id, bytes.len(), stats, out);
+                match taken {
+                    Some(_) if !keeps_text => count_unkept(&bytes, stats),
+                    Some(_) => {}
+                    None => self.foreign_body(id, bytes.len(), stats, out),
                 }
             }
             HttpEvent::RequestGap { id, .. } => {
@@ -226,6 +233,9 @@ impl Llm {
                     (ended, call.take_results(stats), told)
                 });
                 let ended = ended.map(|(ended, results, told)| {
+                    if !keeps_text {
+                        count_unkept(&bytes, stats);
+                    }
                     self.give_results(id.conn, results, stats, out);
                     if let Some((caller, limits)) = told {
                         self.told_limits(at, id.conn, &caller, limits, out);

@@ -84,6 +84,9 @@ impl Llm {
         let Some(mut socket) = self.take_socket(id) else {
             return;
         };
+        if !keeps_text {
+            super::count_unkept(bytes, results.stats);
+        }
         match from {
             Role::Client if socket.api.create.is_some() => {
                 let call = ExchangeId {
