@@ -31,12 +31,14 @@ use crate::capture::self_check::SelfCheck;
 use crate::capture::support::SocketSupport;
 use crate::capture::{loader, support};
 use crate::config::{self, Argv, Config, Provider};
-use crate::keeper::{CallLines, Keeper, NewWatching, Watching};
+use crate::keeper::{self, CallLines, Keeper, NewWatching, Watching};
 use crate::line::{self, SharedCallers, SharedStats};
+use crate::memory::Memory;
 use crate::metrics::{self, Exports, Metrics};
 use crate::report::CallLine;
 use crate::service::{Manager, Pulse, Vitals};
 use crate::store::{AgentStatus, FailedFile, HookedFile, HostFacts, Keep, Retention, Writer};
+use crate::telemetry::{self, Lines};
 use crate::{causes, cli, otlp, prices, privilege, process, reload, watcher};
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -50,8 +52,8 @@ const LINKS_WITHOUT_RIGHTS: support::KernelVersion = support::KernelVersion {
 /// File beside the ledger that keeps what was found in other files.
 const RESULTS_FILE: &str = "tls-files.json";
 
-/// LIMIT: batches of at most 256 KiB between ring and line. When they are full the reader waits,
-/// the ring fills, and what is lost is counted.
+/// LIMIT: batches of at most 256 KiB between ring and line, less where memory is limited. When they
+/// are full the reader waits, the ring fills, and what is lost is counted.
 const STREAM_BATCHES: usize = 64;
 
 /// LIMIT: batches of records between line and ledger. When they are full the line waits.
@@ -86,18 +88,28 @@ pub fn run(
     let writer = ledger(config)?;
     tracing::info!(ledger = %writer.path().display(), "writing");
 
+    let memory = Memory::of_this_process();
     let (outputs, outputs_in) = mpsc::sync_channel(OUTPUT_BATCHES);
-    let (stream, stream_in) = mpsc::sync_channel(STREAM_BATCHES);
+    let (stream, stream_in) = mpsc::sync_channel(memory.share(STREAM_BATCHES));
     let (ignored, ignored_in) = mpsc::channel();
     let shared = line::Shared::default();
     let vitals = Vitals {
         line: shared.pulse.clone(),
         ..Vitals::default()
     };
-    let watched = Arc::new(Mutex::new(Watched::new()));
+    let watched = Arc::new(Mutex::new(Watched {
+        memory,
+        ..Watched::new()
+    }));
+    if let Some(shortfall) = memory.shortfall() {
+        tracing::warn!("{shortfall}");
+    }
 
     let lines = if std::io::stdout().is_terminal() {
-        CallLines::Printed(config.daemon.timezone.rules())
+        CallLines::Printed(
+            config.daemon.timezone.rules(),
+            Lines::start("calls", std::io::stdout()).context("can't start the thread calls")?,
+        )
     } else {
         CallLines::Off
     };
@@ -123,6 +135,7 @@ pub fn run(
     })
     .context("can't start the thread otlp")?;
     let keeper = Keeper::new(writer, lines, status, watching)
+        .with_most_waiting(memory.share(keeper::MAX_WAITING))
         .with_changes(Arc::clone(&changed))
         .with_metrics(metrics)
         .with_otlp(otlp);
@@ -137,10 +150,10 @@ pub fn run(
     })?;
     let rules = Arc::clone(&shared.rules);
     let line = {
-        let pipeline = Pipeline::new(pipeline::Settings {
-            hash_key: drawn_key().context("no key can be drawn at random")?,
-            ..settings(config)
-        });
+        let mut settings = settings(config);
+        settings.hash_key = drawn_key().context("no key can be drawn at random")?;
+        memory.divide(&mut settings);
+        let pipeline = Pipeline::new(settings);
         start("line", move || {
             privilege::keep(privilege::NOTHING);
             line::run(
@@ -374,6 +387,7 @@ fn drawn_key() -> rustix::io::Result<llm::HashKey> {
 /// What the capturing side shows of itself.
 struct Watched {
     started_unix_ms: i64,
+    memory: Memory,
     kind: &'static str,
     /// What is not known of sockets.
     shortfall: Option<&'static str>,
@@ -395,6 +409,7 @@ impl Watched {
     fn new() -> Self {
         Self {
             started_unix_ms: jiff::Timestamp::now().as_millisecond(),
+            memory: Memory::within(None),
             kind: "",
             shortfall: None,
             capabilities: Vec::new(),
@@ -445,6 +460,7 @@ fn status_of(
         degraded.extend(watched.degraded.clone());
         degraded.extend(watched.shortfall.map(str::to_owned));
         degraded.extend(watched.unreadable.map(str::to_owned));
+        degraded.extend(watched.memory.shortfall());
         let mut status = AgentStatus {
             pid: std::process::id(),
             version: VERSION.to_owned(),
@@ -509,6 +525,9 @@ fn status_of(
             .clone();
         status
             .counters
+            .insert("log_lines_dropped".to_owned(), telemetry::lost().into());
+        status
+            .counters
             .insert("program_runs_skipped".to_owned(), lost.skipped_runs.into());
         for (cpu, losses) in &lost.by_cpu {
             for (what, count) in [
@@ -553,7 +572,12 @@ fn capture(
     } else {
         SocketSupport::None
     };
-    let loaded = loader::load(kind, config.capture.ring_bytes.get(), most)?;
+    let ring = watched
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .memory
+        .ring_bytes(config.capture.ring_bytes);
+    let loaded = loader::load(kind, ring.get(), most)?;
     let losses = {
         let mut watched = watched.lock().unwrap_or_else(PoisonError::into_inner);
         watched.kind = kind.as_str();

@@ -1,14 +1,15 @@
 //! Keeps the ledger: commits what the line gives, in batches, and goes on when the disk does not.
 
 use std::collections::VecDeque;
-use std::io::{self, Write as _};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use agent_core::budget::Budget;
 use agent_core::pipeline::Output;
 use jiff::{Timestamp, tz::TimeZone};
+use serde_json::Value;
 
 use crate::alert::{Channels, Courier};
 use crate::causes;
@@ -16,6 +17,7 @@ use crate::metrics::Metrics;
 use crate::otlp::Exporter;
 use crate::report::CallLine;
 use crate::store::{AgentStatus, BudgetRow, Error, Progress, SetBudget, Writer};
+use crate::telemetry::Lines;
 use crate::watcher::{self, Watcher};
 
 /// How long records wait for others before they are committed. A crash loses at most these.
@@ -27,8 +29,16 @@ const COMMIT_RECORDS: usize = 1_000;
 /// How often the agent says in the ledger what it does.
 const STATUS_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Pause before a failed commit is tried again.
+/// Pause before a failed commit is tried again, and how many failures one is told of.
 const RETRY_INTERVAL: Duration = Duration::from_secs(2);
+const FAILURES_TOLD: u64 = 30;
+
+/// LIMIT: how long the end waits for a ledger that can't be written.
+const END_LIMIT: Duration = Duration::from_secs(6);
+const END_PAUSE: Duration = Duration::from_millis(100);
+
+/// LIMIT: how long the end waits for who reads the lines of calls.
+const READER_LIMIT: Duration = Duration::from_secs(1);
 
 /// How often the ledger is swept: what is older than it is to be kept is deleted.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(3_600);
@@ -42,15 +52,15 @@ const WATCH_IDLE_INTERVAL: Duration = Duration::from_secs(5);
 
 /// LIMIT: records that wait while the ledger can't be written, about 100 MiB. Beyond it the oldest
 /// are given up, which is counted and said.
-const MAX_WAITING: usize = 100_000;
+pub const MAX_WAITING: usize = 100_000;
 
 /// Whether a line is printed for each call.
 #[derive(Clone, Debug)]
 pub enum CallLines {
     /// Nobody reads them.
     Off,
-    /// To standard output, with times of this zone.
-    Printed(TimeZone),
+    /// Here, with times of this zone.
+    Printed(TimeZone, Lines),
 }
 
 /// What is watched, and over which channels somebody is told.
@@ -110,7 +120,7 @@ pub type NewWatching = Arc<Mutex<Option<Watching>>>;
 
 /// Keeps one ledger.
 pub struct Keeper<S> {
-    writer: Option<Writer>,
+    writer: Writer,
     lines: CallLines,
     status: S,
     watching: Watching,
@@ -120,7 +130,12 @@ pub struct Keeper<S> {
     set: Vec<SetBudget>,
     foreign_version: Option<i64>,
     waiting: VecDeque<Output>,
+    most_waiting: usize,
     given_up: u64,
+    /// Commits that failed in a row.
+    failures: u64,
+    /// Whether the ledger is to be opened anew before anything else.
+    is_broken: bool,
     committed: u64,
     /// What was last said of the ledger's size.
     complaint: Option<String>,
@@ -133,7 +148,7 @@ impl<S: FnMut() -> AgentStatus> Keeper<S> {
     /// Keeps the ledger of `writer`; `status` says what the agent does, `watching` what is looked for.
     pub fn new(writer: Writer, lines: CallLines, status: S, watching: Watching) -> Self {
         Self {
-            writer: Some(writer),
+            writer,
             lines,
             status,
             watching,
@@ -141,13 +156,23 @@ impl<S: FnMut() -> AgentStatus> Keeper<S> {
             set: Vec::new(),
             foreign_version: None,
             waiting: VecDeque::new(),
+            most_waiting: MAX_WAITING,
             given_up: 0,
+            failures: 0,
+            is_broken: false,
             committed: 0,
             complaint: None,
             metrics: None,
             otlp: None,
             changed: NewWatching::default(),
         }
+    }
+
+    /// Has no more than this many records wait while the ledger can't be written.
+    #[must_use]
+    pub const fn with_most_waiting(mut self, most_waiting: usize) -> Self {
+        self.most_waiting = most_waiting;
+        self
     }
 
     /// Follows changes of what is watched.
@@ -198,18 +223,16 @@ impl<S: FnMut() -> AgentStatus> Keeper<S> {
                 Err(RecvTimeoutError::Disconnected) => true,
             };
             let now = Instant::now();
-            let is_due =
-                commit_at.is_some_and(|at| at <= now) || self.waiting.len() >= COMMIT_RECORDS;
+            // What fails is not tried more often for being more.
+            let is_full = self.waiting.len() >= COMMIT_RECORDS && self.failures == 0;
+            let is_due = commit_at.is_some_and(|at| at <= now) || is_full;
             if is_over {
                 return self.finish();
             }
             if is_due && !self.waiting.is_empty() {
                 commit_at = match self.commit() {
                     Ok(()) => None,
-                    Err(error) => {
-                        tracing::error!(error = %causes::in_one_line(&error), waiting = self.waiting.len(), "the ledger can't be written; records wait");
-                        Some(now + RETRY_INTERVAL)
-                    }
+                    Err(_told) => Some(Instant::now() + RETRY_INTERVAL),
                 };
             } else if is_due {
                 commit_at = None;
@@ -238,13 +261,11 @@ impl<S: FnMut() -> AgentStatus> Keeper<S> {
     }
 
     fn take(&mut self, batch: Vec<Output>) {
-        if let CallLines::Printed(zone) = &self.lines {
-            let mut out = io::stdout().lock();
+        if let CallLines::Printed(zone, lines) = &self.lines {
             for output in &batch {
                 if let Output::Usage(record) = output {
-                    // Nobody may be reading: the ledger has it all the same.
-                    writeln!(out, "{}", CallLine::from(record.as_ref()).in_zone(zone))
-                        .unwrap_or_default();
+                    let line = format!("{}\n", CallLine::from(record.as_ref()).in_zone(zone));
+                    lines.say(line.as_bytes());
                 }
             }
         }
@@ -266,43 +287,66 @@ impl<S: FnMut() -> AgentStatus> Keeper<S> {
                 | Output::Ignore(_)) => self.waiting.push_back(stored),
             }
         }
-        while self.waiting.len() > MAX_WAITING {
+        while self.waiting.len() > self.most_waiting {
             self.waiting.pop_front();
             self.given_up += 1;
         }
     }
 
+    /// Commits what waits. What fails is told, and stays.
     fn commit(&mut self) -> Result<(), Error> {
-        let Some(writer) = &mut self.writer else {
+        if self.waiting.is_empty() {
             return Ok(());
-        };
-        let applied = match writer.apply(self.waiting.make_contiguous()) {
+        }
+        if let Err(error) = self.try_to_commit() {
+            self.is_broken |= error.is_of_device();
+            if self.failures.is_multiple_of(FAILURES_TOLD) {
+                tracing::error!(error = %causes::in_one_line(&error), waiting = self.waiting.len(), given_up = self.given_up, "the ledger can't be written; records wait, and observation goes on");
+            }
+            self.failures += 1;
+            return Err(error);
+        }
+        if std::mem::take(&mut self.failures) > 0 {
+            tracing::warn!(
+                records = self.waiting.len(),
+                given_up = self.given_up,
+                "the ledger is written again; what waited is in it"
+            );
+        }
+        self.waiting.clear();
+        Ok(())
+    }
+
+    fn try_to_commit(&mut self) -> Result<(), Error> {
+        if self.is_broken {
+            self.writer.reopen()?;
+            self.is_broken = false;
+            self.watcher = None;
+        }
+        let applied = match self.writer.apply(self.waiting.make_contiguous()) {
             Err(error) if error.is_corrupt() => {
                 tracing::error!(error = %causes::in_one_line(&error), "the ledger is damaged; starting a new one");
-                self.writer = self.writer.take().map(Writer::start_over).transpose()?;
                 self.watcher = None;
-                match &mut self.writer {
-                    Some(writer) => writer.apply(self.waiting.make_contiguous())?,
-                    None => return Err(error),
-                }
+                self.writer.start_over()?;
+                self.writer.apply(self.waiting.make_contiguous())?
             }
             other => other?,
         };
         self.committed += applied.inserted;
-        if let (Some(metrics), Some(writer)) = (&self.metrics, &self.writer) {
+        let writer = &self.writer;
+        if let Some(metrics) = &self.metrics {
             metrics.committed(&self.waiting, |account| writer.account_hash(account));
         }
         if let Some(otlp) = &self.otlp {
             otlp.committed(&self.waiting);
         }
-        if let (Some(watcher), Some(writer)) = (&mut self.watcher, &self.writer) {
+        if let Some(watcher) = &mut self.watcher {
             let told = watcher.committed(writer, self.waiting.make_contiguous(), unix_ms());
             if let Err(error) = told {
                 tracing::warn!(error = %causes::in_one_line(&error), "what was stored can't be read back; budgets are read anew");
                 self.watcher = None;
             }
         }
-        self.waiting.clear();
         Ok(())
     }
 
@@ -314,9 +358,7 @@ impl<S: FnMut() -> AgentStatus> Keeper<S> {
     }
 
     fn look(&mut self) -> Result<(), Error> {
-        let Some(writer) = &mut self.writer else {
-            return Ok(());
-        };
+        let writer = &mut self.writer;
         let changed = self
             .changed
             .lock()
@@ -352,9 +394,7 @@ impl<S: FnMut() -> AgentStatus> Keeper<S> {
 
     /// Takes a step of a sweep. One that fails is told, and the next sweep goes on.
     fn sweep(&mut self) -> Progress {
-        let Some(writer) = &mut self.writer else {
-            return Progress::Done;
-        };
+        let writer = &mut self.writer;
         let progress = match writer.sweep(unix_ms()) {
             Ok(progress) => progress,
             Err(error) => {
@@ -391,24 +431,34 @@ impl<S: FnMut() -> AgentStatus> Keeper<S> {
         if let Some(metrics) = &self.metrics {
             metrics.status(&status.counters);
         }
-        if let Some(writer) = &mut self.writer
-            && let Err(error) = writer.set_status(&status)
-        {
+        if let Some(watcher) = &mut self.watcher {
+            let calls = status.counters.get("calls_evicted");
+            let calls = calls.and_then(Value::as_u64).unwrap_or(0);
+            watcher.give_up(unix_ms(), calls, self.given_up);
+        }
+        if let Err(error) = self.writer.set_status(&status) {
             tracing::warn!(error = %causes::in_one_line(&error), "the status can't be written");
         }
     }
 
     fn finish(mut self) -> Result<(), Error> {
-        self.commit()?;
+        let deadline = Instant::now() + END_LIMIT;
+        while let Err(error) = self.commit() {
+            if Instant::now() >= deadline {
+                tracing::error!(records = self.waiting.len(), "these records are lost");
+                return Err(error);
+            }
+            thread::sleep(END_PAUSE);
+        }
+        if let CallLines::Printed(_, lines) = &self.lines {
+            lines.finish(READER_LIMIT);
+        }
         self.say_status();
-        if let (Some(watcher), Some(writer)) = (&mut self.watcher, &mut self.writer) {
-            watcher.step(writer, unix_ms())?;
-            watcher.finish(writer, unix_ms())?;
+        if let Some(watcher) = &mut self.watcher {
+            watcher.step(&mut self.writer, unix_ms())?;
+            watcher.finish(&mut self.writer, unix_ms())?;
         }
-        match self.writer {
-            Some(writer) => writer.close(),
-            None => Ok(()),
-        }
+        self.writer.close()
     }
 }
 

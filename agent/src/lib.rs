@@ -13,6 +13,7 @@
 //! | [`doctor`] | what this machine has and lacks |
 //! | [`exec`] | commands under a marker of their workflow |
 //! | [`fleet`] | several ledgers as one |
+//! | [`memory`] | how much memory the agent may have, and who gets how much of it |
 //! | [`metrics`] | what is committed as numbers, for Prometheus |
 //! | [`otlp`] | what is committed as spans and metrics, for OpenTelemetry |
 //! | [`prices`] | the list of prices in force, and the installing of another |
@@ -39,6 +40,7 @@ pub mod exec;
 pub mod fleet;
 pub mod keeper;
 pub mod line;
+pub mod memory;
 pub mod metrics;
 pub mod otlp;
 pub mod prices;

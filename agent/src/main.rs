@@ -69,10 +69,16 @@ fn main() -> ExitCode {
             };
         }
     };
-    telemetry::start(Verbosity {
+    let verbosity = Verbosity {
         verbose: cli.global.verbose,
         is_quiet: cli.global.quiet,
-    });
+    };
+    let reader = if matches!(cli.command, Command::Run(_) | Command::Record(_)) {
+        telemetry::Reader::Free
+    } else {
+        telemetry::Reader::WaitedFor
+    };
+    let _log = telemetry::start(verbosity, reader);
     match dispatch(cli) {
         Ok(Found::Something) => ExitCode::SUCCESS,
         Ok(Found::Nothing) => ExitCode::from(exit::NOTHING),
@@ -82,8 +88,7 @@ fn main() -> ExitCode {
         Err(error) => match code(&error) {
             None => ExitCode::SUCCESS,
             Some(code) => {
-                // Nothing is left to tell it to if this fails.
-                writeln!(io::stderr(), "bpftok: {}", sentence(&error)).unwrap_or_default();
+                telemetry::end(&format!("bpftok: {}", sentence(&error)));
                 ExitCode::from(code)
             }
         },
@@ -101,12 +106,9 @@ fn give_up(panic: &std::panic::PanicHookInfo<'_>) {
     let place = panic
         .location()
         .map_or_else(|| "an unknown place".to_owned(), ToString::to_string);
-    // Nothing is left to tell it to if this fails.
-    writeln!(
-        io::stderr(),
+    telemetry::end(&format!(
         "bpftok: this is a defect of bpftok, at {place}; please report it"
-    )
-    .unwrap_or_default();
+    ));
     std::process::exit(exit::SOFTWARE);
 }
 

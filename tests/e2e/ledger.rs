@@ -346,7 +346,7 @@ fn damage_found_while_writing_is_told_and_the_writer_starts_over() {
     let batch = [usage(record("msg_new", "2026-11-01T15:00:00Z"))];
     let error = writer.apply(&batch).unwrap_err();
     assert!(error.is_corrupt() && !error.is_retryable(), "{error}");
-    let mut writer = writer.start_over().unwrap();
+    writer.start_over().unwrap();
     assert_eq!(writer.apply(&batch).unwrap().inserted, 1);
 }
 

@@ -224,6 +224,17 @@ impl Error {
         matches!(self, Self::Corrupt { .. })
     }
 
+    /// True if a device or a file on it failed, so that [`Writer::reopen`] comes before the next try.
+    pub fn is_of_device(&self) -> bool {
+        let Self::Sql { source, .. } = self else {
+            return false;
+        };
+        matches!(
+            source.sqlite_error_code(),
+            Some(ErrorCode::SystemIoFailure | ErrorCode::CannotOpen)
+        )
+    }
+
     /// Sorts an error of SQLite on `path`.
     fn sql(doing: &'static str, path: &std::path::Path, source: rusqlite::Error) -> Self {
         let path = path.to_owned();

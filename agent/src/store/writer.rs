@@ -18,9 +18,11 @@ use super::retention::{Progress, Retention, Sweeper};
 use super::rollup::{Changed, Rollup};
 use super::{AgentStatus, Error, HostFacts, prune, to_db};
 
-/// LIMIT: five seconds for another connection that holds the file; then the batch fails as
-/// retryable, and the caller keeps it.
+/// LIMIT: five seconds at the start for another connection that holds the file.
 const BUSY_MS: i32 = 5_000;
+/// LIMIT: one second for it while the ledger is written; then the batch fails as retryable, and the
+/// caller, who takes what comes in the meantime, keeps it.
+const WRITING_BUSY_MS: i32 = 1_000;
 /// LIMIT: one second at the end for readers; the log is then left as long as it is, which costs
 /// space and loses nothing.
 const CLOSING_BUSY_MS: i32 = 1_000;
@@ -72,7 +74,8 @@ pub struct Writer {
     host: HostFacts,
     host_id: i64,
     keep: Keep,
-    lock: WriteLock,
+    /// Held for its lock.
+    _lock: WriteLock,
     /// When the limits of accounts were last looked through for old ones.
     swept_ms: Option<i64>,
     rollup: Rollup,
@@ -114,7 +117,7 @@ impl Writer {
             host,
             host_id,
             keep,
-            lock,
+            _lock: lock,
             swept_ms: None,
             rollup: Rollup::default(),
             idle: None,
@@ -307,39 +310,27 @@ impl Writer {
             .map_err(|(_, source)| Error::sql("close", &self.path, source))
     }
 
-    /// Sets a damaged ledger aside and goes on with a new one.
+    /// Sets a damaged ledger aside and goes on with a new one. Where that fails, because the disk is
+    /// full or read-only, it may be tried again.
     ///
     /// # Errors
     /// As [`Writer::open`].
-    pub fn start_over(self) -> Result<Self, Error> {
-        let Self {
-            conn,
-            path,
-            host,
-            keep,
-            lock,
-            rollup,
-            idle,
-            sweeper,
-            ..
-        } = self;
-        drop(conn);
-        set_aside(&path)?;
-        place::prepare(&path)?;
-        let (conn, host_id) = connect(&path, &host)?;
-        note_idle(&conn, &path, idle)?;
-        Ok(Self {
-            conn,
-            path,
-            host,
-            host_id,
-            keep,
-            lock,
-            swept_ms: None,
-            rollup,
-            idle,
-            sweeper: Sweeper::new(sweeper.retention()),
-        })
+    pub fn start_over(&mut self) -> Result<(), Error> {
+        set_aside(&self.path)?;
+        self.sweeper = Sweeper::new(self.sweeper.retention());
+        self.swept_ms = None;
+        self.reopen()
+    }
+
+    /// Opens the file at the path anew, and makes it if it is missing. After a device failed, what is
+    /// open of its files may stay broken though the device is well again.
+    ///
+    /// # Errors
+    /// As [`Writer::open`]; what was open is kept then.
+    pub fn reopen(&mut self) -> Result<(), Error> {
+        place::prepare(&self.path)?;
+        (self.conn, self.host_id) = connect(&self.path, &self.host)?;
+        note_idle(&self.conn, &self.path, self.idle)
     }
 
     /// What reading needs.
@@ -368,9 +359,7 @@ impl Writer {
             .map_err(|source| Error::sql("look at", &self.path, source))?;
         if moved != 0 {
             tracing::warn!(path = %self.path.display(), "the ledger was removed or replaced; going on with the file at its path");
-            place::prepare(&self.path)?;
-            (self.conn, self.host_id) = connect(&self.path, &self.host)?;
-            note_idle(&self.conn, &self.path, self.idle)?;
+            self.reopen()?;
         }
         Ok(())
     }
@@ -454,6 +443,8 @@ fn connect(path: &Path, host: &HostFacts) -> Result<(Connection, i64), Error> {
             ],
             |row| row.get(0),
         )
+        .map_err(failed)?;
+    conn.pragma_update(None, "busy_timeout", WRITING_BUSY_MS)
         .map_err(failed)?;
     Ok((conn, host_id))
 }

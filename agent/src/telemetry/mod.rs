@@ -1,10 +1,32 @@
 //! What the agent says about itself while it runs.
 
+mod lines;
+
 use std::env;
-use std::io;
+use std::io::{self, Write as _};
+use std::sync::OnceLock;
+use std::time::Duration;
 
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::writer::BoxMakeWriter;
+
+pub use lines::Lines;
+
+/// LIMIT: how long the end waits for the reader of the log.
+const END_LIMIT: Duration = Duration::from_secs(1);
+
+/// The log of a process that does not wait for its reader.
+static LOG: OnceLock<Lines> = OnceLock::new();
+
+/// What becomes of the log while nobody reads it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reader {
+    /// Whoever says something waits: of a command nothing is to be missing.
+    WaitedFor,
+    /// Nobody waits, and what there is no room for is dropped and counted: the agent goes on.
+    Free,
+}
 
 /// How much is said.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -28,15 +50,23 @@ impl Verbosity {
 
 /// Sends log lines to standard error: plain, and without a time where the journal adds its own.
 /// The variable `BPFTOK_LOG` sets levels by module and goes before the flags. A second call does
-/// nothing.
-pub fn start(verbosity: Verbosity) {
+/// nothing. Without room for a thread the reader is waited for.
+pub fn start(verbosity: Verbosity, reader: Reader) -> Log {
+    let out = match reader {
+        Reader::WaitedFor => None,
+        Reader::Free => Lines::start("log", io::stderr()).ok(),
+    };
+    let out = match out {
+        None => BoxMakeWriter::new(io::stderr),
+        Some(lines) => BoxMakeWriter::new(LOG.get_or_init(|| lines).clone()),
+    };
     let filter = EnvFilter::builder()
         .with_default_directive(verbosity.level().into())
         .with_env_var("BPFTOK_LOG")
         .from_env_lossy();
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(io::stderr)
+        .with_writer(out)
         .with_ansi(false);
     // systemd sets JOURNAL_STREAM where standard output or error goes to the journal.
     let started = if env::var_os("JOURNAL_STREAM").is_some() {
@@ -46,6 +76,40 @@ pub fn start(verbosity: Verbosity) {
     };
     // Only a second call fails.
     drop(started);
+    Log(())
+}
+
+/// Written whole when this is dropped, or as far as its reader takes it within a second.
+#[must_use]
+#[derive(Debug)]
+pub struct Log(());
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        finish();
+    }
+}
+
+/// Says a last line on standard error, behind the log, and waits for its reader no longer than the
+/// log does. Nothing is left to tell it to if this fails.
+pub fn end(line: &str) {
+    let line = format!("{line}\n");
+    match LOG.get() {
+        None => io::stderr().write_all(line.as_bytes()).unwrap_or_default(),
+        Some(log) => log.say(line.as_bytes()),
+    }
+    finish();
+}
+
+fn finish() {
+    if let Some(log) = LOG.get() {
+        log.finish(END_LIMIT);
+    }
+}
+
+/// Lines of the log that were dropped because nobody read them.
+pub fn lost() -> u64 {
+    LOG.get().map_or(0, Lines::lost)
 }
 
 #[cfg(test)]
