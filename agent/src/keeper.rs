@@ -323,15 +323,21 @@ impl<S: FnMut() -> AgentStatus> Keeper<S> {
             self.is_broken = false;
             self.watcher = None;
         }
-        let applied = match self.writer.apply(self.waiting.make_contiguous()) {
-            Err(error) if error.is_corrupt() => {
-                tracing::error!(error = %causes::in_one_line(&error), "the ledger is damaged; starting a new one");
-                self.watcher = None;
-                self.writer.start_over()?;
-                self.writer.apply(self.waiting.make_contiguous())?
-            }
-            other => other?,
-        };
+        let outputs = &*self.waiting.make_contiguous();
+        let mut applied = self.writer.apply(outputs);
+        if applied.as_ref().is_err_and(Error::is_corrupt) {
+            self.watcher = None;
+            // What can't be read now looks the same.
+            applied = self
+                .writer
+                .reopen()
+                .and_then(|()| self.writer.apply(outputs));
+        }
+        if applied.as_ref().is_err_and(Error::is_corrupt) {
+            self.writer.start_over()?;
+            applied = self.writer.apply(outputs);
+        }
+        let applied = applied?;
         self.committed += applied.inserted;
         let writer = &self.writer;
         if let Some(metrics) = &self.metrics {

@@ -13,6 +13,7 @@ mod alerts;
 mod budgets;
 mod configuration;
 mod costs;
+mod faults;
 mod hostile;
 mod insight;
 mod ledger;

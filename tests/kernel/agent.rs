@@ -209,7 +209,8 @@ pub(crate) fn skip(test: &str, reason: &str) {
 }
 
 impl Agent {
-    fn start(mut command: Command, test: &str) -> Option<Self> {
+    /// Starts a command that becomes an agent; `None`, with a `SKIP` line, where this machine can't.
+    pub(crate) fn start(mut command: Command, test: &str) -> Option<Self> {
         if let Some(reason) = obstacle() {
             skip(test, reason);
             return None;

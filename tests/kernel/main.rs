@@ -25,6 +25,7 @@ mod faults;
 mod host;
 #[cfg(test)]
 mod monitor;
+mod limits;
 #[cfg(test)]
 mod namespace;
 #[cfg(test)]

@@ -226,13 +226,25 @@ impl Error {
 
     /// True if a device or a file on it failed, so that [`Writer::reopen`] comes before the next try.
     pub fn is_of_device(&self) -> bool {
-        let Self::Sql { source, .. } = self else {
-            return false;
-        };
-        matches!(
-            source.sqlite_error_code(),
-            Some(ErrorCode::SystemIoFailure | ErrorCode::CannotOpen)
-        )
+        match self {
+            Self::Io { .. } => true,
+            Self::Sql { source, .. } => matches!(
+                source.sqlite_error_code(),
+                Some(ErrorCode::SystemIoFailure | ErrorCode::CannotOpen)
+            ),
+            Self::Missing { .. }
+            | Self::Forbidden { .. }
+            | Self::Unsafe { .. }
+            | Self::InUse { .. }
+            | Self::Newer { .. }
+            | Self::Older { .. }
+            | Self::Blank { .. }
+            | Self::Foreign { .. }
+            | Self::Corrupt { .. }
+            | Self::Status { .. }
+            | Self::WritingQuery
+            | Self::Query { .. } => false,
+        }
     }
 
     /// Sorts an error of SQLite on `path`.

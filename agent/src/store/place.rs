@@ -154,11 +154,18 @@ pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
-/// Renames a ledger and its log to names that keep them as evidence; returns the new path.
+/// Renames a ledger and its log to names that keep them as evidence; returns the new path. One that
+/// can't be read to its end stays: SQLite says of a page that a failing device does not give that it
+/// is damaged.
 ///
 /// # Errors
 /// [`Error::Io`].
 pub(super) fn set_aside(path: &Path, time: &str) -> Result<PathBuf, Error> {
+    let read = |path: &Path| {
+        let mut file = File::open(path)?;
+        io::copy(&mut file, &mut io::sink())
+    };
+    read(path).map_err(|source| failed("read", path, source))?;
     let io = |source| failed("set aside", path, source);
     let mut to = beside(path, &format!(".corrupt-{time}"));
     let mut number = 1;

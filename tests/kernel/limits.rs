@@ -1,0 +1,455 @@
+//! The agent has little memory, few files or no threads, somebody stops reading what it says, another
+//! agent is there: it counts on, or says why it can't. What it leaves behind is nothing.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::net::UnixDatagram;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use aya::maps::loaded_maps;
+use aya::programs::{loaded_links, loaded_programs};
+use test_support::Endpoint;
+
+use crate::agent::{Agent, LEDGER_LIMIT, Place, send, skip};
+use crate::compare::assert_same;
+use crate::run::{Client, Kept, Who, poll, python, tls_pair};
+
+/// Calls of a client.
+const CALLS: usize = 40;
+
+/// How often the agent is started and stopped while clients call.
+const STARTS: usize = 20;
+
+/// The memory that an agent gets, in bytes.
+const LITTLE_MEMORY: u64 = 64 << 20;
+
+/// How long a start that fails may take.
+const REFUSED_WITHIN: Duration = Duration::from_secs(30);
+
+/// A control group of one controller, in whichever hierarchy this host has it; removed when dropped.
+struct Group(PathBuf);
+
+impl Group {
+    /// One with this limit, by the names that the two versions have for its file; `None`, with a
+    /// `SKIP` line, where there can be none.
+    fn limited(test: &str, controller: &str, files: [&str; 2], limit: u64) -> Option<Self> {
+        let unified = PathBuf::from("/sys/fs/cgroup");
+        let of_version_1 = unified.join(controller);
+        let (parent, file) = match of_version_1.is_dir() {
+            true => (of_version_1, files[0]),
+            false => (unified, files[1]),
+        };
+        let name = format!("bpftok-{controller}-{}", std::process::id());
+        let group = Self(parent.join(name));
+        let made = fs::create_dir(&group.0)
+            .and_then(|()| fs::write(group.0.join(file), limit.to_string()));
+        if let Err(error) = made {
+            skip(test, &format!("no control group of {controller}: {error}"));
+            return None;
+        }
+        Some(group)
+    }
+
+    fn number(&self, file: &str) -> Option<u64> {
+        fs::read_to_string(self.0.join(file))
+            .ok()?
+            .trim()
+            .parse()
+            .ok()
+    }
+
+    /// The command, in it.
+    fn command(&self, command: &Command) -> Command {
+        let tasks = self.0.join("cgroup.procs");
+        under(&format!("echo $$ > {} && ", tasks.display()), command)
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        let is_gone = poll(LEDGER_LIMIT, || fs::remove_dir(&self.0).is_ok());
+        if !is_gone {
+            println!("{} is left", self.0.display());
+        }
+    }
+}
+
+/// The command, after what a shell does first.
+fn under(first: &str, command: &Command) -> Command {
+    let mut shell = Command::new("sh");
+    shell
+        .args(["-c", &format!("{first}exec \"$@\""), "sh"])
+        .arg(command.get_program())
+        .args(command.get_args());
+    shell
+}
+
+/// A client that makes calls, to be waited for.
+fn client(endpoint: &Endpoint, test: &str, arguments: &[&str]) -> Option<Client> {
+    let mut command = python("calls.py", endpoint, test)?;
+    command.args(["stdlib", "--stream"]).args(arguments);
+    command.args(["--calls", &CALLS.to_string()]);
+    Client::start(command, test)
+}
+
+/// The ledger has exactly the calls that were served, all of this client.
+#[track_caller]
+fn assert_all_counted(endpoint: &Endpoint, place: &Place, who: &Who) {
+    let served = endpoint.served();
+    assert_same(&served, &place.rows_when(served.len()), |_| who.clone());
+}
+
+/// What a process that is to fail says, and its exit code.
+fn fails(mut command: Command) -> (Option<i32>, String) {
+    let child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut child = Kept(child);
+    let ended = poll(REFUSED_WITHIN, || child.try_wait().unwrap().is_some());
+    if !ended {
+        child.kill().unwrap();
+    }
+    let status = child.wait().unwrap();
+    let mut said = String::new();
+    child
+        .stderr
+        .take()
+        .unwrap()
+        .read_to_string(&mut said)
+        .unwrap();
+    assert!(ended, "it goes on:\n{said}");
+    (status.code(), said)
+}
+
+#[test]
+fn a_second_agent_is_refused_with_the_pid_of_the_first_and_on_a_ledger_of_its_own_both_count_all() {
+    let test = "two_agents";
+    let endpoint = Endpoint::start().unwrap();
+    let (first, second) = (Place::of(&endpoint), Place::of(&endpoint));
+    let Some(agent) = first.run(test) else { return };
+    let (code, said) = fails(first.on_ledger(["run"]));
+    assert_eq!(code, Some(1), "{said}");
+    let pid = format!("(pid {})", agent.id());
+    assert!(
+        said.lines().last().unwrap_or_default().contains(&pid),
+        "{said}"
+    );
+
+    let Some(other) = second.run(test) else {
+        return;
+    };
+    let Some(client) = client(&endpoint, test, &["messages"]) else {
+        return;
+    };
+    let ended = client.succeed();
+    for place in [&first, &second] {
+        assert_all_counted(&endpoint, place, &ended.who);
+    }
+    agent.stop();
+    other.stop();
+}
+
+#[test]
+fn in_64_mib_it_counts_all_and_stays_within() {
+    let test = "little_memory";
+    let files = ["memory.limit_in_bytes", "memory.max"];
+    let Some(group) = Group::limited(test, "memory", files, LITTLE_MEMORY) else {
+        return;
+    };
+    let endpoint = Endpoint::start().unwrap();
+    let place = Place::of(&endpoint);
+    let command = group.command(&place.on_ledger(["run"]));
+    let Some(agent) = Agent::start(command, test) else {
+        return;
+    };
+    assert!(
+        agent.said().contains("memory is limited to 64 MiB"),
+        "{}",
+        agent.said()
+    );
+
+    // What is no LLM traffic, many connections at once, and texts that have to be counted here.
+    let bulk = ["transfer", "--size", "300000000"];
+    let Some(foreign) = tls_pair(&bulk, test).and_then(|pair| Client::start(pair, test)) else {
+        return;
+    };
+    let long = "words of a long prompt ".repeat(4_000);
+    let many = ["chat", "--connections", "8", "--prompt", &long];
+    let Some(client) = client(&endpoint, test, &many) else {
+        return;
+    };
+    foreign.succeed();
+    let ended = client.succeed();
+    let served = endpoint.served();
+    let rows = place.rows_when(served.len());
+    assert_eq!(rows.len(), served.len(), "{}", agent.said());
+    assert!(rows.iter().all(|row| row.pid == Some(ended.who.pid)));
+    assert!(
+        rows.iter()
+            .all(|row| row.usage_source == "estimated" && row.tokens[5].is_some()),
+        "{rows:?}"
+    );
+    let degraded = place.status()["degraded"].to_string();
+    assert!(
+        degraded.contains("memory is limited to 64 MiB"),
+        "{degraded}"
+    );
+    for file in ["memory.max_usage_in_bytes", "memory.peak"] {
+        if let Some(most) = group.number(file) {
+            println!("{} KiB of the group at most", most >> 10);
+            assert!(most <= LITTLE_MEMORY);
+        }
+    }
+    println!("{} KiB of its own", agent.memory_kib());
+    // Had the kernel killed it, this would fail.
+    agent.stop();
+    assert!(place.counter("texts_without_vocabulary") > 0);
+}
+
+#[test]
+fn with_64_open_files_it_says_what_it_can_not_watch_and_ends_as_it_should() {
+    let test = "few_files";
+    let place = Place::with("");
+    let command = under("ulimit -n 64 && ", &place.on_ledger(["run"]));
+    let Some(agent) = Agent::start(command, test) else {
+        return;
+    };
+    let said = agent.stop();
+    assert!(!said.contains("defect"), "{said}");
+}
+
+#[test]
+fn where_no_thread_can_be_started_it_says_so_and_ends() {
+    let test = "few_threads";
+    let mut outcomes = BTreeMap::new();
+    for threads in [1, 2, 3, 4, 6, 8, 10, 12, 14] {
+        let Some(group) = Group::limited(test, "pids", ["pids.max", "pids.max"], threads) else {
+            return;
+        };
+        let place = Place::with("");
+        let mut command = group.command(&place.on_ledger(["run"]));
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn();
+        let mut child = Kept(child.unwrap());
+        // It watches, or it has ended.
+        let is_ready = || !place.db().exists() || place.status()["pid"].is_null();
+        poll(REFUSED_WITHIN, || {
+            child.try_wait().unwrap().is_some() || !is_ready()
+        });
+        let ended = child.try_wait().unwrap();
+        if ended.is_none() {
+            send("TERM", child.id());
+        }
+        let status = child.wait().unwrap();
+        let mut said = String::new();
+        child
+            .stderr
+            .take()
+            .unwrap()
+            .read_to_string(&mut said)
+            .unwrap();
+        // Neither killed nor aborted, and no defect: an end by itself is one with a sentence.
+        assert!(!said.contains("defect"), "{threads}: {said}");
+        match ended {
+            Some(_) => {
+                assert_eq!(status.code(), Some(1), "{threads}: {said}");
+                let last = said.lines().last().unwrap_or_default();
+                assert!(last.starts_with("bpftok: "), "{threads}: {said}");
+            }
+            None => assert!(status.success(), "{threads}: {status} {said}"),
+        }
+        outcomes.insert(threads, ended.is_none());
+    }
+    println!("{outcomes:?}");
+    assert_eq!(outcomes.get(&1), Some(&false), "{outcomes:?}");
+}
+
+/// Numbers of kernel programs, maps and links that there are on this host, of names that are ours.
+fn objects() -> [usize; 3] {
+    [
+        loaded_programs().flatten().count(),
+        loaded_maps().flatten().count(),
+        loaded_links().flatten().count(),
+    ]
+}
+
+#[test]
+fn started_and_stopped_again_and_again_under_load_it_leaves_nothing_in_the_kernel() {
+    let test = "again_and_again";
+    let endpoint = Endpoint::start().unwrap();
+    let place = Place::of(&endpoint);
+    // A first one, so that what the kernel keeps for itself is there before.
+    let Some(agent) = place.run(test) else { return };
+    agent.stop();
+    let before = objects();
+    for start in 0..STARTS {
+        let Some(load) = client(&endpoint, test, &["messages", "--plan", "delay-10"]) else {
+            return;
+        };
+        let Some(agent) = place.run(test) else { return };
+        match start % 2 {
+            0 => drop(agent.stop()),
+            _ => drop(agent.kill()),
+        }
+        load.succeed();
+    }
+    assert!(
+        poll(LEDGER_LIMIT, || objects() == before),
+        "{before:?} before, {:?} after",
+        objects()
+    );
+    assert_eq!(place.text("PRAGMA integrity_check"), "ok");
+}
+
+#[test]
+fn nobody_reads_what_it_says_and_nothing_is_lost() {
+    let test = "nobody_reads";
+    let endpoint = Endpoint::start().unwrap();
+    let metrics = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let config = format!(
+        "[metrics]\nlisten = \"{metrics}\"\n\
+         [[notify]]\nname = \"hangs\"\nkind = \"exec\"\nuser = \"nobody\"\n\
+         command = [\"/bin/sleep\", \"60\"]\n"
+    );
+    let place = Place::of(&endpoint).configured(config.leak());
+    let socket = place.file("manager");
+    let manager = UnixDatagram::bind(&socket).unwrap();
+    manager.set_read_timeout(Some(LEDGER_LIMIT)).unwrap();
+    let mut command = place.on_ledger(["run", "-vv"]);
+    // The pipe is never read: it is full after its first 64 KiB.
+    let child = command
+        .env("NOTIFY_SOCKET", &socket)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn();
+    let mut child = Kept(child.unwrap());
+    let mut message = [0; 4_096];
+    if let Err(error) = manager.recv(&mut message) {
+        let status = child.try_wait().unwrap();
+        assert!(status.is_some(), "it is not ready: {error}");
+        skip(test, "the agent can't run here");
+        return;
+    }
+    // Somebody asks for metrics and does not read them.
+    let mut reader = TcpStream::connect(metrics).unwrap();
+    reader
+        .write_all(b"GET /metrics HTTP/1.1\r\nhost: localhost\r\n\r\n")
+        .unwrap();
+    let Some(client) = client(&endpoint, test, &["messages"]) else {
+        return;
+    };
+    let ended = client.succeed();
+    assert_all_counted(&endpoint, &place, &ended.who);
+    // It floods its own log until lines are dropped, and goes on.
+    assert!(poll(LEDGER_LIMIT, || {
+        place.number("SELECT count(*) FROM alert_delivery") > 0
+    }));
+    assert_eq!(place.counter("lost_records"), 0);
+    send("TERM", child.id());
+    assert!(
+        poll(LEDGER_LIMIT, || child.try_wait().unwrap().is_some()),
+        "it waits for who reads its log"
+    );
+    assert!(child.wait().unwrap().success());
+    assert_eq!(place.counter("lost_records"), 0);
+    drop(reader);
+}
+
+/// The rights that threads have, by name of the thread.
+fn rights(agent: &Agent) -> BTreeMap<String, Vec<u64>> {
+    let mut rights: BTreeMap<String, Vec<u64>> = BTreeMap::new();
+    for task in fs::read_dir(format!("/proc/{}/task", agent.id())).unwrap() {
+        let task = task.unwrap().path();
+        // A thread may end while it is looked at.
+        let Ok(status) = fs::read_to_string(task.join("status")) else {
+            continue;
+        };
+        let value = |key: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(key));
+            line.unwrap().trim().to_owned()
+        };
+        let name = value("Name:");
+        let sets = ["CapInh:", "CapPrm:", "CapEff:", "CapAmb:"];
+        let [inherited, permitted, effective, ambient] =
+            sets.map(|key| u64::from_str_radix(&value(key), 16).unwrap());
+        assert_eq!((inherited, ambient), (0, 0), "{name}");
+        assert_eq!(permitted, effective, "{name}");
+        rights.entry(name).or_default().push(effective);
+    }
+    rights
+}
+
+#[test]
+fn each_thread_has_exactly_the_rights_that_are_documented() {
+    let test = "rights_of_threads";
+    let place = Place::with("");
+    let config = format!(
+        "[metrics]\nlisten = \"unix:{0}/socket\"\ntextfile = \"{0}/bpftok.prom\"\n\
+         [otlp]\nendpoint = \"http://127.0.0.1:9\"\n\
+         [[notify]]\nname = \"told\"\nkind = \"exec\"\nuser = \"nobody\"\ncommand = [\"/bin/true\"]\n",
+        place.file("").display().to_string().trim_end_matches('/')
+    );
+    let place = place.configured(config.leak());
+    let Some(agent) = place.run(test) else { return };
+    place.wait_until(|| rights(&agent).contains_key("alert"));
+    // Numbers of capability.h: CHOWN, DAC_OVERRIDE, DAC_READ_SEARCH, FOWNER, KILL, SETGID, SETUID,
+    // SYS_PTRACE, SYS_ADMIN, PERFMON, BPF, CHECKPOINT_RESTORE.
+    let set = |numbers: &[u32]| numbers.iter().fold(0_u64, |set, number| set | 1 << number);
+    let reading = set(&[2, 19, 40]);
+    let writing = set(&[0, 1, 3, 5]);
+    let becoming = set(&[6, 7]);
+    let watching = reading | writing;
+    // Where links need rights, who attaches keeps those for it.
+    let attaching = match place.status()["capabilities"]
+        .to_string()
+        .contains("CAP_BPF")
+    {
+        true => watching | set(&[21, 38, 39]),
+        false => watching,
+    };
+    let expected: BTreeMap<&str, u64> = [
+        ("bpftok", attaching),
+        ("capture", attaching),
+        ("store", watching | becoming),
+        ("alert", watching | becoming),
+        ("files", watching),
+        ("search-1", watching),
+        ("search-2", watching),
+        ("textfile", writing),
+        ("watch", reading),
+        ("line", 0),
+        ("mappings", 0),
+        ("metrics", 0),
+        ("otlp", 0),
+        ("log", 0),
+    ]
+    .into();
+    let mut found = rights(&agent);
+    // It is there for an instant, now and then.
+    found.remove("self-check");
+    for (name, sets) in &found {
+        let expected = expected.get(name.as_str());
+        assert!(expected.is_some(), "{name} is not documented");
+        assert!(
+            sets.iter().all(|set| Some(set) == expected),
+            "{name} has {sets:x?}, not {expected:x?}"
+        );
+    }
+    let names: Vec<_> = found.keys().map(String::as_str).collect();
+    assert_eq!(names, expected.keys().copied().collect::<Vec<_>>());
+    agent.stop();
+}
