@@ -238,12 +238,18 @@ fn print_diagnostics(programs: &mut Ebpf) {
     match aya_log::EbpfLogger::init(programs) {
         Err(error) => tracing::warn!(%error, "the programs' diagnostics can't be read"),
         Ok(mut logger) => {
-            let _runs_until_the_process_ends = std::thread::spawn(move || {
-                loop {
-                    logger.flush();
-                    std::thread::sleep(std::time::Duration::from_millis(50));
-                }
-            });
+            let started = std::thread::Builder::new()
+                .name("diagnostics".to_owned())
+                .spawn(move || {
+                    crate::privilege::keep(crate::privilege::NOTHING);
+                    loop {
+                        logger.flush();
+                        std::thread::sleep(std::time::Duration::from_millis(50));
+                    }
+                });
+            if let Err(error) = started {
+                tracing::warn!(%error, "the programs' diagnostics can't be read");
+            }
         }
     }
 }
