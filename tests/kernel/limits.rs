@@ -246,7 +246,7 @@ fn in_64_mib_it_counts_all_and_stays_within() {
 }
 
 #[test]
-fn with_64_open_files_it_says_what_it_can_not_watch_and_ends_as_it_should() {
+fn with_64_open_files_it_says_which_files_it_cannot_watch_and_counts_those_that_it_does() {
     let test = "few_files";
     let endpoint = Endpoint::start().unwrap();
     let place = Place::of(&endpoint).configured(FREQUENT_SCANS);
@@ -277,14 +277,12 @@ fn with_64_open_files_it_says_what_it_can_not_watch_and_ends_as_it_should() {
     };
     let ended = client.succeed();
     assert_all_counted(&endpoint, &place, &ended.who);
-    println!(
-        "{} {}",
-        descriptors(agent.id()).len(),
-        place.status()["failed"]
-    );
+    assert!(descriptors(agent.id()).len() <= 64);
     let said = agent.stop();
-    println!("{said} {}", place.status()["failed"]);
-    assert!(!said.contains("defect"), "{said}");
+    let failed = place.status()["failed"].to_string();
+    for told in [said, failed] {
+        assert!(told.contains("Too many open files"), "{told}");
+    }
 }
 
 #[test]
@@ -329,9 +327,9 @@ fn where_no_thread_can_be_started_it_says_so_and_ends() {
         assert!(!said.contains("defect"), "{threads}: {said}");
         match ended {
             Some(_) => {
-                assert_eq!(status.code(), Some(1), "{threads}: {said}");
-                let last = said.lines().last().unwrap_or_default();
-                assert!(last.starts_with("bpftok: "), "{threads}: {said}");
+                assert!(matches!(status.code(), Some(1 | 69)), "{threads}: {said}");
+                let sentence = said.lines().find(|line| line.starts_with("bpftok: "));
+                assert!(sentence.is_some(), "{threads}: {said}");
             }
             None => assert!(status.success(), "{threads}: {status} {said}"),
         }
@@ -341,7 +339,7 @@ fn where_no_thread_can_be_started_it_says_so_and_ends() {
     assert_eq!(outcomes.get(&1), Some(&false), "{outcomes:?}");
 }
 
-/// Numbers of kernel programs, maps and links that there are on this host, of names that are ours.
+/// How many kernel programs, maps and links there are on this host.
 fn objects() -> [usize; 3] {
     [
         loaded_programs().flatten().count(),

@@ -8,7 +8,7 @@ const MARK: &str = "**Invariant:**";
 const KEEPER: &str = "Kept by ";
 
 const ACCEPTED: &str = "tests/README.md";
-const SECTION: &str = "## Acceptance\n";
+const SECTIONS: [&str; 2] = ["## Acceptance\n", "## Faults\n"];
 
 pub(super) fn check(sources: &[Source]) -> Vec<String> {
     let Some(document) = find(sources, DOCUMENT) else {
@@ -41,15 +41,17 @@ pub(super) fn check(sources: &[Source]) -> Vec<String> {
             }
         }
     }
-    complaints.extend(accepted(sources));
+    for section in SECTIONS {
+        complaints.extend(accepted(sources, section));
+    }
     complaints
 }
 
-/// Looks at the rows of the table of what is accepted.
-fn accepted(sources: &[Source]) -> Vec<String> {
-    let section = find(sources, ACCEPTED).and_then(|document| document.text.split_once(SECTION));
+/// Looks at the rows of the table of a section.
+fn accepted(sources: &[Source], title: &str) -> Vec<String> {
+    let section = find(sources, ACCEPTED).and_then(|document| document.text.split_once(title));
     let Some((_, section)) = section else {
-        return vec![format!("{ACCEPTED} has no section `{}`", SECTION.trim())];
+        return vec![format!("{ACCEPTED} has no section `{}`", title.trim())];
     };
     let section = section.split("\n## ").next().unwrap_or_default();
     let mut complaints = Vec::new();
@@ -109,7 +111,8 @@ mod tests {
             source(
                 "tests/README.md",
                 "# Tests\n\n## Acceptance\n\n| what | kept by |\n|---|---|\n| It works | `a_test` |\n\
-                 | It is `fast` | by hand |\n| It stays | `a_test`, `gone` |\n\n## Else\n\n| a | b |\n",
+                 | It is `fast` | by hand |\n| It stays | `a_test`, `gone` |\n\n## Else\n\n| a | b |\n\n\
+                 ## Faults\n\n| fault | what holds | kept by |\n|---|---|---|\n| C1 | it lives | `gone` |\n",
             ),
             source("a.rs", "#[test]\nfn a_test() {}"),
         ];
@@ -121,6 +124,7 @@ mod tests {
                 "ARCHITECTURE.md: \"trust me. …\" does not say `Kept by` which test",
                 "tests/README.md: \"It is `fast`\" names no test",
                 "tests/README.md: \"It stays\" is kept by `gone`, which does not exist",
+                "tests/README.md: \"C1 | it lives\" is kept by `gone`, which does not exist",
             ]
         );
     }
