@@ -85,6 +85,7 @@ pub fn run(
 ) -> anyhow::Result<()> {
     privilege::check()?;
     privilege::protect();
+    privilege::allow_files();
     let writer = ledger(config)?;
     tracing::info!(ledger = %writer.path().display(), "writing");
 
@@ -189,6 +190,7 @@ pub fn run(
 pub fn record(config: &Config, arguments: &cli::Record) -> anyhow::Result<()> {
     privilege::check()?;
     privilege::protect();
+    privilege::allow_files();
     let path = &arguments.file;
     let mut file = OpenOptions::new()
         .write(true)

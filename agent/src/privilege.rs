@@ -172,6 +172,19 @@ pub fn protect() {
     }
 }
 
+/// Each hooked file takes three open ones: as many may be open as whoever started the agent allows, not
+/// as few as programs get that never need more.
+pub fn allow_files() {
+    let limit = rustix::process::getrlimit(Resource::Nofile);
+    let highest = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
+    if let Err(error) = rustix::process::setrlimit(Resource::Nofile, highest) {
+        tracing::debug!(%error, "the limit of open files stays");
+    }
+}
+
 /// None where they can't be told: then what needs them says so.
 fn effective() -> Rights {
     rustix::thread::capabilities(None).map_or(Rights::empty(), |sets| sets.effective)

@@ -147,7 +147,8 @@ impl Mappings {
     /// until now is not known.
     fn has_other_processors(&mut self) -> bool {
         let now = online();
-        if now == self.processors {
+        // None at all: the list can't be read, because there are too many open files.
+        if now.is_empty() || now == self.processors {
             return false;
         }
         // A processor that went takes its event with it.
