@@ -24,8 +24,9 @@ mod faults;
 #[cfg(test)]
 mod host;
 #[cfg(test)]
-mod monitor;
 mod limits;
+#[cfg(test)]
+mod monitor;
 #[cfg(test)]
 mod namespace;
 #[cfg(test)]
