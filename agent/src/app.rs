@@ -28,7 +28,7 @@ use crate::capture::hooks::Target;
 use crate::capture::latency::Delays;
 use crate::capture::reader::{self, Act, Channels, Noticed, SharedLosses};
 use crate::capture::self_check::SelfCheck;
-use crate::capture::support::SocketSupport;
+use crate::capture::support::{AttachKind, SocketSupport};
 use crate::capture::{loader, support};
 use crate::config::{self, Argv, Config, Provider};
 use crate::keeper::{self, CallLines, Keeper, NewWatching, Watching};
@@ -83,7 +83,7 @@ pub fn run(
     reread: &dyn Fn() -> anyhow::Result<Config>,
     _: &cli::Run,
 ) -> anyhow::Result<()> {
-    privilege::check()?;
+    let kind = attach_kind()?;
     privilege::protect();
     privilege::allow_files();
     let writer = ledger(config)?;
@@ -176,7 +176,7 @@ pub fn run(
         // A terminal that goes away ends what was started in it.
         reload: (!std::io::stdin().is_terminal()).then_some(&mut reload),
     };
-    capture(config, stream, ignored_in, &watched, &mut upkeep)?;
+    capture(kind, config, stream, ignored_in, &watched, &mut upkeep)?;
     let deadline = Instant::now() + STOP_LIMIT;
     join(line, deadline)?;
     join(keeper, deadline)
@@ -188,7 +188,7 @@ pub fn run(
 ///
 /// The watching can't begin, or the file can't be written.
 pub fn record(config: &Config, arguments: &cli::Record) -> anyhow::Result<()> {
-    privilege::check()?;
+    let kind = attach_kind()?;
     privilege::protect();
     privilege::allow_files();
     let path = &arguments.file;
@@ -215,6 +215,7 @@ pub fn record(config: &Config, arguments: &cli::Record) -> anyhow::Result<()> {
     })?;
     let vitals = Vitals::default();
     capture(
+        kind,
         config,
         stream,
         ignored_in,
@@ -226,6 +227,21 @@ pub fn record(config: &Config, arguments: &cli::Record) -> anyhow::Result<()> {
         },
     )?;
     join(writer, Instant::now() + STOP_LIMIT)
+}
+
+/// How probes are to be attached; asked before anything is opened or made.
+///
+/// # Errors
+///
+/// Rights are missing, or the kernel lets nothing be watched.
+fn attach_kind() -> anyhow::Result<AttachKind> {
+    privilege::check()?;
+    support::check()?;
+    let kind = AttachKind::of_this_kernel();
+    if kind == AttachKind::Single {
+        privilege::check_attaching_singly()?;
+    }
+    Ok(kind)
 }
 
 /// Runs a recording through the line, into the ledger.
@@ -459,6 +475,9 @@ fn status_of(
                 support::FULL
             ));
         }
+        if !support::in_initial_pid_namespace() {
+            degraded.push(support::OTHER_IDS.to_owned());
+        }
         degraded.extend(watched.degraded.clone());
         degraded.extend(watched.shortfall.map(str::to_owned));
         degraded.extend(watched.unreadable.map(str::to_owned));
@@ -559,16 +578,13 @@ pub fn facts(config: &Config) -> process::Facts {
 /// Loads and attaches the kernel programs and reads their ring until a signal comes. Everything of
 /// ours is out of the kernel when it returns.
 fn capture(
+    kind: AttachKind,
     config: &Config,
     stream: mpsc::SyncSender<Vec<u8>>,
     ignored: mpsc::Receiver<ConnId>,
     watched: &Arc<Mutex<Watched>>,
     upkeep: &mut Upkeep<'_>,
 ) -> anyhow::Result<()> {
-    let kind = support::AttachKind::of_this_kernel();
-    if kind == support::AttachKind::Single {
-        privilege::check_attaching_singly()?;
-    }
     let most = if config.capture.sockets {
         SocketSupport::Traffic
     } else {
@@ -667,11 +683,9 @@ fn capture(
 
 /// What the threads that watch keep of their rights once the programs are loaded. That links of
 /// `uprobe_multi` need none of those that loading needs is tested from 6.12 on.
-fn rights(kind: support::AttachKind) -> privilege::Rights {
+fn rights(kind: AttachKind) -> privilege::Rights {
     let always = privilege::READING.union(privilege::WRITING);
-    if kind == support::AttachKind::Multi
-        && support::KernelVersion::running() >= LINKS_WITHOUT_RIGHTS
-    {
+    if kind == AttachKind::Multi && support::KernelVersion::running() >= LINKS_WITHOUT_RIGHTS {
         always
     } else {
         always.union(privilege::ATTACHING_SINGLY)

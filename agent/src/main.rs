@@ -752,6 +752,7 @@ fn code(error: &anyhow::Error) -> Option<u8> {
         return Some(match error {
             capture::Error::NotPermitted(_) => exit::NO_PERMISSION,
             capture::Error::KernelTooOld { .. }
+            | capture::Error::LockedDown
             | capture::Error::EmptyObject
             | capture::Error::Object(_)
             | capture::Error::Program { .. }

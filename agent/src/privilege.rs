@@ -56,11 +56,14 @@ const NAMES: [(Rights, &str); 12] = [
 
 /// The agent lacks rights.
 #[derive(Debug, Error)]
-#[error("watching needs {missing}: run as root, for example with sudo")]
+#[error("watching needs {missing}: {remedy}")]
 pub struct Missing {
     /// Rights that are missing.
     missing: &'static str,
+    remedy: &'static str,
 }
+
+const AS_ROOT: &str = "run as root, for example with sudo";
 
 impl Missing {
     /// The capabilities that are missing, by name.
@@ -75,10 +78,27 @@ impl Missing {
 ///
 /// Names the capabilities that are missing.
 pub fn check() -> Result<(), Missing> {
+    if !in_initial_user_namespace() {
+        // Capabilities count for what belongs to this namespace only, and the kernel does not.
+        return Err(Missing {
+            missing: "rights on the host, which not even root has in a user namespace of its own",
+            remedy: "run outside of this container",
+        });
+    }
     match missing(effective()) {
         None => Ok(()),
-        Some(missing) => Err(Missing { missing }),
+        Some(missing) => Err(Missing {
+            missing,
+            remedy: AS_ROOT,
+        }),
     }
+}
+
+/// The kernel gives the initial user namespace a fixed inode number
+/// (include/linux/proc_ns.h, `PROC_USER_INIT_INO`).
+fn in_initial_user_namespace() -> bool {
+    std::fs::read_link("/proc/self/ns/user")
+        .map_or(true, |link| link.as_os_str() == "user:[4026531837]")
 }
 
 /// Whether perf uprobes, which kernels without `uprobe_multi` have, may be attached.
@@ -92,6 +112,7 @@ pub fn check_attaching_singly() -> Result<(), Missing> {
     } else {
         Err(Missing {
             missing: "CAP_SYS_ADMIN (this kernel has no uprobe_multi)",
+            remedy: AS_ROOT,
         })
     }
 }
@@ -219,9 +240,12 @@ mod tests {
         assert_eq!(missing(perfmon), Some("CAP_BPF"));
         assert_eq!(missing(bpf | perfmon), None);
         assert_eq!(missing(Rights::SYS_ADMIN), None);
-        let message = Missing { missing: "CAP_BPF" }.to_string();
+        let lacking = Missing {
+            missing: "CAP_BPF",
+            remedy: AS_ROOT,
+        };
         assert_eq!(
-            message,
+            lacking.to_string(),
             "watching needs CAP_BPF: run as root, for example with sudo"
         );
     }

@@ -12,7 +12,7 @@ use aya::{Ebpf, EbpfError, EbpfLoader, include_bytes_aligned};
 
 use super::Error;
 use super::sites::FUNCTIONS;
-use super::support::{AttachKind, KernelVersion, OLDEST, SocketSupport};
+use super::support::{AttachKind, SocketSupport};
 use crate::causes;
 
 const MULTI_OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/probes-multi"));
@@ -117,10 +117,6 @@ pub const fn has_programs() -> bool {
 ///
 /// Says what this kernel or this user lacks.
 pub fn load(kind: AttachKind, ring_bytes: u32, most: SocketSupport) -> Result<Loaded, Error> {
-    let running = KernelVersion::running();
-    if running < OLDEST {
-        return Err(Error::KernelTooOld { found: running });
-    }
     let object = match kind {
         AttachKind::Multi => MULTI_OBJECT,
         AttachKind::Single => SINGLE_OBJECT,

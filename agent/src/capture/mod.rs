@@ -36,6 +36,11 @@ pub enum Error {
         /// Running kernel.
         found: support::KernelVersion,
     },
+    /// The kernel lets no program of its own read the memory of others.
+    #[error(
+        "the kernel is locked down (lockdown=confidentiality) and lets no probe read what programs send: boot with lockdown=integrity"
+    )]
+    LockedDown,
     /// The agent was built without its kernel programs.
     #[error(
         "this binary was built without its kernel programs (AYA_BUILD_SKIP): build it again without that variable"

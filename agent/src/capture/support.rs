@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::Path;
 
-use super::loader;
+use super::{Error, loader};
 
 /// A kernel release.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -26,6 +26,9 @@ pub const OLDEST: KernelVersion = KernelVersion { major: 5, minor: 8 };
 /// From here everything is tested; below it the agent says that it runs degraded.
 pub const FULL: KernelVersion = KernelVersion { major: 6, minor: 1 };
 
+/// The mode of lockdown(7) in which kernel programs may not read memory. In `integrity` they may.
+const CONFIDENTIALITY: &str = "confidentiality";
+
 impl KernelVersion {
     /// The running kernel.
     pub fn running() -> Self {
@@ -44,6 +47,25 @@ impl KernelVersion {
         }
     }
 }
+
+/// What forbids watching, whatever rights there are: told before anything is opened.
+///
+/// # Errors
+///
+/// The kernel is too old, or locked down so far that no program may read another's memory.
+pub fn check() -> Result<(), Error> {
+    obstacle(KernelVersion::running(), &lockdown()).map_or(Ok(()), Err)
+}
+
+fn obstacle(found: KernelVersion, lockdown: &str) -> Option<Error> {
+    if found < OLDEST {
+        return Some(Error::KernelTooOld { found });
+    }
+    (lockdown == CONFIDENTIALITY).then_some(Error::LockedDown)
+}
+
+/// What follows from process ids of one's own, and the remedy.
+pub const OTHER_IDS: &str = "processes are named by the host's ids: run with the host's pid namespace (for Docker --pid=host)";
 
 /// How probes are attached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -189,13 +211,12 @@ pub fn examine(lacking: Option<&'static str>) -> Vec<Finding> {
         Finding {
             what: "pid namespace",
             found: if in_initial_pid_namespace() { "initial".to_owned() } else { "own".to_owned() },
-            remedy: (!in_initial_pid_namespace())
-                .then_some("processes are named by the host's ids: run with the host's pid namespace (for Docker --pid=host)"),
+            remedy: (!in_initial_pid_namespace()).then_some(OTHER_IDS),
         },
         Finding {
             what: "lockdown",
             found: lockdown(),
-            remedy: (lockdown() == "confidentiality")
+            remedy: (lockdown() == CONFIDENTIALITY)
                 .then_some("lockdown=confidentiality forbids reading user memory from kernel programs: boot with lockdown=integrity"),
         },
     ]
@@ -224,7 +245,7 @@ const fn presence(is_present: bool) -> &'static str {
 
 /// The kernel gives the initial pid namespace a fixed inode number
 /// (include/linux/proc_ns.h, `PROC_PID_INIT_INO`).
-pub(super) fn in_initial_pid_namespace() -> bool {
+pub fn in_initial_pid_namespace() -> bool {
     std::fs::read_link("/proc/self/ns/pid").is_ok_and(|link| link.as_os_str() == "pid:[4026531836]")
 }
 
@@ -260,6 +281,22 @@ mod tests {
                 "{release}"
             );
         }
+    }
+
+    #[test]
+    fn old_kernels_and_those_that_let_no_memory_be_read_are_obstacles() {
+        let obstacle = |major, minor, lockdown| {
+            obstacle(KernelVersion { major, minor }, lockdown).map(|error| error.to_string())
+        };
+        assert_eq!(obstacle(5, 8, "none"), None);
+        assert_eq!(obstacle(6, 12, "integrity"), None);
+        let old = obstacle(5, 7, "confidentiality");
+        assert_eq!(
+            old.as_deref(),
+            Some("kernel 5.7 is too old: bpftok needs 5.8 or later")
+        );
+        let locked = obstacle(6, 12, "confidentiality").unwrap();
+        assert!(locked.ends_with("boot with lockdown=integrity"), "{locked}");
     }
 
     #[test]
