@@ -85,7 +85,7 @@ pub(crate) fn packages(
 ) -> Result<Vec<PathBuf>> {
     setup::for_packaging(project)?;
     let binary = build(project, target)?;
-    share(project)?;
+    share(project, &build_once(project, of_this_host()?)?)?;
     let folder = project.target.join("dist").join(target.arch);
     make_folder(&folder)?;
     let plain = folder.join("bpftok");
@@ -129,19 +129,17 @@ fn objcopy() -> Result<PathBuf> {
     Ok(program)
 }
 
-/// What is the same for every processor, made by the binary of this host.
-fn share(project: &Project) -> Result<()> {
-    let host = of_this_host()?;
-    let binary = build_once(project, host)?;
+/// What is the same for every processor, made by a binary of this host.
+pub(crate) fn share(project: &Project, binary: &Path) -> Result<()> {
     let folder = project.target.join("dist/share");
     let man = folder.join("man");
     if man.exists() {
         fs::remove_dir_all(&man).with_context(|| format!("cannot remove {}", man.display()))?;
     }
     make_folder(&man)?;
-    Invocation::new(&binary).arg("man").arg(&man).run()?;
+    Invocation::new(binary).arg("man").arg(&man).run()?;
     for (shell, file) in COMPLETIONS {
-        let script = Invocation::new(&binary)
+        let script = Invocation::new(binary)
             .args(["completions", shell])
             .read()?;
         write(&folder.join(file), &script)?;

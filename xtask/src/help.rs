@@ -196,12 +196,16 @@ cargo xtask fuzz --grow [TARGET...] [--seconds N]
         help: "\
 cargo xtask test-kernel local [FILTER...]
 cargo xtask test-kernel vm [SERIES...] [--command SHELL]
+cargo xtask test-kernel service [SERIES...]
 
 local      the live tests on the running kernel, as root
 vm         the probe tests on Debian's kernels in QEMU, by software emulation: 5.10, 6.1, 6.12 and
            7, or the SERIES named. With --command, runs that in the guest instead of the tests.
+service    the installed package under a real systemd, in a Debian of the host's release that
+           debootstrap makes, as root: on 6.1 (with the drop-in for older kernels) and 6.12, or the
+           SERIES named
 
-Kernels are downloaded once, into target/vm; remove that folder to fetch newer patch levels.
+Kernels and that Debian are downloaded once, into target/vm; remove that folder to fetch newer patch levels.
 ",
     },
 ];

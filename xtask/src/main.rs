@@ -15,6 +15,7 @@ mod clients;
 mod command;
 mod coverage;
 mod debian;
+mod debootstrap;
 mod demo;
 mod dist;
 mod doctor;

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result, bail};
 
 use crate::command::Invocation;
+use crate::debootstrap::Clean;
 use crate::dist;
 use crate::host;
 use crate::project::{Project, make_folder};
@@ -129,37 +130,13 @@ impl Debian {
     /// Unpacks the one that was made before, or makes it.
     fn clean(project: &Project) -> Result<Self> {
         let folder = project.target.join("packages");
-        let kept = folder.join(format!("{SUITE}.tar"));
         let root = folder.join("root");
-        if root.exists() {
-            fs::remove_dir_all(&root)
-                .with_context(|| format!("cannot remove {}", root.display()))?;
-        }
-        if !kept.is_file() {
-            // The mirror is that of the host's own sources.
-            Invocation::new("debootstrap")
-                .args(["--variant=minbase", "--include=systemd,sqlite3", SUITE])
-                .arg(&root)
-                .arg(crate::kernel::mirror_of_debian()?)
-                .run()?;
-            let part = kept.with_extension("part");
-            Invocation::new("tar")
-                .arg("-C")
-                .arg(&root)
-                .arg("-cf")
-                .arg(&part)
-                .arg(".")
-                .run()?;
-            fs::rename(&part, &kept).context("cannot keep the clean Debian")?;
-        } else {
-            make_folder(&root)?;
-            Invocation::new("tar")
-                .arg("-C")
-                .arg(&root)
-                .arg("-xf")
-                .arg(&kept)
-                .run()?;
-        }
+        let clean = Clean {
+            kept: folder.join(format!("{SUITE}.tar")),
+            suite: SUITE.to_owned(),
+            packages: &["systemd", "sqlite3"],
+        };
+        clean.unpack(&root)?;
         Ok(Self { root })
     }
 

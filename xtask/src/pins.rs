@@ -40,11 +40,12 @@ pub(crate) const PACKAGING_PACKAGES: [&str; 4] = ["debootstrap", "lintian", "pyt
 pub(crate) const BPF_TARGET: &str = "bpfel-unknown-none";
 
 /// Debian packages that the tests need beyond gcc, git, Python and Node.
-pub(crate) const TEST_PACKAGES: [&str; 13] = [
+pub(crate) const TEST_PACKAGES: [&str; 14] = [
     "busybox-static",
     "ca-certificates",
     "cpio",
     "curl",
+    "debootstrap",
     "libc6-dev",
     "libssl-dev",
     "openssl",

@@ -35,6 +35,8 @@ struct Step {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Needs {
     Nothing,
+    /// Making a Debian.
+    Root,
     /// Root with the right to load kernel programs.
     Bpf,
 }
@@ -106,6 +108,12 @@ const STEPS: &[Step] = &[
         name: "other kernels",
         run: kernel::matrix,
         needs: Needs::Nothing,
+        with_programs: false,
+    },
+    Step {
+        name: "service under systemd",
+        run: kernel::service,
+        needs: Needs::Root,
         with_programs: false,
     },
 ];
@@ -207,6 +215,8 @@ fn perform(project: &Project, step: &Step) -> Line {
 fn obstacle(needs: Needs) -> Option<&'static str> {
     match needs {
         Needs::Nothing => None,
+        Needs::Root if host::is_root() => None,
+        Needs::Root => Some("needs root"),
         Needs::Bpf if host::is_root() && host::may_use_bpf() => None,
         Needs::Bpf => Some("needs root with CAP_BPF and CAP_PERFMON"),
     }

@@ -4,18 +4,20 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 
 use crate::command::Invocation;
 use crate::host;
+use crate::kernel::machine::Guest;
 use crate::project::{Project, make_folder};
 
 const INIT: &str = include_str!("init.sh");
 /// Folders that a merged /usr links from the root.
 const MERGED: [&str; 4] = ["bin", "lib", "lib64", "sbin"];
 /// Where the payload's own programs lie in the guest.
-const PAYLOAD: &str = "payload";
+pub(crate) const PAYLOAD: &str = "payload";
 
 /// What the guest runs.
 pub(crate) struct Payload {
@@ -64,11 +66,6 @@ impl Payload {
             kind: Kind::Test,
         }
     }
-
-    /// Whether the output is that of a test program.
-    pub(crate) fn is_test(&self) -> bool {
-        self.kind == Kind::Test
-    }
 }
 
 /// Where a program of the payload lies in the guest.
@@ -79,8 +76,8 @@ fn place(program: &Path) -> String {
     )
 }
 
-/// Writes the initramfs and says where it is.
-pub(crate) fn build(project: &Project, payload: &Payload) -> Result<PathBuf> {
+/// Writes the initramfs of a guest without systemd.
+pub(crate) fn build(project: &Project, payload: &Payload) -> Result<Guest> {
     let folder = project.target.join("vm");
     let root = folder.join("root");
     if root.exists() {
@@ -101,17 +98,7 @@ pub(crate) fn build(project: &Project, payload: &Payload) -> Result<PathBuf> {
     install(&openssl, &root.join("usr/bin/openssl"))?;
     let mut libraries = libraries_of(&openssl)?;
     for program in &payload.programs {
-        let name = program
-            .file_name()
-            .with_context(|| format!("{} is no file", program.display()))?;
-        let stripped = root.join(PAYLOAD).join(name);
-        // Symbols stay: the tests put probes on them.
-        Invocation::new("strip")
-            .arg("--strip-debug")
-            .arg("-o")
-            .arg(&stripped)
-            .arg(program)
-            .run()?;
+        install_stripped(program, &root.join(PAYLOAD))?;
         libraries.extend(libraries_of(program)?);
     }
     for library in libraries {
@@ -126,24 +113,50 @@ pub(crate) fn build(project: &Project, payload: &Payload) -> Result<PathBuf> {
     write_program(&root.join(PAYLOAD).join("command"), &payload.command)?;
 
     let image = folder.join("initramfs");
+    pack(&root, &image)?;
+    Ok(Guest {
+        image,
+        memory_mib: 1_024,
+        parameters: "",
+        is_test: payload.kind == Kind::Test,
+        time_limit: Duration::from_secs(600),
+    })
+}
+
+/// Packs a folder as the kernel unpacks it; everything in it is root's.
+pub(crate) fn pack(root: &Path, image: &Path) -> Result<()> {
     let script = format!(
         "find . -print0 | LC_ALL=C sort -z | cpio --quiet -0 -o -H newc -R 0:0 > '{}'",
         image.display()
     );
     Invocation::new("sh")
         .args(["-ec", &script])
-        .directory(&root)
-        .run()?;
-    Ok(image)
+        .directory(root)
+        .run()
 }
 
-fn install(source: &Path, place: &Path) -> Result<()> {
+/// Copies a program into a folder, without debug information.
+pub(crate) fn install_stripped(program: &Path, folder: &Path) -> Result<()> {
+    let name = program
+        .file_name()
+        .with_context(|| format!("{} is no file", program.display()))?;
+    make_folder(folder)?;
+    // Symbols stay: the tests put probes on them.
+    Invocation::new("strip")
+        .arg("--strip-debug")
+        .arg("-o")
+        .arg(folder.join(name))
+        .arg(program)
+        .run()
+}
+
+pub(crate) fn install(source: &Path, place: &Path) -> Result<()> {
     make_folder(place.parent().unwrap_or(place))?;
     fs::copy(source, place).with_context(|| format!("cannot copy {}", source.display()))?;
     Ok(())
 }
 
-fn write_program(path: &Path, text: &str) -> Result<()> {
+pub(crate) fn write_program(path: &Path, text: &str) -> Result<()> {
     fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
     fs::set_permissions(path, fs::Permissions::from_mode(0o755))?;
     Ok(())

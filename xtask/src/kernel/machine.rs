@@ -1,7 +1,7 @@
 //! One boot in QEMU by software emulation: slow, but it needs nothing of the host's processor.
 
 use std::fs::{self, File};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
@@ -14,9 +14,6 @@ use crate::kernel::fetch::Kernel;
 use crate::project::Project;
 use crate::tally::Tally;
 
-/// LIMIT: 600 s for one boot and its tests, four times what they take on an idle host; beyond, the
-/// guest is stopped and the run has failed.
-pub(crate) const TIME_LIMIT: Duration = Duration::from_secs(600);
 /// How long a crashed kernel may go on printing why.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
@@ -30,6 +27,21 @@ const CRASHES: [&str; 7] = [
     "watchdog: BUG: soft lockup",
     "rcu_sched self-detected stall",
 ];
+
+/// What is booted on a kernel.
+pub(crate) struct Guest {
+    /// Root file system, as the kernel unpacks it.
+    pub(crate) image: PathBuf,
+    /// LIMIT: memory, its root file system included.
+    pub(crate) memory_mib: u32,
+    /// Of the kernel's command line, beyond those that every guest has.
+    pub(crate) parameters: &'static str,
+    /// Whether the output is that of a test program.
+    pub(crate) is_test: bool,
+    /// LIMIT: how long one boot and its tests may take, several times what they take on an idle host;
+    /// beyond, the guest is stopped and the run has failed.
+    pub(crate) time_limit: Duration,
+}
 
 /// How a run ended.
 #[derive(Debug, PartialEq, Eq)]
@@ -50,12 +62,12 @@ pub(crate) struct Run {
     pub(crate) took: Duration,
 }
 
-/// Boots `kernel` with `image` as root file system and waits for the payload's end.
-pub(crate) fn boot(project: &Project, kernel: &Kernel, image: &Path) -> Result<Run> {
+/// Boots `guest` on `kernel` and waits for the payload's end.
+pub(crate) fn boot(project: &Project, kernel: &Kernel, guest: &Guest) -> Result<Run> {
     let report = project.target.join("vm/report");
     File::create(&report).with_context(|| format!("cannot write {}", report.display()))?;
     let started = Instant::now();
-    let mut machine = Machine(qemu(kernel, image, &report).start()?);
+    let mut machine = Machine(qemu(kernel, guest, &report).start()?);
     let Some(console) = machine.0.stdout.take() else {
         bail!("QEMU has no standard output")
     };
@@ -73,7 +85,7 @@ pub(crate) fn boot(project: &Project, kernel: &Kernel, image: &Path) -> Result<R
     let ending = loop {
         let end = crash
             .as_ref()
-            .map_or(started + TIME_LIMIT, |(_, seen)| *seen + LAST_WORDS);
+            .map_or(started + guest.time_limit, |(_, seen)| *seen + LAST_WORDS);
         match receiver.recv_timeout(end.saturating_duration_since(Instant::now())) {
             Ok(line) => {
                 println!("{}| {line}", kernel.version);
@@ -103,22 +115,14 @@ pub(crate) fn boot(project: &Project, kernel: &Kernel, image: &Path) -> Result<R
     })
 }
 
-fn qemu(kernel: &Kernel, image: &Path, report: &Path) -> Invocation {
+fn qemu(kernel: &Kernel, guest: &Guest, report: &Path) -> Invocation {
     // A crash must end the run, not reboot it; the mitigations cost much and protect nothing here.
     // Pages that khugepaged puts together can't be read meanwhile, which takes long where the
     // processor that does it is emulated and waits; the tests assert that nothing is missing.
     let parameters = "console=ttyS0,115200 quiet loglevel=4 panic=-1 oops=panic nokaslr mitigations=off random.trust_cpu=on transparent_hugepage=never";
     Invocation::new("qemu-system-x86_64")
-        .args([
-            "-accel",
-            "tcg,thread=multi",
-            "-cpu",
-            "max",
-            "-smp",
-            "2",
-            "-m",
-            "1024",
-        ])
+        .args(["-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2"])
+        .args(["-m", &guest.memory_mib.to_string()])
         .args(["-nodefaults", "-display", "none", "-no-reboot"])
         .args([
             "-chardev",
@@ -132,8 +136,8 @@ fn qemu(kernel: &Kernel, image: &Path, report: &Path) -> Invocation {
         .arg("-kernel")
         .arg(&kernel.image)
         .arg("-initrd")
-        .arg(image)
-        .args(["-append", parameters])
+        .arg(&guest.image)
+        .args(["-append", &format!("{parameters} {}", guest.parameters)])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
 }

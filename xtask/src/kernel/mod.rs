@@ -1,8 +1,10 @@
-//! `test-kernel`: the live tests on this kernel, the probe tests on Debian's kernels in QEMU.
+//! `test-kernel`: the live tests on this kernel, the probe tests on Debian's kernels in QEMU, and the
+//! service under a systemd there.
 
 mod fetch;
 mod initramfs;
 mod machine;
+mod systemd;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -12,7 +14,7 @@ use serde_json::Value;
 
 use crate::kernel::fetch::Kernel;
 use crate::kernel::initramfs::Payload;
-use crate::kernel::machine::{Ending, Run};
+use crate::kernel::machine::{Ending, Guest, Run};
 use crate::project::Project;
 use crate::tally::Tally;
 use crate::{Usage, clients, debian, pins, setup, suite};
@@ -20,10 +22,17 @@ use crate::{Usage, clients, debian, pins, setup, suite};
 /// Which tests of the `kernel` test program run in the guest: those that bring all they need.
 const PROBE_TESTS: &str = "probe_";
 
+/// Kernels on which the service is tested, unless others are named: the unit as it is, and with the
+/// drop-in for older kernels.
+const SERVICE_SERIES: [&str; 2] = ["6.12", "6.1"];
+
+/// What locks the kernel down, which lasts: the test program is run once for the rest and then for it.
+const LAST_TESTS: &str = "locked_down";
+
 /// Skips that are right in a guest: series of the kernel, and the start of what is printed.
 const EXPECTED_SKIPS: &[(&str, &str)] = &[];
 
-/// `cargo xtask test-kernel local|vm ...`.
+/// `cargo xtask test-kernel local|vm|service ...`.
 pub(crate) fn run(project: &Project, arguments: &[String]) -> Result<ExitCode> {
     let mut tally = Tally::default();
     match arguments.split_first() {
@@ -39,11 +48,24 @@ pub(crate) fn run(project: &Project, arguments: &[String]) -> Result<ExitCode> {
                 Some(command) => Payload::of_command(command),
                 None => probe_tests(project)?,
             };
-            on_kernels(project, &pins, &payload, &mut tally)?;
+            let guest = initramfs::build(project, &payload)?;
+            on_kernels(project, &pins, &guest, &mut tally)?;
+        }
+        Some((place, rest)) if place == "service" => {
+            let pins = match chosen(rest)? {
+                (_, Some(_)) => {
+                    return Err(Usage("a service is started, not a command".into()).into());
+                }
+                (_, None) if rest.is_empty() => service_pins(),
+                (pins, None) => pins,
+            };
+            setup::for_building(project)?;
+            debian::install(&pins::TEST_PACKAGES)?;
+            on_kernels(project, &pins, &service_tests(project)?, &mut tally)?;
         }
         _ => {
             return Err(
-                Usage("say `test-kernel local` or `test-kernel vm [SERIES...]`".into()).into(),
+                Usage("say `test-kernel local`, `test-kernel vm [SERIES...]` or `test-kernel service [SERIES...]`".into()).into(),
             );
         }
     }
@@ -52,13 +74,19 @@ pub(crate) fn run(project: &Project, arguments: &[String]) -> Result<ExitCode> {
 
 /// The probe tests on every pinned kernel.
 pub(crate) fn matrix(project: &Project, tally: &mut Tally) -> Result<()> {
-    let payload = probe_tests(project)?;
-    on_kernels(
-        project,
-        &pins::KERNELS.iter().collect::<Vec<_>>(),
-        &payload,
-        tally,
-    )
+    let guest = initramfs::build(project, &probe_tests(project)?)?;
+    let pins: Vec<_> = pins::KERNELS.iter().collect();
+    on_kernels(project, &pins, &guest, tally)
+}
+
+/// The tests of the service under systemd.
+pub(crate) fn service(project: &Project, tally: &mut Tally) -> Result<()> {
+    on_kernels(project, &service_pins(), &service_tests(project)?, tally)
+}
+
+fn service_pins() -> Vec<&'static pins::KernelPin> {
+    let is_one = |pin: &&pins::KernelPin| SERVICE_SERIES.contains(&pin.series);
+    pins::KERNELS.iter().filter(is_one).collect()
 }
 
 /// The address of Debian's archive in the host's own sources.
@@ -102,22 +130,21 @@ fn chosen(arguments: &[String]) -> Result<(Vec<&'static pins::KernelPin>, Option
     Ok((chosen, command))
 }
 
-/// Runs `payload` on each kernel; the others still run after one failed.
+/// Boots `guest` on each kernel; the others still run after one failed.
 fn on_kernels(
     project: &Project,
     pins: &[&pins::KernelPin],
-    payload: &Payload,
+    guest: &Guest,
     tally: &mut Tally,
 ) -> Result<()> {
     let kernels = pins
         .iter()
         .map(|pin| fetch::kernel(project, pin))
         .collect::<Result<Vec<_>>>()?;
-    let image = initramfs::build(project, payload)?;
     let mut verdicts = Vec::new();
     for kernel in kernels {
-        let run = machine::boot(project, &kernel, &image)?;
-        let verdict = judge(&kernel, payload, &run);
+        let run = machine::boot(project, &kernel, guest)?;
+        let verdict = judge(&kernel, guest, &run);
         println!(
             "test-kernel {}: {} passed, {} failed ({:.1} s){}",
             kernel.version,
@@ -144,15 +171,15 @@ fn on_kernels(
     Ok(())
 }
 
-fn judge(kernel: &Kernel, payload: &Payload, run: &Run) -> Result<()> {
+fn judge(kernel: &Kernel, guest: &Guest, run: &Run) -> Result<()> {
     match &run.ending {
         Ending::Exited(0) => {}
         Ending::Exited(code) => bail!("exit code {code}"),
         Ending::Crashed(line) => bail!("the kernel crashed: {line}"),
-        Ending::TimedOut => bail!("no end within {} s", machine::TIME_LIMIT.as_secs()),
+        Ending::TimedOut => bail!("no end within {} s", guest.time_limit.as_secs()),
         Ending::Silent => bail!("the machine stopped without an exit code"),
     }
-    if !payload.is_test() {
+    if !guest.is_test {
         return Ok(());
     }
     suite::refuse_silence(&run.tally)?;
@@ -165,29 +192,9 @@ fn judge(kernel: &Kernel, payload: &Payload, run: &Run) -> Result<()> {
 }
 
 fn probe_tests(project: &Project) -> Result<Payload> {
-    let messages = project
-        .cargo(&[
-            "test",
-            "--locked",
-            "--package",
-            "agent",
-            "--features",
-            "kernel-tests",
-        ])
-        .args([
-            "--test",
-            "kernel",
-            "--no-run",
-            "--message-format=json-render-diagnostics",
-        ])
-        .without_env("AYA_BUILD_SKIP")
-        .read()?;
-    let built = |kind, name| {
-        executable(&messages, kind, name)
-            .with_context(|| format!("cargo names no executable of the {kind} `{name}`"))
-    };
+    let built = Built::test(project, "kernel")?;
     let variables = [
-        ("BPFTOK_BINARY", built("bin", "bpftok")?),
+        ("BPFTOK_BINARY", built.executable("bin", "bpftok")?),
         ("BPFTOK_TLS_PAIR", clients::tls_pair(project)?),
         (
             "BPFTOK_STRIPPED_TLS_PAIR",
@@ -195,10 +202,45 @@ fn probe_tests(project: &Project) -> Result<Payload> {
         ),
     ];
     Ok(Payload::of_test(
-        built("test", "kernel")?,
+        built.executable("test", "kernel")?,
         PROBE_TESTS,
         &variables,
     ))
+}
+
+fn service_tests(project: &Project) -> Result<Guest> {
+    let built = Built::test(project, "guest")?;
+    let binary = built.executable("bin", "bpftok")?;
+    let program = built.executable("test", "guest")?;
+    let name = program.file_name().unwrap_or_default().to_string_lossy();
+    let options = "--test-threads=1 --nocapture";
+    let command = format!(
+        "export BPFTOK_SYSTEMD_GUEST=1\n\
+         ./{name} {options} --skip {LAST_TESTS}\nall=$?\n\
+         ./{name} {options} {LAST_TESTS} && exit $all\n"
+    );
+    systemd::build(project, &binary, &[&program], &command)
+}
+
+/// What Cargo built, by its messages.
+struct Built(String);
+
+impl Built {
+    /// A test program that loads probes, and the agent's binary.
+    fn test(project: &Project, name: &str) -> Result<Self> {
+        let messages = project
+            .cargo(&["test", "--locked", "--package", "agent"])
+            .args(["--features", "kernel-tests", "--test", name])
+            .args(["--no-run", "--message-format=json-render-diagnostics"])
+            .without_env("AYA_BUILD_SKIP")
+            .read()?;
+        Ok(Self(messages))
+    }
+
+    fn executable(&self, kind: &str, name: &str) -> Result<PathBuf> {
+        executable(&self.0, kind, name)
+            .with_context(|| format!("cargo names no executable of the {kind} `{name}`"))
+    }
 }
 
 /// The executable of a target in Cargo's messages, one JSON object a line.
