@@ -4,18 +4,28 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
-use test_support::{Api, Endpoint, Options};
+use test_support::{Api, Endpoint, Options, Tokens};
 
 use crate::host::{CALLER, Host, LEDGER, ledger, systemctl};
 
 /// Where the endpoint's files lie: all users may read its authority's certificate.
 const ENDPOINT: &str = "/run/endpoint";
 
-/// A provider on loopback.
+/// A provider on loopback. Its prompts grow from call to call: sudden changes would be a runaway.
 pub(crate) fn provider() -> Endpoint {
     fs::create_dir_all(ENDPOINT).unwrap();
     fs::set_permissions(ENDPOINT, fs::Permissions::from_mode(0o755)).unwrap();
-    Endpoint::start_in(Path::new(ENDPOINT), Options::default()).unwrap()
+    let usage = (1..=16).map(|number| Tokens {
+        input_uncached: 100 + number,
+        cache_read: 1_000 * number,
+        output: 10 + number,
+        ..Tokens::default()
+    });
+    let options = Options {
+        usage: usage.collect(),
+        ..Options::default()
+    };
+    Endpoint::start_in(Path::new(ENDPOINT), options).unwrap()
 }
 
 /// One call in the ledger: whose it was, and its tokens.

@@ -217,13 +217,13 @@ fn an_agent_that_lives_is_left_alone_and_one_that_was_killed_or_hangs_is_started
     let Some(host) = Host::clean("lives") else {
         return;
     };
-    host.drop_in("WatchdogSec=16\nRestartSec=1\n");
+    host.drop_in("WatchdogSec=20\nRestartSec=1\n");
     host.start();
     let first = main_pid();
     let start = last_sign_of_life();
     // Longer than the time after which it would have been killed.
     host.wait("it gives signs of life", || {
-        last_sign_of_life() > start + 20.0
+        last_sign_of_life() > start + 24.0
     });
     assert_eq!((main_pid(), show("NRestarts").as_str()), (first, "0"));
 
