@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 
 use agent::store::{Applied, Error, Keep, SCHEMA_VERSION, Writer};
 use agent_core::event::ProcId;
@@ -9,6 +10,7 @@ use agent_core::llm::{Outcome, Usage, UsageSource};
 use agent_core::pipeline::{CoverageOutcome, Output};
 use agent_core::session::SessionKey;
 
+use crate::sums::DIFFERENCE;
 use crate::world::{Home, coverage, estimated, host, ms, priced, record, usage};
 
 const ALL: &str = "SELECT identity, usage_source, output_tokens FROM request_derived ORDER BY 1;
@@ -257,6 +259,20 @@ fn a_newer_ledger_is_refused_by_writer_and_reader_and_left_alone() {
     );
 }
 
+/// A ledger as a dump has it.
+fn dumped(dump: &Path) -> Home {
+    let home = Home::new();
+    fs::create_dir(home.db().parent().unwrap()).unwrap();
+    let made = std::process::Command::new("sqlite3")
+        .arg(home.db())
+        .stdin(fs::File::open(dump).unwrap())
+        .status()
+        .unwrap();
+    assert!(made.success(), "{}", dump.display());
+    fs::set_permissions(home.db(), fs::Permissions::from_mode(0o640)).unwrap();
+    home
+}
+
 /// Every released version of the schema leaves an SQL dump in `tests/e2e/upgrade`; each must open,
 /// upgrade and keep its calls.
 #[test]
@@ -268,15 +284,7 @@ fn every_released_schema_upgrades_and_keeps_its_calls() {
         if dump.extension().is_none_or(|extension| extension != "sql") {
             continue;
         }
-        let home = Home::new();
-        fs::create_dir(home.db().parent().unwrap()).unwrap();
-        let made = std::process::Command::new("sqlite3")
-            .arg(home.db())
-            .stdin(fs::File::open(&dump).unwrap())
-            .status()
-            .unwrap();
-        assert!(made.success(), "{}", dump.display());
-        fs::set_permissions(home.db(), fs::Permissions::from_mode(0o640)).unwrap();
+        let home = dumped(&dump);
         home.writer().close().unwrap();
         assert_eq!(
             home.sqlite3("PRAGMA user_version; SELECT count(*), sum(context_tokens), sum(output_tokens) FROM v_request; PRAGMA integrity_check").text(),
@@ -284,9 +292,33 @@ fn every_released_schema_upgrades_and_keeps_its_calls() {
             "{}",
             dump.display()
         );
+        assert_eq!(home.sqlite3(DIFFERENCE).text(), "", "{}", dump.display());
         upgraded += 1;
     }
     assert_eq!(upgraded, SCHEMA_VERSION);
+}
+
+/// Of calls that were deleted before sums were kept by process nobody knows the process any more.
+#[test]
+fn what_deleted_calls_added_is_there_after_an_upgrade_without_its_process() {
+    let dump = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/e2e/upgrade/0006.sql");
+    let home = dumped(Path::new(dump));
+    let deleted = std::process::Command::new("sqlite3")
+        .arg(home.db())
+        .arg("DELETE FROM request WHERE request_id = 1")
+        .status()
+        .unwrap();
+    assert!(deleted.success());
+    home.writer().close().unwrap();
+    let sums = "SELECT process_id, thread_id, requests, context_tokens, output_tokens
+                FROM session_usage ORDER BY session_id;
+                SELECT pid, request_count FROM v_process ORDER BY pid;
+                SELECT sum(context_tokens), sum(output_tokens) FROM v_session;
+                SELECT sum(request_count) FROM v_daily";
+    assert_eq!(
+        home.sqlite3(sums).text(),
+        "0|0|1|1000|50\n2|0|1|2000|100\n1202|1\n7781|0\n3000|150\n2\n"
+    );
 }
 
 #[test]

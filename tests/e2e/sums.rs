@@ -27,7 +27,7 @@ pub(crate) const DIFFERENCE: &str = "
         FROM request_sums GROUP BY bucket_start_ms, usage_key_id);
     SELECT 'missing', bucket_start_ms, usage_key_id FROM request_sums
     EXCEPT SELECT 'missing', bucket_start_ms, usage_key_id FROM usage_15m;
-    WITH span (length_ms) AS (VALUES (14400000), (86400000)), expected AS (
+    WITH span (length_ms) AS (VALUES (14400000), (86400000), (2764800000)), expected AS (
         SELECT length_ms, bucket_start_ms - bucket_start_ms % length_ms AS start_ms, usage_key_id,
                min(bucket_start_ms), max(bucket_start_ms), sum(requests), sum(estimated_requests),
                sum(lower_bound_requests), sum(cost_lower_bound_requests), sum(retry_requests),
@@ -50,15 +50,16 @@ pub(crate) const DIFFERENCE: &str = "
     SELECT 'usage_span', * FROM (SELECT * FROM found EXCEPT SELECT * FROM expected)
     UNION ALL SELECT 'missing', * FROM (SELECT * FROM expected EXCEPT SELECT * FROM found);
     SELECT 'session_usage', * FROM (
-        SELECT session_id, usage_key_id, first_ms, last_ms, requests, context_tokens, output_tokens,
-               cost_nanousd
+        SELECT session_id, usage_key_id, process_id, thread_id, first_ms, last_ms, requests,
+               context_tokens, output_tokens, cost_nanousd
         FROM session_usage
         EXCEPT
-        SELECT session_id, usage_key_id, min(started_ms), max(started_ms), sum(requests),
-               sum(context_tokens), sum(output_tokens), sum(cost_nanousd)
-        FROM request_sums GROUP BY session_id, usage_key_id);
-    SELECT 'missing', session_id, usage_key_id FROM request_sums
-    EXCEPT SELECT 'missing', session_id, usage_key_id FROM session_usage;
+        SELECT session_id, usage_key_id, process_id, thread_id, min(started_ms),
+               max(started_ms), sum(requests), sum(context_tokens), sum(output_tokens),
+               sum(cost_nanousd)
+        FROM request_sums GROUP BY session_id, usage_key_id, process_id, thread_id);
+    SELECT 'missing', session_id, usage_key_id, process_id, thread_id FROM request_sums
+    EXCEPT SELECT 'missing', session_id, usage_key_id, process_id, thread_id FROM session_usage;
     SELECT 'session_15m', * FROM (
         SELECT * FROM session_15m
         EXCEPT SELECT bucket_start_ms, usage_key_id, session_id FROM request_sums);

@@ -1,6 +1,6 @@
 //! The grammar of usage reports: dimensions, filters, windows, zones, and the window before.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 use std::sync::Arc;
 
@@ -138,14 +138,17 @@ fn amounts(row: &Value) -> (u64, u64, u64) {
     )
 }
 
-/// Requests, cost and output by local day, from the calls themselves.
-fn by_day(calls: &[UsageRecord], zone: &str) -> Vec<(String, [u64; 3])> {
+/// Requests, cost, output and sessions by local day, from the calls themselves.
+fn by_day(calls: &[UsageRecord], zone: &str) -> Vec<(String, [u64; 4])> {
     let zone = jiff::tz::TimeZone::get(zone).unwrap();
-    let mut days = BTreeMap::<String, [u64; 3]>::new();
+    let mut days = BTreeMap::<String, [u64; 4]>::new();
+    let mut seen = BTreeSet::new();
     for call in calls {
         let moment = jiff::Timestamp::from_millisecond(call.started_unix_ms).unwrap();
         let day = moment.to_zoned_datetime(zone.clone()).date().to_string();
-        let [requests, cost, output] = days.entry(day).or_default();
+        let is_new = seen.insert((day.clone(), &call.session));
+        let [requests, cost, output, sessions] = days.entry(day).or_default();
+        *sessions += u64::from(is_new);
         *requests += 1;
         *cost += call.cost.cost_nanousd.unwrap_or(0);
         *output += call.call.usage.output.unwrap_or(0);
@@ -186,7 +189,7 @@ fn days_of_every_zone_are_the_sums_of_their_calls_also_when_clocks_change() {
                     "2026-12-31",
                 ],
             );
-            let rows: Vec<(String, [u64; 3])> = found["rows"]
+            let rows: Vec<(String, [u64; 4])> = found["rows"]
                 .as_array()
                 .unwrap()
                 .iter()
@@ -198,6 +201,7 @@ fn days_of_every_zone_are_the_sums_of_their_calls_also_when_clocks_change() {
                             number("requests"),
                             number("cost_nanousd"),
                             number("output_tokens"),
+                            number("sessions"),
                         ],
                     )
                 })
@@ -223,12 +227,23 @@ fn a_window_that_cuts_quarters_of_an_hour_has_exactly_its_calls() {
             .iter()
             .filter_map(|call| call.cost.cost_nanousd)
             .sum();
-        let sessions: std::collections::BTreeSet<&str> =
-            wanted.iter().map(|call| call.session.0.as_str()).collect();
+        let sessions: BTreeSet<&str> = wanted.iter().map(|call| call.session.0.as_str()).collect();
         let requests = u64::try_from(wanted.len()).unwrap();
         let sessions = u64::try_from(sessions.len()).unwrap();
         let (since, until) = (format!("@{}", from / 1_000), format!("@{}", until / 1_000));
-        for by in ["workflow", "session", "length-bucket", "process"] {
+        let hours: BTreeSet<(i64, &SessionKey)> = wanted
+            .iter()
+            .map(|call| (call.started_unix_ms / 3_600_000, &call.session))
+            .collect();
+        for by in [
+            "workflow",
+            "session",
+            "length-bucket",
+            "process",
+            "thread-kind",
+            "hour",
+            "hour,process",
+        ] {
             let found = document(
                 &home,
                 &["report", "--by", by, "--since", &since, "--until", &until],
@@ -247,6 +262,10 @@ fn a_window_that_cuts_quarters_of_an_hour_has_exactly_its_calls() {
                 (requests, cost),
                 "{by}"
             );
+            if by == "hour" {
+                let sessions = u64::try_from(hours.len()).unwrap();
+                assert_eq!(sum(|row| row.1), sessions, "{since} {until}");
+            }
         }
     }
 }
@@ -475,14 +494,15 @@ fn what_is_pruned_stays_in_the_sums_and_is_missed_only_where_calls_are_asked_for
         let arguments = [&["report", "--by", by][..], &november].concat();
         document(&home, &arguments)
     };
-    let before: Vec<Value> = ["day", "model", "session"].map(ask).to_vec();
+    let lasting = ["day", "model", "session", "process", "thread-kind"];
+    let before: Vec<Value> = lasting.map(ask).to_vec();
     ran(Command::new("sqlite3").arg(home.db()).arg(
         "PRAGMA foreign_keys = OFF;
          DELETE FROM request WHERE started_ms < 1000 * strftime('%s', '2026-11-03');
          UPDATE host SET requests_pruned_before_ms = 1000 * strftime('%s', '2026-11-03');",
     ))
     .text();
-    for (by, before) in ["day", "model", "session"].into_iter().zip(&before) {
+    for (by, before) in lasting.into_iter().zip(&before) {
         let after = ask(by);
         assert_eq!(
             amounts(&after["totals"]),
@@ -494,14 +514,14 @@ fn what_is_pruned_stays_in_the_sums_and_is_missed_only_where_calls_are_asked_for
         let count = |found: &Value| found["rows"].as_array().unwrap().len();
         assert_eq!(count(&after), count(before));
     }
-    let process = ask("process");
+    let process = ask("day,process");
     let pruned = process["pruned_requests"].as_u64().unwrap();
     assert!(pruned > 0);
     let rows = process["rows"].as_array().unwrap();
     let there: u64 = rows.iter().map(|row| amounts(row).0).sum();
     assert_eq!(there + pruned, 200);
     let text = home
-        .run([&["report", "--by", "process"][..], &november].concat())
+        .run([&["report", "--by", "day,process"][..], &november].concat())
         .text();
     assert!(
         text.contains(&format!("{pruned} older calls are not in it")),

@@ -42,21 +42,23 @@ pub fn usage(
     }
     let mut groups = match sizes.groups.take() {
         // The same was asked already.
-        Some(groups) if question.kept.is_none() => reader.completed(&question, groups)?,
-        _ => reader.usage(&question)?,
+        Some(groups) if question.kept.is_none() => groups,
+        _ => reader.sums(&question)?,
     };
+    let all = Question {
+        by: Vec::new(),
+        kept: None,
+        ..question.clone()
+    };
+    let mut totals = reader.sums(&all)?;
+    reader.complete(&mut [(&question, &mut groups), (&all, &mut totals)])?;
+    let totals = only(totals);
     let is_empty = groups.is_empty();
     if is_empty && page.is_for_people() {
         page.nothing_decoded(reader, &coverage)?;
         return Ok(Found::Nothing);
     }
     sizes.sort(&mut groups, wanted);
-    let all = Question {
-        by: Vec::new(),
-        kept: None,
-        ..question.clone()
-    };
-    let totals = only(reader.usage(&all)?);
     let before = Before::read(reader, &question, &all)?;
     let table = table(page, wanted, &groups, &totals, &before, others);
     let pruned = reader.pruned(&question)?;
@@ -203,11 +205,7 @@ impl Before {
                 begins_ms: None,
             });
         }
-        let then = |question: &Question| Question {
-            window,
-            ..question.clone()
-        };
-        let groups = reader.sums(&then(question))?;
+        let groups = reader.sums_before(question, window)?;
         Ok(Self {
             groups: Some(
                 groups
@@ -215,7 +213,7 @@ impl Before {
                     .map(|group| (group.keys, group.sum))
                     .collect(),
             ),
-            totals: Some(only(reader.sums(&then(all))?)),
+            totals: Some(only(reader.sums_before(all, window)?)),
             begins_ms: first_ms.filter(|first| *first > window.from_ms),
         })
     }

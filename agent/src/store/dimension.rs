@@ -58,9 +58,9 @@ pub enum Dimension {
 pub(super) enum Grain {
     /// Of a kind of calls, which the lasting sums are kept apart by.
     Kind,
-    /// Of a session, whose sums last too.
+    /// Of a session, or of a process or thread in it, whose sums last too.
     Session,
-    /// Of a call.
+    /// Of a call: the sums of a session don't say when.
     Call,
 }
 
@@ -144,10 +144,12 @@ impl Dimension {
 
     pub(super) const fn grain(self) -> Grain {
         match self {
-            Self::Process | Self::ThreadKind => Grain::Call,
-            Self::Session | Self::LengthBucket | Self::LengthDuration | Self::LengthContext => {
-                Grain::Session
-            }
+            Self::Session
+            | Self::Process
+            | Self::ThreadKind
+            | Self::LengthBucket
+            | Self::LengthDuration
+            | Self::LengthContext => Grain::Session,
             Self::Hour
             | Self::Day
             | Self::Week

@@ -1,7 +1,5 @@
 //! The functions that our queries use and SQLite lacks.
 
-use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use agent_core::llm::Usage;
@@ -10,10 +8,10 @@ use jiff::tz::TimeZone;
 use jiff::{Span, Timestamp, ZonedDateTime};
 use rusqlite::Connection;
 use rusqlite::functions::{Aggregate, Context, FunctionFlags};
+use rusqlite::types::ValueRef;
 
-use super::{Dimension, Window};
-
-use super::to_db;
+use super::rates::InputRates;
+use super::{Dimension, Window, to_db};
 
 /// Gives a connection `hour_start(ms)`, `day_start(ms)`, `week_start(ms)` and `month_start(ms)` of
 /// `zone`, and `percentile(value, percent)`.
@@ -58,23 +56,19 @@ pub(super) fn install_weights(conn: &Connection, prices: Prices) -> rusqlite::Re
         };
         Ok(window.map(to_db))
     })?;
-    // What was looked up once; as many entries as there are models and hours in a report.
-    let known: RefCell<BTreeMap<(String, String, i64), Option<u64>>> = RefCell::default();
+    let rates = InputRates::new(prices);
     conn.create_scalar_function(c"weighted_tokens", 10, flags, move |context| {
         let tokens = |at: usize| context.get::<Option<i64>>(at);
-        let model = context.get::<Option<String>>(1)?;
-        let rate = match model {
-            Some(model) => {
-                let provider = context.get::<String>(0)?;
-                let hour = context.get::<i64>(2)?.div_euclid(3_600_000);
-                *known
-                    .borrow_mut()
-                    .entry((provider, model, hour))
-                    .or_insert_with_key(|(provider, model, hour)| {
-                        prices.input_rate(provider, model, hour.saturating_mul(3_600_000))
-                    })
-            }
-            None => None,
+        let rate = match context.get_raw(1) {
+            ValueRef::Null => None,
+            model @ (ValueRef::Integer(_)
+            | ValueRef::Real(_)
+            | ValueRef::Text(_)
+            | ValueRef::Blob(_)) => rates.at(
+                context.get_raw(0).as_str()?,
+                model.as_str()?,
+                context.get(2)?,
+            ),
         };
         let count = |at: usize| Ok::<_, rusqlite::Error>(tokens(at)?.map(i64::unsigned_abs));
         let usage = Usage {

@@ -3,7 +3,7 @@
 use agent_core::session::UsageRecord;
 use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
 
-use super::rollup::{BUCKET_MS, added_up, bucket, columns, merged};
+use super::rollup::{BUCKET_MS, SESSION_KEY, added_up, bucket, columns, merged};
 use super::writer::Batch;
 
 /// LIMIT: when a transaction has deleted so many rows, it ends with the quarter of an hour that it
@@ -178,12 +178,11 @@ fn keep_sessions(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
     transaction
         .prepare_cached(&format!(
             "INSERT INTO pruned_session (
-                 session_id, usage_key_id, first_ms, last_ms, peak_context_tokens, {columns})
-             SELECT session_id, usage_key_id, min(started_ms), max(started_ms),
-                    max(context_tokens), {sums}
+                 {SESSION_KEY}, first_ms, last_ms, peak_context_tokens, {columns})
+             SELECT {SESSION_KEY}, min(started_ms), max(started_ms), max(context_tokens), {sums}
              FROM request_sums WHERE request_id IN (SELECT request_id FROM temp.pruning)
-             GROUP BY session_id, usage_key_id
-             ON CONFLICT (session_id, usage_key_id) DO UPDATE SET
+             GROUP BY {SESSION_KEY}
+             ON CONFLICT ({SESSION_KEY}) DO UPDATE SET
                  first_ms = min(first_ms, excluded.first_ms),
                  last_ms = max(last_ms, excluded.last_ms),
                  peak_context_tokens = CASE

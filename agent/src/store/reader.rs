@@ -17,6 +17,8 @@ use super::{AgentStatus, Error, Step, from_db, merge};
 
 /// LIMIT: a reader waits two seconds for a writer that recovers the file, then says so.
 const BUSY_MS: i32 = 2_000;
+/// LIMIT: 32 MiB of pages in memory: what is read more than once in a report is rarely more.
+const CACHE_KIB: i64 = 32 << 10;
 
 /// What stands for the path of a ledger that has none.
 pub(super) const UNNAMED: &str = "the merged ledgers";
@@ -454,6 +456,9 @@ fn connect(path: &Path, mode: &str) -> Result<Connection, Error> {
         | OpenFlags::SQLITE_OPEN_URI;
     let conn = Connection::open_with_flags(uri(path, mode), flags).map_err(failed)?;
     conn.pragma_update(None, "busy_timeout", BUSY_MS)
+        .map_err(failed)?;
+    // SQLite reads a negative one as KiB.
+    conn.pragma_update(None, "cache_size", -CACHE_KIB)
         .map_err(failed)?;
     only_read(&conn).map_err(failed)?;
     match inspect(&conn, path)? {

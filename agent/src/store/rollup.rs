@@ -13,7 +13,21 @@ pub(super) const BUCKET_MS: i64 = 15 * 60 * 1_000;
 
 /// Lengths of the spans whose sums are kept beside those of quarters of an hour, longest first; each
 /// is a multiple of the next.
-pub(super) const SPANS_MS: [i64; 2] = [24 * 60 * 60 * 1_000, 4 * 60 * 60 * 1_000];
+pub(super) const SPANS_MS: [i64; 3] = [
+    32 * 24 * 60 * 60 * 1_000,
+    24 * 60 * 60 * 1_000,
+    4 * 60 * 60 * 1_000,
+];
+
+/// What tells the sums of sessions apart; a process or thread that is not known is 0.
+pub(super) const SESSION_KEY: &str = "session_id, usage_key_id, process_id, thread_id";
+
+/// The same columns of a table with this name.
+pub(super) fn session_key_of(table: &str) -> String {
+    let columns = SESSION_KEY.split(", ");
+    let columns: Vec<String> = columns.map(|column| format!("{table}.{column}")).collect();
+    columns.join(", ")
+}
 
 /// Columns of sums: those that add up.
 const SUMS: [&str; 25] = [
@@ -100,6 +114,7 @@ pub(super) struct Rollup {
     add_sessions_of_bucket: String,
     forget_span: &'static str,
     make_span: String,
+    join_spans: String,
     add_span: String,
     forget_session: &'static str,
     begin_session: String,
@@ -135,6 +150,13 @@ impl Default for Rollup {
                  FROM usage_15m WHERE bucket_start_ms >= ?2 AND bucket_start_ms < ?2 + ?1
                  GROUP BY usage_key_id"
             ),
+            join_spans: format!(
+                "INSERT INTO usage_span
+                     (span_ms, start_ms, usage_key_id, first_ms, last_ms, {columns})
+                 SELECT ?1, ?2, usage_key_id, min(first_ms), max(last_ms), {sums}
+                 FROM usage_span WHERE span_ms = ?3 AND start_ms >= ?2 AND start_ms < ?2 + ?1
+                 GROUP BY usage_key_id"
+            ),
             add_span: format!(
                 "INSERT INTO usage_span
                      (span_ms, start_ms, usage_key_id, first_ms, last_ms, {columns})
@@ -147,29 +169,30 @@ impl Default for Rollup {
             ),
             forget_session: "DELETE FROM session_usage WHERE session_id = ?1",
             begin_session: format!(
-                "INSERT INTO session_usage (session_id, usage_key_id, first_ms, last_ms, {columns})
-                 SELECT session_id, usage_key_id, first_ms, last_ms, {columns}
+                "INSERT INTO session_usage ({SESSION_KEY}, first_ms, last_ms, {columns})
+                 SELECT {SESSION_KEY}, first_ms, last_ms, {columns}
                  FROM pruned_session WHERE session_id = ?1"
             ),
             add_session: format!(
-                "INSERT INTO session_usage (session_id, usage_key_id, first_ms, last_ms, {columns})
-                 SELECT ?1, usage_key_id, min(started_ms), max(started_ms), {sums}
+                "INSERT INTO session_usage ({SESSION_KEY}, first_ms, last_ms, {columns})
+                 SELECT {SESSION_KEY}, min(started_ms), max(started_ms), {sums}
                  FROM request_sums WHERE session_id = ?1 AND request_id > ?2
-                 GROUP BY usage_key_id
-                 ON CONFLICT (session_id, usage_key_id) DO UPDATE SET
+                 GROUP BY {SESSION_KEY}
+                 ON CONFLICT ({SESSION_KEY}) DO UPDATE SET
                      first_ms = min(first_ms, excluded.first_ms),
                      last_ms = max(last_ms, excluded.last_ms), {merged}"
             ),
             keep_pruned_session: format!(
                 "INSERT INTO pruned_session (
-                     session_id, usage_key_id, first_ms, last_ms, peak_context_tokens, {columns})
-                 SELECT session_id, usage_key_id, first_ms, last_ms, s.peak_context_tokens, {columns}
-                 FROM session AS s JOIN session_usage AS u USING (session_id)
+                     {SESSION_KEY}, first_ms, last_ms, peak_context_tokens, {columns})
+                 SELECT {}, first_ms, last_ms, s.peak_context_tokens, {columns}
+                 FROM session AS s JOIN session_usage AS u ON u.session_id = s.session_id
                  WHERE s.host_id = ?1 AND s.session_key = ?2 AND ifnull(s.uid, -1) = ifnull(?3, -1)
                    AND NOT EXISTS (SELECT 1 FROM pruned_session AS p
                                    WHERE p.session_id = s.session_id)
                    AND NOT EXISTS (SELECT 1 FROM request AS r
-                                   WHERE r.session_id = s.session_id AND r.hop_of IS NULL)"
+                                   WHERE r.session_id = s.session_id AND r.hop_of IS NULL)",
+                session_key_of("u")
             ),
         }
     }
@@ -276,7 +299,8 @@ impl Changed {
         rollup: &Rollup,
         stored: i64,
     ) -> rusqlite::Result<()> {
-        for span_ms in SPANS_MS {
+        // Longer ones are made of shorter ones.
+        for span_ms in SPANS_MS.into_iter().rev() {
             let stale: BTreeSet<i64> = self
                 .stale_buckets
                 .iter()
@@ -299,18 +323,24 @@ impl Changed {
 }
 
 impl Rollup {
-    /// Makes the sums of a span anew from those of its quarters of an hour.
+    /// Makes the sums of a span anew from those of the next shorter spans, or of its quarters of an hour.
     fn remake_span(
         &self,
         transaction: &Transaction<'_>,
         span_ms: i64,
         start_ms: i64,
     ) -> rusqlite::Result<()> {
-        for statement in [self.forget_span, &self.make_span] {
-            transaction
-                .prepare_cached(statement)?
-                .execute([span_ms, start_ms])?;
-        }
+        transaction
+            .prepare_cached(self.forget_span)?
+            .execute([span_ms, start_ms])?;
+        match SPANS_MS.into_iter().find(|shorter| *shorter < span_ms) {
+            Some(shorter) => transaction
+                .prepare_cached(&self.join_spans)?
+                .execute([span_ms, start_ms, shorter])?,
+            None => transaction
+                .prepare_cached(&self.make_span)?
+                .execute([span_ms, start_ms])?,
+        };
         Ok(())
     }
 }
@@ -332,7 +362,7 @@ pub(super) fn forget_before(transaction: &Transaction<'_>, before_ms: i64) -> ru
         )?;
     }
     let rollup = Rollup::default();
-    for span_ms in SPANS_MS {
+    for span_ms in SPANS_MS.into_iter().rev() {
         let cut_ms = floor(before_ms, span_ms);
         transaction.execute(
             "DELETE FROM usage_span WHERE span_ms = ?1 AND start_ms < ?2",

@@ -124,18 +124,25 @@ impl Reader {
     /// # Errors
     /// Those of SQLite.
     pub fn sessions(&self, window: Window, limit: u32) -> Result<Vec<Session>, Error> {
+        let among = self.among(window)?;
+        // The sums of those that are not shown are not read.
+        let latest = "session_id IN (SELECT session_id FROM latest)";
         let sql = format!(
-            "SELECT s.session_id, s.session_key, s.key_source, s.client_name, p.pid, p.comm,
+            "WITH latest AS MATERIALIZED (
+                 SELECT session_id, max(last_ms) AS last_ms FROM ({})
+                 GROUP BY session_id ORDER BY 2 DESC LIMIT {limit})
+             SELECT s.session_id, s.session_key, s.key_source, s.client_name, p.pid, p.comm,
                     p.user_name, p.cwd, s.peak_context_tokens, w.name, ({TASK_TYPE}),
                     ({LENGTH_BUCKET}), t.*
              FROM (SELECT u.session_id AS session_ref, {SUMS}, NULL
                    FROM ({}) AS u JOIN usage_key AS k ON k.usage_key_id = u.usage_key_id
-                   GROUP BY u.session_id ORDER BY last_ms DESC LIMIT {limit}) AS t
+                   GROUP BY u.session_id) AS t
              JOIN session AS s ON s.session_id = t.session_ref
              LEFT JOIN process AS p ON p.process_id = s.process_id
              LEFT JOIN workflow AS w ON w.workflow_id = s.workflow_id
              ORDER BY t.last_ms DESC, s.session_key",
-            sessions(window)
+            sessions(window, &among),
+            sessions(window, latest)
         );
         let mut found = self.rows_of(&sql, [], |row| {
             let session = Session {

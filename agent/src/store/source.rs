@@ -1,7 +1,7 @@
 //! Where usage is read from: lasting sums as long as they go, and calls for the rest.
 
 use super::Window;
-use super::rollup::{BUCKET_MS, SPANS_MS, bucket, ceil, columns, floor};
+use super::rollup::{BUCKET_MS, SPANS_MS, bucket, ceil, columns, floor, session_key_of};
 
 /// Which sums of spans that are longer than a quarter of an hour answer a question.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -153,42 +153,58 @@ pub(super) fn active_sessions(window: Window) -> String {
     source
 }
 
-/// Sums by session and kind of call.
-pub(super) fn sessions(window: Window) -> String {
-    let columns = columns();
+/// Sums by session, process, thread and kind of call, of those sessions that `among` is a condition of.
+pub(super) fn sessions(window: Window, among: &str) -> String {
     let Window { from_ms, until_ms } = window;
+    let (columns, of_calls) = (columns(), columns_of("r"));
     format!(
-        "SELECT first_ms, last_ms, usage_key_id, session_id, NULL AS process_id, NULL AS thread_id,
-                NULL AS ttft_ms, {columns}
-         FROM session_usage WHERE session_id IN (
-             SELECT session_id FROM session
-             WHERE started_ms >= {from_ms} AND last_request_ms < {until_ms}
-               AND last_request_ms >= {from_ms})
+        "SELECT first_ms, last_ms, usage_key_id, session_id, nullif(process_id, 0) AS process_id,
+                nullif(thread_id, 0) AS thread_id, NULL AS ttft_ms, {columns}
+         FROM session_usage
+         WHERE {among} AND first_ms >= {from_ms} AND last_ms < {until_ms}
          UNION ALL
-         SELECT r.started_ms, r.started_ms, r.usage_key_id, r.session_id, NULL, NULL, NULL, {columns}
-         FROM (SELECT session_id AS cut_id FROM session AS s WHERE {})
-         CROSS JOIN request_sums AS r ON r.session_id = cut_id
-         WHERE r.started_ms >= {from_ms} AND r.started_ms < {until_ms}",
-        cut_sessions(window)
+         SELECT r.started_ms, r.started_ms, r.usage_key_id, r.session_id, nullif(r.process_id, 0),
+                nullif(r.thread_id, 0), NULL, {of_calls}
+         FROM {}",
+        cut_calls(window, among)
     )
 }
 
-/// The condition of a session, `s`, that lies in a window in part.
-pub(super) fn cut_sessions(window: Window) -> String {
+/// The calls `r` of a window whose session's sums have calls outside of it too.
+pub(super) fn cut_calls(window: Window, among: &str) -> String {
+    let Window { from_ms, until_ms } = window;
+    let (of_calls, of_sums) = (session_key_of("r"), session_key_of("c"));
+    format!(
+        "(SELECT DISTINCT session_id AS cut_id FROM session_usage AS c WHERE {among} AND {})
+         CROSS JOIN request_sums AS r ON r.session_id = cut_id
+         CROSS JOIN session_usage AS c ON ({of_sums}) = ({of_calls})
+         WHERE r.started_ms >= {from_ms} AND r.started_ms < {until_ms}
+           AND (c.first_ms < {from_ms} OR c.last_ms >= {until_ms})",
+        are_cut(window)
+    )
+}
+
+/// The condition of sums of a session, `c`, some of whose calls lie in a window and some do not.
+pub(super) fn are_cut(window: Window) -> String {
     let Window { from_ms, until_ms } = window;
     format!(
-        "s.last_request_ms >= {from_ms} AND s.started_ms < {until_ms}
-         AND (s.started_ms < {from_ms} OR s.last_request_ms >= {until_ms})"
+        "c.last_ms >= {from_ms} AND c.first_ms < {until_ms}
+         AND (c.first_ms < {from_ms} OR c.last_ms >= {until_ms})"
     )
+}
+
+fn columns_of(table: &str) -> String {
+    let columns = columns();
+    let columns: Vec<String> = columns
+        .split(", ")
+        .map(|column| format!("{table}.{column}"))
+        .collect();
+    columns.join(", ")
 }
 
 /// Calls, and models that ran inside of them.
 pub(super) fn calls(window: Window) -> String {
-    let columns = columns()
-        .split(", ")
-        .map(|column| format!("r.{column}"))
-        .collect::<Vec<_>>()
-        .join(", ");
+    let columns = columns_of("r");
     format!(
         "SELECT r.started_ms AS first_ms, r.started_ms AS last_ms, r.usage_key_id, r.session_id,
                 q.process_id, q.thread_id, q.ttft_ms, {columns}
@@ -219,6 +235,7 @@ mod tests {
         assert_eq!(
             ranges(window, &Spans::Any),
             [
+                (32 * DAY_MS, vec![]),
                 (DAY_MS, vec![(0, 2 * DAY_MS)]),
                 (4 * HOUR_MS, vec![(2 * DAY_MS, 2 * DAY_MS + 4 * HOUR_MS)]),
                 (
@@ -236,7 +253,25 @@ mod tests {
         );
         assert_eq!(
             ranges((5, 6), &Spans::Any),
-            [(DAY_MS, vec![]), (4 * HOUR_MS, vec![]), (BUCKET_MS, vec![])]
+            [
+                (32 * DAY_MS, vec![]),
+                (DAY_MS, vec![]),
+                (4 * HOUR_MS, vec![]),
+                (BUCKET_MS, vec![])
+            ]
+        );
+    }
+
+    #[test]
+    fn days_are_beside_longer_spans_on_both_sides() {
+        assert_eq!(
+            ranges((-DAY_MS, 65 * DAY_MS), &Spans::Any),
+            [
+                (32 * DAY_MS, vec![(0, 64 * DAY_MS)]),
+                (DAY_MS, vec![(-DAY_MS, 0), (64 * DAY_MS, 65 * DAY_MS)]),
+                (4 * HOUR_MS, vec![]),
+                (BUCKET_MS, vec![])
+            ]
         );
     }
 
@@ -247,6 +282,7 @@ mod tests {
         assert_eq!(
             ranges((0, 2 * DAY_MS), &days),
             [
+                (32 * DAY_MS, vec![]),
                 (DAY_MS, vec![]),
                 (4 * HOUR_MS, vec![(0, 20 * HOUR_MS), (DAY_MS, 44 * HOUR_MS)]),
                 (

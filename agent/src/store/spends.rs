@@ -17,6 +17,7 @@ use agent_core::watch::{self, Watch};
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Row, params};
 
+use super::rates::InputRates;
 use super::rollup::BUCKET_MS;
 use super::{Error, Reader, Writer, from_db};
 
@@ -50,12 +51,12 @@ const PAYERS: &str = "JOIN usage_key AS k ON k.usage_key_id = u.usage_key_id
     LEFT JOIN checkout AS c ON c.checkout_id = k.checkout_id";
 
 /// Reads what calls of one host take.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub struct Spends<'a> {
     conn: &'a Connection,
     host_id: i64,
     path: &'a Path,
-    prices: &'a Prices,
+    rates: InputRates<&'a Prices>,
 }
 
 impl Writer {
@@ -65,7 +66,7 @@ impl Writer {
             conn: self.connection(),
             host_id: self.host_id(),
             path: self.path(),
-            prices,
+            rates: InputRates::new(prices),
         }
     }
 }
@@ -88,7 +89,7 @@ impl Reader {
                 conn: &self.conn,
                 host_id,
                 path: self.path(),
-                prices,
+                rates: InputRates::new(prices),
             };
             (name, spends)
         });
@@ -126,7 +127,8 @@ impl Spends<'_> {
     /// # Errors
     /// Those of SQLite.
     pub fn since(&self, since_ms: i64) -> Result<Vec<Spend>, Error> {
-        let condition = "r.host_id = ?1 AND r.started_ms >= ?2";
+        // The plus keeps the index by host, which finds all calls of a host, out of the search.
+        let condition = "+r.host_id = ?1 AND r.started_ms >= ?2";
         self.find(condition, params![self.host_id, since_ms])
             .map_err(|source| self.failed(source))
     }
@@ -160,7 +162,7 @@ impl Spends<'_> {
             .map_err(failed)?;
         while let Some(row) = rows.next().map_err(failed)? {
             let unix_ms: i64 = row.get(PAID_COLUMNS).map_err(failed)?;
-            let (payer, amount) = paid(row, unix_ms, self.prices).map_err(failed)?;
+            let (payer, amount) = paid(row, unix_ms, &self.rates).map_err(failed)?;
             each(BucketSpend {
                 unix_ms,
                 payer: Arc::new(payer),
@@ -181,7 +183,7 @@ impl Spends<'_> {
                 .prepare_cached(&format!(
                     "SELECT {PAID}, s.started_ms, min(u.first_ms)
                      FROM session AS s JOIN session_usage AS u ON u.session_id = s.session_id {PAYERS}
-                     WHERE s.host_id = ?1 AND s.started_ms >= ?2 AND s.started_ms < ?3
+                     WHERE +s.host_id = ?1 AND s.started_ms >= ?2 AND s.started_ms < ?3
                        AND s.last_request_ms >= ?2
                      GROUP BY s.session_id ORDER BY s.started_ms"
                 ))?
@@ -250,7 +252,7 @@ impl Spends<'_> {
                 )?
                 .query_map(
                     params![self.host_id, now_ms.saturating_sub(OPEN_MS)],
-                    |row| open(row, self.prices),
+                    |row| open(row, &self.rates),
                 )?
                 .collect()
         };
@@ -315,7 +317,7 @@ impl Spends<'_> {
                  FROM session AS s
                  JOIN session_usage AS u ON u.session_id = s.session_id {PAYERS}
                  LEFT JOIN process AS p ON p.process_id = s.process_id
-                 WHERE s.host_id = ?1 AND s.last_request_ms >= ?3 AND s.started_ms < ?2
+                 WHERE +s.host_id = ?1 AND s.last_request_ms >= ?3 AND s.started_ms < ?2
                  ORDER BY s.session_id, u.first_ms"
             ))?;
             let mut rows = statement.query(params![self.host_id, since_ms, active_ms])?;
@@ -323,7 +325,7 @@ impl Spends<'_> {
             while let Some(row) = rows.next()? {
                 let at = |column: usize| PAID_COLUMNS + column;
                 let first_unix_ms: i64 = row.get(at(4))?;
-                let (payer, amount) = paid(row, first_unix_ms, self.prices)?;
+                let (payer, amount) = paid(row, first_unix_ms, &self.rates)?;
                 let session_id: i64 = row.get(at(0))?;
                 let seed = match seeds.entry(session_id) {
                     Entry::Occupied(known) => known.into_mut(),
@@ -386,7 +388,7 @@ impl Spends<'_> {
                  LEFT JOIN thread AS t ON t.thread_id = r.thread_id
                  WHERE {condition} ORDER BY r.started_ms, r.request_id"
             ))?
-            .query_map(values, |row| spend(row, self.prices))?
+            .query_map(values, |row| spend(row, &self.rates))?
             .collect()
     }
 
@@ -400,10 +402,10 @@ const fn quarter_of(unix_ms: i64) -> i64 {
     unix_ms.div_euclid(BUCKET_MS).saturating_mul(BUCKET_MS)
 }
 
-fn open(row: &Row<'_>, prices: &Prices) -> rusqlite::Result<Spend> {
+fn open(row: &Row<'_>, rates: &InputRates<&Prices>) -> rusqlite::Result<Spend> {
     let at = |column: usize| PAID_COLUMNS + column;
     let started_unix_ms: i64 = row.get(at(1))?;
-    let (payer, amount) = paid(row, started_unix_ms, prices)?;
+    let (payer, amount) = paid(row, started_unix_ms, rates)?;
     let text = |column| Ok::<_, rusqlite::Error>(Arc::from(row.get::<_, String>(at(column))?));
     Ok(Spend {
         identity: text(0)?,
@@ -433,10 +435,10 @@ fn open(row: &Row<'_>, prices: &Prices) -> rusqlite::Result<Spend> {
     })
 }
 
-fn spend(row: &Row<'_>, prices: &Prices) -> rusqlite::Result<Spend> {
+fn spend(row: &Row<'_>, rates: &InputRates<&Prices>) -> rusqlite::Result<Spend> {
     let at = |column: usize| PAID_COLUMNS + column;
     let started_unix_ms: i64 = row.get(at(1))?;
-    let (payer, mut amount) = paid(row, started_unix_ms, prices)?;
+    let (payer, mut amount) = paid(row, started_unix_ms, rates)?;
     let begins_session: bool = row.get(at(14))?;
     amount.sessions = u64::from(begins_session);
     let text = |column| -> rusqlite::Result<Arc<str>> {
@@ -464,7 +466,7 @@ fn spend(row: &Row<'_>, prices: &Prices) -> rusqlite::Result<Spend> {
         window_tokens: payer
             .model
             .as_deref()
-            .and_then(|model| prices.window_tokens(&payer.provider, model)),
+            .and_then(|model| rates.prices().window_tokens(&payer.provider, model)),
         is_compaction: task == "compaction",
         shows_compaction: false,
         is_conversation: agent_core::spend::is_conversation(task),
@@ -505,7 +507,11 @@ fn payer(row: &Row<'_>) -> rusqlite::Result<Payer> {
     })
 }
 
-fn paid(row: &Row<'_>, at_ms: i64, prices: &Prices) -> rusqlite::Result<(Payer, Amount)> {
+fn paid(
+    row: &Row<'_>,
+    at_ms: i64,
+    rates: &InputRates<&Prices>,
+) -> rusqlite::Result<(Payer, Amount)> {
     let payer = payer(row)?;
     let count = |column| Ok::<_, rusqlite::Error>(row.get::<_, Option<i64>>(column)?.map(from_db));
     let usage = Usage {
@@ -522,7 +528,7 @@ fn paid(row: &Row<'_>, at_ms: i64, prices: &Prices) -> rusqlite::Result<(Payer, 
     let is_known = known.iter().any(Option::is_some);
     let requests = count(9)?.unwrap_or(0);
     let model = payer.model.as_deref();
-    let rate = model.and_then(|model| prices.input_rate(&payer.provider, model, at_ms));
+    let rate = model.and_then(|model| rates.at(&payer.provider, model, at_ms));
     let is_lower = count(17)?.unwrap_or(0) > 0;
     let amount = Amount {
         requests,

@@ -114,7 +114,8 @@ impl Unused {
         for (met, sql) in [
             (
                 &mut self.processes,
-                "SELECT process_id FROM session UNION SELECT process_id FROM coverage_minute",
+                "SELECT process_id FROM session UNION SELECT process_id FROM coverage_minute
+                 UNION SELECT process_id FROM session_usage",
             ),
             (
                 &mut self.usage_keys,

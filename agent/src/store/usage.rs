@@ -1,19 +1,20 @@
 //! Usage of a window, put together by any of its dimensions.
 //!
 //! Three sources, of which the smallest that knows what is asked for is read: the sums by quarter
-//! of an hour, with the calls of the quarters that the window cuts; the sums of sessions that lie
-//! in the window whole, with the calls of those that it cuts; and the calls alone. The first two
+//! of an hour, with the calls of the quarters that the window cuts; the sums of sessions, with the
+//! calls of those that the window cuts; and the calls alone. The first two
 //! outlast the calls, so [`Reader::pruned`] says what the calls miss.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
+use rusqlite::Row;
 use rusqlite::types::ValueRef;
-use rusqlite::{Row, ToSql};
 
 use super::dimension::{Dimension, Grain};
 use super::functions::day_starts;
-use super::rollup::{BUCKET_MS, bucket};
-use super::source::{Spans, calls, cut_sessions, kinds, quarters, sessions};
+use super::rollup::{BUCKET_MS, bucket, session_key_of};
+use super::select::{Select, Sql, in_window};
+use super::source::{Spans, are_cut, calls, kinds, quarters, sessions};
 use super::{Error, Reader, Window, from_db};
 
 /// LIMIT: percentiles are made of calls, not of sums. Of more calls than this, or where a call of
@@ -226,36 +227,43 @@ impl Reader {
     /// # Errors
     /// Those of SQLite.
     pub fn usage(&self, question: &Question) -> Result<Vec<Group>, Error> {
-        self.completed(question, self.sums(question)?)
+        let mut groups = self.sums(question)?;
+        self.complete(&mut [(question, &mut groups)])?;
+        Ok(groups)
     }
 
-    /// Adds what does not add up to what [`Reader::sums`] said of the same question.
+    /// Adds what does not add up to what [`Reader::sums`] said of these questions, which are about the
+    /// same window and have the same filters.
     ///
     /// # Errors
     /// Those of SQLite.
-    pub fn completed(
-        &self,
-        question: &Question,
-        mut groups: Vec<Group>,
-    ) -> Result<Vec<Group>, Error> {
-        let grain = grain(question);
-        if grain == Grain::Kind {
-            self.count_sessions(question, &mut groups)?;
-        }
-        let is_by_session = question.by.contains(&Dimension::Session);
-        let is_by_period = question.by.iter().any(|by| by.is_period());
-        if grain == Grain::Kind && !is_by_period {
-            self.session_costs(question, &mut groups)?;
-        } else if !is_by_session && !is_by_period {
-            let costs = Select::new(question, sessions_or_calls(question)).by_session();
-            self.add(&mut groups, &costs, |sum, row, at| {
+    pub fn complete(&self, asked: &mut [(&Question, &mut Vec<Group>)]) -> Result<(), Error> {
+        let Some(window) = asked.first().map(|(question, _)| question.window) else {
+            return Ok(());
+        };
+        let mut of_kinds = Vec::new();
+        for (question, groups) in asked.iter_mut() {
+            if grain(question) == Grain::Kind {
+                of_kinds.push((*question, groups.as_mut_slice()));
+                continue;
+            }
+            let is_by_period = question.by.iter().any(|by| by.is_period());
+            if is_by_period || question.by.contains(&Dimension::Session) {
+                continue;
+            }
+            let costs = Select::new(question, self.sessions_or_calls(question)?).by_session();
+            self.add(groups, &costs, |sum, row, at| {
                 sum.session_cost_p95 = row.get::<_, Option<i64>>(at)?.map(from_db);
                 Ok(())
             })?;
         }
-        if self.has_every_call(question.window)? {
-            let percentiles = Select::new(question, calls(question.window)).sql(PERCENTILES);
-            self.add(&mut groups, &percentiles, |sum, row, at| {
+        self.add_sessions(window, &mut of_kinds)?;
+        if !self.has_every_call(window)? {
+            return Ok(());
+        }
+        for (question, groups) in asked {
+            let percentiles = Select::new(question, calls(window)).sql(PERCENTILES);
+            self.add(groups, &percentiles, |sum, row, at| {
                 let known = |column: usize| {
                     Ok::<_, rusqlite::Error>(row.get::<_, Option<i64>>(at + column)?.map(from_db))
                 };
@@ -266,7 +274,7 @@ impl Reader {
                 Ok(())
             })?;
         }
-        Ok(groups)
+        Ok(())
     }
 
     /// Usage without percentiles, and without sessions where only kinds of calls are asked for: what
@@ -277,8 +285,35 @@ impl Reader {
     pub fn sums(&self, question: &Question) -> Result<Vec<Group>, Error> {
         let source = match grain(question) {
             Grain::Kind => kinds(question.window, &self.spans(question)?),
-            Grain::Session | Grain::Call => sessions_or_calls(question),
+            Grain::Session | Grain::Call => self.sessions_or_calls(question)?,
         };
+        self.sums_of(question, source)
+    }
+
+    /// What [`Reader::sums`] says of the same question about a window before; groups that have no call
+    /// in the window of the question itself may be missing.
+    ///
+    /// # Errors
+    /// Those of SQLite.
+    pub fn sums_before(&self, question: &Question, before: Window) -> Result<Vec<Group>, Error> {
+        let then = Question {
+            window: before,
+            ..question.clone()
+        };
+        let is_by_session = question.by.contains(&Dimension::Session) && question.kept.is_none();
+        if is_by_session && grain(question) == Grain::Session {
+            // Few sessions go on from one window to the next.
+            let from_ms = question.window.from_ms;
+            let go_on = format!(
+                "session_id IN (SELECT session_id FROM session
+                                WHERE last_request_ms >= {from_ms} AND started_ms < {from_ms})"
+            );
+            return self.sums_of(&then, sessions(before, &go_on));
+        }
+        self.sums(&then)
+    }
+
+    fn sums_of(&self, question: &Question, source: String) -> Result<Vec<Group>, Error> {
         let select = Select::new(question, source);
         let width = question.by.len();
         let names: Vec<String> = question
@@ -343,12 +378,14 @@ impl Reader {
             ),
             Grain::Session => format!(
                 "SELECT ifnull(sum(kept), 0), ifnull(sum(there), 0) FROM (
-                     SELECT (SELECT ifnull(sum(requests), 0) FROM session_usage AS u
-                             WHERE u.session_id = s.session_id) AS kept,
+                     SELECT c.requests AS kept,
                             (SELECT ifnull(sum(requests), 0) FROM request_sums AS r
-                             WHERE r.session_id = s.session_id) AS there
-                     FROM session AS s WHERE {})",
-                cut_sessions(window)
+                             WHERE ({}) = ({})) AS there
+                     FROM session_usage AS c WHERE {} AND {})",
+                session_key_of("r"),
+                session_key_of("c"),
+                self.among(window)?,
+                are_cut(window)
             ),
             Grain::Kind => {
                 let quarters = [bucket(window.from_ms), bucket(window.until_ms)];
@@ -370,6 +407,15 @@ impl Reader {
         Ok(counts
             .first()
             .map_or(0, |(kept, there)| kept.saturating_sub(*there)))
+    }
+
+    /// The smallest source that knows sessions and all that a question asks for.
+    fn sessions_or_calls(&self, question: &Question) -> Result<String, Error> {
+        let window = question.window;
+        Ok(match grain(question) {
+            Grain::Kind | Grain::Session => sessions(window, &self.among(window)?),
+            Grain::Call => calls(window),
+        })
     }
 
     /// Whether there are few enough calls in a window for percentiles, and all are kept.
@@ -487,156 +533,6 @@ impl Reader {
     }
 }
 
-/// A statement with the texts that it is about.
-struct Sql {
-    text: String,
-    texts: Vec<String>,
-}
-
-impl Sql {
-    fn parameters(&self) -> Vec<&dyn ToSql> {
-        self.texts.iter().map(|text| text as &dyn ToSql).collect()
-    }
-}
-
-/// The parts of a statement that answers a question.
-struct Select {
-    keys: Vec<String>,
-    source: String,
-    joins: BTreeSet<&'static str>,
-    conditions: Vec<String>,
-    texts: Vec<String>,
-}
-
-impl Select {
-    fn new(question: &Question, source: String) -> Self {
-        let mut texts = Vec::new();
-        let keys = question
-            .by
-            .iter()
-            .map(|by| match &question.kept {
-                Some((dimension, kept)) if dimension == by => kept_apart(*by, kept, &mut texts),
-                Some(_) | None => by.key().to_owned(),
-            })
-            .collect();
-        let conditions = question
-            .filters
-            .iter()
-            .map(|filter| condition(filter, &mut texts))
-            .collect();
-        let filtered = question.filters.iter().map(|filter| filter.dimension);
-        Self {
-            keys,
-            source,
-            joins: question
-                .by
-                .iter()
-                .copied()
-                .chain(filtered)
-                .filter_map(Dimension::joined)
-                .collect(),
-            conditions,
-            texts,
-        }
-    }
-
-    /// The keys of each kind of calls that passes, and its id; NULL in place of periods.
-    fn by_kind(mut self, by: &[Dimension]) -> Sql {
-        for (key, by) in self.keys.iter_mut().zip(by) {
-            if by.is_period() {
-                *key = "NULL".to_owned();
-            }
-        }
-        self.keys.push("k.usage_key_id".to_owned());
-        Sql {
-            text: format!(
-                "SELECT {} FROM usage_key AS k {}",
-                self.keys.join(", "),
-                self.rest()
-            ),
-            texts: self.texts,
-        }
-    }
-
-    /// The keys, and `columns` of each group.
-    fn sql(self, columns: &str) -> Sql {
-        let places: Vec<String> = (1..=self.keys.len()).map(|at| at.to_string()).collect();
-        let places = match places.is_empty() {
-            // No group where there is no call.
-            true => "'all'".to_owned(),
-            false => places.join(", "),
-        };
-        let selected = self.selected(columns);
-        Sql {
-            text: format!("{selected} GROUP BY {places}"),
-            texts: self.texts,
-        }
-    }
-
-    /// The keys, and the cost that 95 of 100 sessions keep below.
-    fn by_session(self) -> Sql {
-        let mut places: Vec<String> = (1..=self.keys.len()).map(|at| at.to_string()).collect();
-        let inner = places.clone();
-        let sums = self.selected("u.session_id AS session_id, sum(u.cost_nanousd) AS cost");
-        if places.is_empty() {
-            places.push("'all'".to_owned());
-        }
-        let keys = (1..=self.keys.len()).map(|at| format!("key_{at}"));
-        let columns = keys
-            .chain(["percentile(cost, 95)".to_owned()])
-            .collect::<Vec<_>>()
-            .join(", ");
-        let each = inner
-            .into_iter()
-            .chain(["u.session_id".to_owned()])
-            .collect::<Vec<_>>()
-            .join(", ");
-        Sql {
-            text: format!(
-                "SELECT {columns} FROM ({sums} GROUP BY {each}) GROUP BY {}",
-                places.join(", ")
-            ),
-            texts: self.texts,
-        }
-    }
-
-    fn selected(&self, columns: &str) -> String {
-        let keys = self
-            .keys
-            .iter()
-            .enumerate()
-            .map(|(at, key)| format!("{key} AS key_{}", at + 1));
-        let columns = keys
-            .chain([columns.to_owned()])
-            .collect::<Vec<_>>()
-            .join(", ");
-        format!(
-            "SELECT {columns} FROM ({}) AS u
-             JOIN usage_key AS k ON k.usage_key_id = u.usage_key_id {}",
-            self.source,
-            self.rest(),
-        )
-    }
-
-    /// What is joined, and the conditions.
-    fn rest(&self) -> String {
-        let joins: Vec<&str> = self.joins.iter().copied().collect();
-        let conditions = match self.conditions.is_empty() {
-            true => String::new(),
-            false => format!("WHERE {}", self.conditions.join(" AND ")),
-        };
-        format!("{} {conditions}", joins.join(" "))
-    }
-}
-
-/// The smallest source that knows sessions and all that a question asks for.
-fn sessions_or_calls(question: &Question) -> String {
-    match grain(question) {
-        Grain::Kind | Grain::Session => sessions(question.window),
-        Grain::Call => calls(question.window),
-    }
-}
-
 /// The source that knows all that a question asks for.
 fn grain(question: &Question) -> Grain {
     let filtered = question.filters.iter().map(|filter| filter.dimension);
@@ -655,45 +551,6 @@ fn grain(question: &Question) -> Grain {
     } else {
         finest
     }
-}
-
-/// The key of a dimension of which only some values are kept apart.
-fn kept_apart(dimension: Dimension, kept: &[Key], texts: &mut Vec<String>) -> String {
-    let key = dimension.key();
-    let mut any = vec!["0".to_owned()];
-    for value in kept {
-        match value {
-            Key::Unknown => any.push(format!("{key} IS NULL")),
-            Key::Number(number) => any.push(format!("{key} = {number}")),
-            Key::Text(text) => any.push(format!("{key} = {}", placed(text, texts))),
-            Key::Other => {}
-        }
-    }
-    // A blob is no value of any dimension.
-    format!("CASE WHEN {} THEN {key} ELSE x'00' END", any.join(" OR "))
-}
-
-/// A filter in SQL; its text takes the place behind those that are there.
-pub(super) fn condition(filter: &Filter, texts: &mut Vec<String>) -> String {
-    let text = filter.dimension.text();
-    match (&filter.value, filter.relation) {
-        (None, Relation::Is | Relation::Matches) => format!("({text}) IS NULL"),
-        (None, Relation::IsNot) => format!("({text}) IS NOT NULL"),
-        (Some(value), Relation::Is) => format!("({text}) = {}", placed(value, texts)),
-        (Some(value), Relation::IsNot) => format!("({text}) IS NOT {}", placed(value, texts)),
-        (Some(value), Relation::Matches) => format!("({text}) GLOB {}", placed(value, texts)),
-    }
-}
-
-/// The place of a text among the parameters.
-fn placed(text: &str, texts: &mut Vec<String>) -> String {
-    texts.push(text.to_owned());
-    format!("?{}", texts.len())
-}
-
-fn in_window(sql: &str, window: Window) -> String {
-    sql.replace("{from}", &window.from_ms.to_string())
-        .replace("{until}", &window.until_ms.to_string())
 }
 
 /// What adds up, over sums `u` and their kinds `k`.

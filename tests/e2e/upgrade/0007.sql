@@ -245,46 +245,6 @@ CREATE TABLE usage_15m (
 ) WITHOUT ROWID;
 INSERT INTO usage_15m VALUES(1793545200000,1,1,0,0,1,0,0,0,150,800,50,0,NULL,1000,50,NULL,0,1050,NULL,NULL,NULL,NULL,NULL,3200,50,2810,0,0,0,0,0,0);
 INSERT INTO usage_15m VALUES(1793545200000,2,1,1,0,1,0,0,0,2000,NULL,NULL,NULL,NULL,2000,100,NULL,2100,2100,NULL,NULL,NULL,NULL,NULL,3200,100,2810,0,0,1,1,0,1);
-CREATE TABLE session_usage (
-    session_id INTEGER NOT NULL REFERENCES session (session_id) ON DELETE CASCADE,
-    usage_key_id INTEGER NOT NULL REFERENCES usage_key (usage_key_id),
-    first_ms INTEGER NOT NULL,
-    last_ms INTEGER NOT NULL,
-    requests INTEGER NOT NULL,
-    estimated_requests INTEGER NOT NULL,
-    lower_bound_requests INTEGER NOT NULL,
-    cost_lower_bound_requests INTEGER NOT NULL,
-    retry_requests INTEGER NOT NULL,
-    human_turns INTEGER NOT NULL,
-    tool_calls INTEGER NOT NULL,
-    input_uncached_tokens INTEGER,
-    cache_read_tokens INTEGER,
-    cache_write_5m_tokens INTEGER,
-    cache_write_1h_tokens INTEGER,
-    cache_write_other_tokens INTEGER,
-    context_tokens INTEGER,
-    output_tokens INTEGER,
-    reasoning_tokens INTEGER,
-    estimated_tokens INTEGER NOT NULL,
-    unpriced_tokens INTEGER NOT NULL,
-    cost_nanousd INTEGER,
-    estimated_cost_nanousd INTEGER,
-    provider_cost_nanousd INTEGER,
-    repriced_nanousd INTEGER,
-    repriced_from_nanousd INTEGER,
-    duration_ms INTEGER NOT NULL,
-    stream_output_tokens INTEGER,
-    stream_ms INTEGER,
-    context_is_partial INTEGER NOT NULL,
-    uncached_is_partial INTEGER NOT NULL,
-    read_is_partial INTEGER NOT NULL,
-    write_is_partial INTEGER NOT NULL,
-    output_is_partial INTEGER NOT NULL,
-    reasoning_is_partial INTEGER NOT NULL,
-    PRIMARY KEY (session_id, usage_key_id)
-) WITHOUT ROWID;
-INSERT INTO session_usage VALUES(1,1,1793545200000,1793545200000,1,0,0,1,0,0,0,150,800,50,0,NULL,1000,50,NULL,0,1050,NULL,NULL,NULL,NULL,NULL,3200,50,2810,0,0,0,0,0,0);
-INSERT INTO session_usage VALUES(2,2,1793545260000,1793545260000,1,1,0,1,0,0,0,2000,NULL,NULL,NULL,NULL,2000,100,NULL,2100,2100,NULL,NULL,NULL,NULL,NULL,3200,100,2810,0,0,1,1,0,1);
 CREATE TABLE session_15m (
     bucket_start_ms INTEGER NOT NULL,
     usage_key_id INTEGER NOT NULL,
@@ -334,45 +294,6 @@ CREATE TABLE pruned_session_15m (
     usage_key_id INTEGER NOT NULL,
     session_id INTEGER NOT NULL,
     PRIMARY KEY (bucket_start_ms, usage_key_id, session_id)
-) WITHOUT ROWID;
-CREATE TABLE pruned_session (
-    session_id INTEGER NOT NULL REFERENCES session (session_id) ON DELETE CASCADE,
-    usage_key_id INTEGER NOT NULL REFERENCES usage_key (usage_key_id),
-    first_ms INTEGER NOT NULL,
-    last_ms INTEGER NOT NULL,
-    peak_context_tokens INTEGER,
-    requests INTEGER NOT NULL,
-    estimated_requests INTEGER NOT NULL,
-    lower_bound_requests INTEGER NOT NULL,
-    cost_lower_bound_requests INTEGER NOT NULL,
-    retry_requests INTEGER NOT NULL,
-    human_turns INTEGER NOT NULL,
-    tool_calls INTEGER NOT NULL,
-    input_uncached_tokens INTEGER,
-    cache_read_tokens INTEGER,
-    cache_write_5m_tokens INTEGER,
-    cache_write_1h_tokens INTEGER,
-    cache_write_other_tokens INTEGER,
-    context_tokens INTEGER,
-    output_tokens INTEGER,
-    reasoning_tokens INTEGER,
-    estimated_tokens INTEGER NOT NULL,
-    unpriced_tokens INTEGER NOT NULL,
-    cost_nanousd INTEGER,
-    estimated_cost_nanousd INTEGER,
-    provider_cost_nanousd INTEGER,
-    repriced_nanousd INTEGER,
-    repriced_from_nanousd INTEGER,
-    duration_ms INTEGER NOT NULL,
-    stream_output_tokens INTEGER,
-    stream_ms INTEGER,
-    context_is_partial INTEGER NOT NULL,
-    uncached_is_partial INTEGER NOT NULL,
-    read_is_partial INTEGER NOT NULL,
-    write_is_partial INTEGER NOT NULL,
-    output_is_partial INTEGER NOT NULL,
-    reasoning_is_partial INTEGER NOT NULL,
-    PRIMARY KEY (session_id, usage_key_id)
 ) WITHOUT ROWID;
 CREATE TABLE budget (
     budget_id INTEGER PRIMARY KEY,
@@ -520,6 +441,91 @@ INSERT INTO usage_span VALUES(14400000,1793534400000,1,1793545200000,17935452000
 INSERT INTO usage_span VALUES(14400000,1793534400000,2,1793545200000,1793545200000,1,1,0,1,0,0,0,2000,NULL,NULL,NULL,NULL,2000,100,NULL,2100,2100,NULL,NULL,NULL,NULL,NULL,3200,100,2810,0,0,1,1,0,1);
 INSERT INTO usage_span VALUES(86400000,1793491200000,1,1793545200000,1793545200000,1,0,0,1,0,0,0,150,800,50,0,NULL,1000,50,NULL,0,1050,NULL,NULL,NULL,NULL,NULL,3200,50,2810,0,0,0,0,0,0);
 INSERT INTO usage_span VALUES(86400000,1793491200000,2,1793545200000,1793545200000,1,1,0,1,0,0,0,2000,NULL,NULL,NULL,NULL,2000,100,NULL,2100,2100,NULL,NULL,NULL,NULL,NULL,3200,100,2810,0,0,1,1,0,1);
+INSERT INTO usage_span VALUES(2764800000,1791590400000,1,1793545200000,1793545200000,1,0,0,1,0,0,0,150,800,50,0,NULL,1000,50,NULL,0,1050,NULL,NULL,NULL,NULL,NULL,3200,50,2810,0,0,0,0,0,0);
+INSERT INTO usage_span VALUES(2764800000,1791590400000,2,1793545200000,1793545200000,1,1,0,1,0,0,0,2000,NULL,NULL,NULL,NULL,2000,100,NULL,2100,2100,NULL,NULL,NULL,NULL,NULL,3200,100,2810,0,0,1,1,0,1);
+CREATE TABLE session_usage (
+    session_id INTEGER NOT NULL REFERENCES session (session_id) ON DELETE CASCADE,
+    usage_key_id INTEGER NOT NULL REFERENCES usage_key (usage_key_id),
+    process_id INTEGER NOT NULL,
+    thread_id INTEGER NOT NULL,
+    first_ms INTEGER NOT NULL,
+    last_ms INTEGER NOT NULL,
+    requests INTEGER NOT NULL,
+    estimated_requests INTEGER NOT NULL,
+    lower_bound_requests INTEGER NOT NULL,
+    cost_lower_bound_requests INTEGER NOT NULL,
+    retry_requests INTEGER NOT NULL,
+    human_turns INTEGER NOT NULL,
+    tool_calls INTEGER NOT NULL,
+    input_uncached_tokens INTEGER,
+    cache_read_tokens INTEGER,
+    cache_write_5m_tokens INTEGER,
+    cache_write_1h_tokens INTEGER,
+    cache_write_other_tokens INTEGER,
+    context_tokens INTEGER,
+    output_tokens INTEGER,
+    reasoning_tokens INTEGER,
+    estimated_tokens INTEGER NOT NULL,
+    unpriced_tokens INTEGER NOT NULL,
+    cost_nanousd INTEGER,
+    estimated_cost_nanousd INTEGER,
+    provider_cost_nanousd INTEGER,
+    repriced_nanousd INTEGER,
+    repriced_from_nanousd INTEGER,
+    duration_ms INTEGER NOT NULL,
+    stream_output_tokens INTEGER,
+    stream_ms INTEGER,
+    context_is_partial INTEGER NOT NULL,
+    uncached_is_partial INTEGER NOT NULL,
+    read_is_partial INTEGER NOT NULL,
+    write_is_partial INTEGER NOT NULL,
+    output_is_partial INTEGER NOT NULL,
+    reasoning_is_partial INTEGER NOT NULL,
+    PRIMARY KEY (session_id, usage_key_id, process_id, thread_id)
+) WITHOUT ROWID;
+INSERT INTO session_usage VALUES(1,1,1,0,1793545200000,1793545200000,1,0,0,1,0,0,0,150,800,50,0,NULL,1000,50,NULL,0,1050,NULL,NULL,NULL,NULL,NULL,3200,50,2810,0,0,0,0,0,0);
+INSERT INTO session_usage VALUES(2,2,2,0,1793545260000,1793545260000,1,1,0,1,0,0,0,2000,NULL,NULL,NULL,NULL,2000,100,NULL,2100,2100,NULL,NULL,NULL,NULL,NULL,3200,100,2810,0,0,1,1,0,1);
+CREATE TABLE pruned_session (
+    session_id INTEGER NOT NULL REFERENCES session (session_id) ON DELETE CASCADE,
+    usage_key_id INTEGER NOT NULL REFERENCES usage_key (usage_key_id),
+    process_id INTEGER NOT NULL,
+    thread_id INTEGER NOT NULL,
+    first_ms INTEGER NOT NULL,
+    last_ms INTEGER NOT NULL,
+    peak_context_tokens INTEGER,
+    requests INTEGER NOT NULL,
+    estimated_requests INTEGER NOT NULL,
+    lower_bound_requests INTEGER NOT NULL,
+    cost_lower_bound_requests INTEGER NOT NULL,
+    retry_requests INTEGER NOT NULL,
+    human_turns INTEGER NOT NULL,
+    tool_calls INTEGER NOT NULL,
+    input_uncached_tokens INTEGER,
+    cache_read_tokens INTEGER,
+    cache_write_5m_tokens INTEGER,
+    cache_write_1h_tokens INTEGER,
+    cache_write_other_tokens INTEGER,
+    context_tokens INTEGER,
+    output_tokens INTEGER,
+    reasoning_tokens INTEGER,
+    estimated_tokens INTEGER NOT NULL,
+    unpriced_tokens INTEGER NOT NULL,
+    cost_nanousd INTEGER,
+    estimated_cost_nanousd INTEGER,
+    provider_cost_nanousd INTEGER,
+    repriced_nanousd INTEGER,
+    repriced_from_nanousd INTEGER,
+    duration_ms INTEGER NOT NULL,
+    stream_output_tokens INTEGER,
+    stream_ms INTEGER,
+    context_is_partial INTEGER NOT NULL,
+    uncached_is_partial INTEGER NOT NULL,
+    read_is_partial INTEGER NOT NULL,
+    write_is_partial INTEGER NOT NULL,
+    output_is_partial INTEGER NOT NULL,
+    reasoning_is_partial INTEGER NOT NULL,
+    PRIMARY KEY (session_id, usage_key_id, process_id, thread_id)
+) WITHOUT ROWID;
 CREATE UNIQUE INDEX process_identity
     ON process (host_id, boot_id, pid, start_time_ticks, ifnull(exe_path, ''));
 CREATE UNIQUE INDEX session_identity ON session (host_id, session_key, ifnull(uid, -1));
@@ -716,55 +722,6 @@ FROM request AS r
 JOIN shape AS s ON s.shape_id = r.shape_id
 WHERE r.hop_of IS NULL
 ;
-CREATE VIEW request_sums AS
-SELECT
-    request_id,
-    started_ms,
-    started_ms - started_ms % 900000 AS bucket_start_ms,
-    usage_key_id,
-    session_id,
-    is_call AS requests,
-    is_call AND usage_source = 'estimated' AS estimated_requests,
-    is_call AND is_lower_bound AS lower_bound_requests,
-    is_cost_lower_bound AS cost_lower_bound_requests,
-    is_call AND ifnull(attempt, 1) > 1 AS retry_requests,
-    is_human_turn AS human_turns,
-    tool_call_count AS tool_calls,
-    input_uncached_tokens,
-    cache_read_tokens,
-    cache_write_5m_tokens,
-    cache_write_1h_tokens,
-    cache_write_other_tokens,
-    context_tokens,
-    output_tokens,
-    reasoning_tokens,
-    estimated_tokens,
-    CASE WHEN cost_nanousd IS NULL THEN ifnull(context_tokens, 0) + ifnull(output_tokens, 0)
-         ELSE 0 END AS unpriced_tokens,
-    cost_nanousd,
-    CASE WHEN estimated_tokens > 0 THEN cost_nanousd END AS estimated_cost_nanousd,
-    provider_cost_nanousd,
-    repriced_nanousd,
-    CASE WHEN repriced_nanousd IS NOT NULL THEN ifnull(cost_nanousd, 0) END
-        AS repriced_from_nanousd,
-    CASE WHEN is_call THEN duration_ms ELSE 0 END AS duration_ms,
-    CASE WHEN is_stream AND duration_ms > ttft_ms THEN output_tokens END AS stream_output_tokens,
-    CASE WHEN is_stream AND duration_ms > ttft_ms AND output_tokens IS NOT NULL
-         THEN duration_ms - ttft_ms END AS stream_ms,
-    is_lower_bound AND (context_tokens IS NULL OR input_quality IS 'lower_bound')
-        AS context_is_partial,
-    is_lower_bound AND (input_uncached_tokens IS NULL OR input_quality IS 'lower_bound')
-        AS uncached_is_partial,
-    (is_lower_bound OR usage_source = 'estimated') AND cache_read_tokens IS NULL
-        AS read_is_partial,
-    (is_lower_bound OR usage_source = 'estimated')
-        AND coalesce(cache_write_5m_tokens, cache_write_1h_tokens, cache_write_other_tokens) IS NULL
-        AS write_is_partial,
-    is_lower_bound AND (output_tokens IS NULL OR usage_source = 'provider_partial'
-                        OR output_quality IS 'lower_bound') AS output_is_partial,
-    (is_lower_bound OR usage_source = 'estimated')
-        AND (reasoning_tokens IS NULL OR usage_source = 'provider_partial') AS reasoning_is_partial
-FROM request_derived;
 CREATE VIEW v_request AS
 SELECT
     r.request_id,
@@ -1098,42 +1055,6 @@ FROM thread AS t
 JOIN session AS s ON s.session_id = t.session_id
 LEFT JOIN request_derived AS r ON r.thread_id = t.thread_id
 GROUP BY t.thread_id;
-CREATE VIEW v_daily AS
-SELECT
-    date(bucket_start_ms / 1000, 'unixepoch', 'localtime') AS day_local,
-    host_name,
-    provider,
-    model,
-    sum(request_count) AS request_count,
-    (SELECT count(DISTINCT a.session_id)
-     FROM session_15m AS a
-     JOIN usage_key AS k ON k.usage_key_id = a.usage_key_id
-     WHERE date(a.bucket_start_ms / 1000, 'unixepoch', 'localtime')
-               = date(min(u.bucket_start_ms) / 1000, 'unixepoch', 'localtime')
-       AND a.bucket_start_ms BETWEEN min(u.bucket_start_ms) AND max(u.bucket_start_ms)
-       AND k.host_id = u.host_id AND k.provider = u.provider AND k.model IS u.model)
-        AS session_count,
-    sum(input_uncached_tokens) AS input_uncached_tokens,
-    sum(cache_read_tokens) AS cache_read_tokens,
-    sum(cache_write_5m_tokens) AS cache_write_5m_tokens,
-    sum(cache_write_1h_tokens) AS cache_write_1h_tokens,
-    sum(cache_write_other_tokens) AS cache_write_other_tokens,
-    sum(context_tokens) AS context_tokens,
-    sum(output_tokens) AS output_tokens,
-    sum(reasoning_tokens) AS reasoning_tokens,
-    sum(estimated_requests) AS estimated_requests,
-    sum(lower_bound_requests) AS lower_bound_requests,
-    host_id,
-    sum(cost_nanousd) AS cost_nanousd,
-    sum(cost_nanousd) / 1e9 AS cost_usd,
-    sum(cost_lower_bound_requests) AS cost_lower_bound_requests,
-    sum(unpriced_tokens) AS unpriced_tokens,
-    sum(estimated_cost_nanousd) AS estimated_cost_nanousd,
-    sum(subscription_cost_nanousd) AS subscription_cost_nanousd,
-    sum(provider_cost_nanousd) AS provider_cost_nanousd,
-    sum(estimated_tokens) AS estimated_tokens
-FROM v_usage_15m AS u
-GROUP BY 1, host_id, provider, model;
 CREATE VIEW v_hourly AS
 SELECT
     strftime('%Y-%m-%d %H:00', bucket_start_ms / 1000, 'unixepoch', 'localtime') AS hour_local,
@@ -1162,121 +1083,6 @@ SELECT
     sum(estimated_tokens) AS estimated_tokens
 FROM v_usage_15m AS u
 GROUP BY 1, host_id, provider, model;
-CREATE VIEW v_workflow_daily AS
-SELECT
-    date(bucket_start_ms / 1000, 'unixepoch', 'localtime') AS day_local,
-    host_name,
-    workflow,
-    workflow_origin,
-    billing_code,
-    sum(request_count) AS request_count,
-    sum(input_uncached_tokens) AS input_uncached_tokens,
-    sum(cache_read_tokens) AS cache_read_tokens,
-    sum(cache_write_5m_tokens) AS cache_write_5m_tokens,
-    sum(cache_write_1h_tokens) AS cache_write_1h_tokens,
-    sum(cache_write_other_tokens) AS cache_write_other_tokens,
-    sum(context_tokens) AS context_tokens,
-    sum(output_tokens) AS output_tokens,
-    sum(reasoning_tokens) AS reasoning_tokens,
-    sum(estimated_requests) AS estimated_requests,
-    sum(lower_bound_requests) AS lower_bound_requests,
-    host_id,
-    sum(cost_nanousd) AS cost_nanousd,
-    sum(cost_nanousd) / 1e9 AS cost_usd,
-    sum(cost_lower_bound_requests) AS cost_lower_bound_requests,
-    sum(unpriced_tokens) AS unpriced_tokens,
-    sum(estimated_cost_nanousd) AS estimated_cost_nanousd,
-    sum(subscription_cost_nanousd) AS subscription_cost_nanousd,
-    sum(provider_cost_nanousd) AS provider_cost_nanousd,
-    sum(estimated_tokens) AS estimated_tokens
-FROM v_usage_15m AS u
-GROUP BY 1, host_id, workflow_id;
-CREATE VIEW v_model_daily AS
-SELECT
-    date(bucket_start_ms / 1000, 'unixepoch', 'localtime') AS day_local,
-    host_name,
-    provider,
-    model,
-    task_type,
-    has_tool_call,
-    sum(request_count) AS request_count,
-    sum(input_uncached_tokens) AS input_uncached_tokens,
-    sum(cache_read_tokens) AS cache_read_tokens,
-    sum(cache_write_5m_tokens) AS cache_write_5m_tokens,
-    sum(cache_write_1h_tokens) AS cache_write_1h_tokens,
-    sum(cache_write_other_tokens) AS cache_write_other_tokens,
-    sum(context_tokens) AS context_tokens,
-    sum(output_tokens) AS output_tokens,
-    sum(reasoning_tokens) AS reasoning_tokens,
-    sum(estimated_requests) AS estimated_requests,
-    sum(lower_bound_requests) AS lower_bound_requests,
-    host_id,
-    sum(cost_nanousd) AS cost_nanousd,
-    sum(cost_nanousd) / 1e9 AS cost_usd,
-    sum(cost_lower_bound_requests) AS cost_lower_bound_requests,
-    sum(unpriced_tokens) AS unpriced_tokens,
-    sum(estimated_cost_nanousd) AS estimated_cost_nanousd,
-    sum(subscription_cost_nanousd) AS subscription_cost_nanousd,
-    sum(provider_cost_nanousd) AS provider_cost_nanousd,
-    sum(estimated_tokens) AS estimated_tokens
-FROM v_usage_15m AS u
-GROUP BY 1, host_id, provider, model, task_type, has_tool_call;
-CREATE VIEW v_user_daily AS
-SELECT
-    date(bucket_start_ms / 1000, 'unixepoch', 'localtime') AS day_local,
-    host_name,
-    uid,
-    user_name,
-    sum(request_count) AS request_count,
-    sum(input_uncached_tokens) AS input_uncached_tokens,
-    sum(cache_read_tokens) AS cache_read_tokens,
-    sum(cache_write_5m_tokens) AS cache_write_5m_tokens,
-    sum(cache_write_1h_tokens) AS cache_write_1h_tokens,
-    sum(cache_write_other_tokens) AS cache_write_other_tokens,
-    sum(context_tokens) AS context_tokens,
-    sum(output_tokens) AS output_tokens,
-    sum(reasoning_tokens) AS reasoning_tokens,
-    sum(estimated_requests) AS estimated_requests,
-    sum(lower_bound_requests) AS lower_bound_requests,
-    host_id,
-    sum(cost_nanousd) AS cost_nanousd,
-    sum(cost_nanousd) / 1e9 AS cost_usd,
-    sum(cost_lower_bound_requests) AS cost_lower_bound_requests,
-    sum(unpriced_tokens) AS unpriced_tokens,
-    sum(estimated_cost_nanousd) AS estimated_cost_nanousd,
-    sum(subscription_cost_nanousd) AS subscription_cost_nanousd,
-    sum(provider_cost_nanousd) AS provider_cost_nanousd,
-    sum(estimated_tokens) AS estimated_tokens
-FROM v_usage_15m AS u
-GROUP BY 1, host_id, uid, user_name;
-CREATE VIEW v_repo_daily AS
-SELECT
-    date(bucket_start_ms / 1000, 'unixepoch', 'localtime') AS day_local,
-    host_name,
-    repo,
-    branch,
-    sum(request_count) AS request_count,
-    sum(input_uncached_tokens) AS input_uncached_tokens,
-    sum(cache_read_tokens) AS cache_read_tokens,
-    sum(cache_write_5m_tokens) AS cache_write_5m_tokens,
-    sum(cache_write_1h_tokens) AS cache_write_1h_tokens,
-    sum(cache_write_other_tokens) AS cache_write_other_tokens,
-    sum(context_tokens) AS context_tokens,
-    sum(output_tokens) AS output_tokens,
-    sum(reasoning_tokens) AS reasoning_tokens,
-    sum(estimated_requests) AS estimated_requests,
-    sum(lower_bound_requests) AS lower_bound_requests,
-    host_id,
-    sum(cost_nanousd) AS cost_nanousd,
-    sum(cost_nanousd) / 1e9 AS cost_usd,
-    sum(cost_lower_bound_requests) AS cost_lower_bound_requests,
-    sum(unpriced_tokens) AS unpriced_tokens,
-    sum(estimated_cost_nanousd) AS estimated_cost_nanousd,
-    sum(subscription_cost_nanousd) AS subscription_cost_nanousd,
-    sum(provider_cost_nanousd) AS provider_cost_nanousd,
-    sum(estimated_tokens) AS estimated_tokens
-FROM v_usage_15m AS u
-GROUP BY 1, host_id, repo, branch;
 CREATE VIEW v_unit AS
 SELECT
     systemd_unit,
@@ -1367,94 +1173,6 @@ FROM (
     WINDOW same AS (PARTITION BY host_id, request_hash ORDER BY started_ms, request_id)
 )
 WHERE request_id <> first_request_id;
-CREATE VIEW v_process AS
-SELECT
-    p.process_id,
-    h.host_name,
-    p.pid,
-    p.start_time_ticks,
-    p.comm,
-    p.exe_path,
-    p.argv0,
-    p.uid,
-    p.user_name,
-    p.cwd,
-    p.cgroup_path,
-    p.parent_pid,
-    p.parent_comm,
-    strftime('%Y-%m-%dT%H:%M:%SZ', p.first_seen_ms / 1000, 'unixepoch') AS first_seen_utc,
-    strftime('%Y-%m-%d %H:%M:%S', p.first_seen_ms / 1000, 'unixepoch', 'localtime')
-        AS first_seen_local,
-    p.first_seen_ms,
-    p.exited_ms,
-    ifnull(t.request_count, 0) AS request_count,
-    t.session_count,
-    t.input_uncached_tokens,
-    t.cache_read_tokens,
-    t.cache_write_5m_tokens,
-    t.cache_write_1h_tokens,
-    t.cache_write_other_tokens,
-    t.context_tokens,
-    t.output_tokens,
-    t.reasoning_tokens,
-    t.estimated_requests,
-    t.lower_bound_requests,
-    p.boot_id,
-    p.host_id,
-    ifnull(u.unprobed_connections, 0) AS unprobed_connections,
-    t.cost_nanousd,
-    t.cost_nanousd / 1e9 AS cost_usd,
-    t.cost_lower_bound_requests,
-    t.unpriced_tokens,
-    t.estimated_cost_nanousd,
-    t.subscription_cost_nanousd,
-    t.provider_cost_nanousd,
-    t.estimated_tokens,
-    p.exe_build_id,
-    p.systemd_unit,
-    p.container_runtime,
-    p.container_id,
-    p.container_name,
-    p.container_image,
-    p.pod_uid,
-    p.pod_namespace,
-    p.pod_name,
-    p.ancestors_json
-FROM process AS p
-JOIN host AS h ON h.host_id = p.host_id
-LEFT JOIN (
-    SELECT
-        process_id,
-        sum(is_call) AS request_count,
-        count(DISTINCT session_id) AS session_count,
-        sum(input_uncached_tokens) AS input_uncached_tokens,
-        sum(cache_read_tokens) AS cache_read_tokens,
-        sum(cache_write_5m_tokens) AS cache_write_5m_tokens,
-        sum(cache_write_1h_tokens) AS cache_write_1h_tokens,
-        sum(cache_write_other_tokens) AS cache_write_other_tokens,
-        sum(context_tokens) AS context_tokens,
-        sum(output_tokens) AS output_tokens,
-        sum(reasoning_tokens) AS reasoning_tokens,
-        sum(is_call AND usage_source = 'estimated') AS estimated_requests,
-        sum(is_call AND is_lower_bound) AS lower_bound_requests,
-        sum(cost_nanousd) AS cost_nanousd,
-        sum(is_cost_lower_bound) AS cost_lower_bound_requests,
-        sum(CASE WHEN cost_nanousd IS NULL THEN ifnull(context_tokens, 0) + ifnull(output_tokens, 0)
-            ELSE 0 END) AS unpriced_tokens,
-        sum(CASE WHEN estimated_tokens > 0 THEN cost_nanousd END) AS estimated_cost_nanousd,
-        sum(CASE WHEN billing_kind = 'subscription' THEN cost_nanousd END)
-            AS subscription_cost_nanousd,
-        sum(provider_cost_nanousd) AS provider_cost_nanousd,
-        sum(estimated_tokens) AS estimated_tokens
-    FROM request_derived
-    GROUP BY process_id
-) AS t ON t.process_id = p.process_id
-LEFT JOIN (
-    SELECT process_id, sum(events) AS unprobed_connections
-    FROM coverage_minute
-    WHERE outcome = 'unprobed'
-    GROUP BY process_id
-) AS u ON u.process_id = p.process_id;
 CREATE VIEW v_unpriced AS
 SELECT
     provider,
@@ -1611,6 +1329,365 @@ CREATE VIEW v_alert_active AS
 SELECT *
 FROM v_alert
 WHERE state = 'firing';
+CREATE VIEW request_sums AS
+SELECT
+    request_id,
+    started_ms,
+    started_ms - started_ms % 900000 AS bucket_start_ms,
+    usage_key_id,
+    session_id,
+    is_call AS requests,
+    is_call AND usage_source = 'estimated' AS estimated_requests,
+    is_call AND is_lower_bound AS lower_bound_requests,
+    is_cost_lower_bound AS cost_lower_bound_requests,
+    is_call AND ifnull(attempt, 1) > 1 AS retry_requests,
+    is_human_turn AS human_turns,
+    tool_call_count AS tool_calls,
+    input_uncached_tokens,
+    cache_read_tokens,
+    cache_write_5m_tokens,
+    cache_write_1h_tokens,
+    cache_write_other_tokens,
+    context_tokens,
+    output_tokens,
+    reasoning_tokens,
+    estimated_tokens,
+    CASE WHEN cost_nanousd IS NULL THEN ifnull(context_tokens, 0) + ifnull(output_tokens, 0)
+         ELSE 0 END AS unpriced_tokens,
+    cost_nanousd,
+    CASE WHEN estimated_tokens > 0 THEN cost_nanousd END AS estimated_cost_nanousd,
+    provider_cost_nanousd,
+    repriced_nanousd,
+    CASE WHEN repriced_nanousd IS NOT NULL THEN ifnull(cost_nanousd, 0) END
+        AS repriced_from_nanousd,
+    CASE WHEN is_call THEN duration_ms ELSE 0 END AS duration_ms,
+    CASE WHEN is_stream AND duration_ms > ttft_ms THEN output_tokens END AS stream_output_tokens,
+    CASE WHEN is_stream AND duration_ms > ttft_ms AND output_tokens IS NOT NULL
+         THEN duration_ms - ttft_ms END AS stream_ms,
+    is_lower_bound AND (context_tokens IS NULL OR input_quality IS 'lower_bound')
+        AS context_is_partial,
+    is_lower_bound AND (input_uncached_tokens IS NULL OR input_quality IS 'lower_bound')
+        AS uncached_is_partial,
+    (is_lower_bound OR usage_source = 'estimated') AND cache_read_tokens IS NULL
+        AS read_is_partial,
+    (is_lower_bound OR usage_source = 'estimated')
+        AND coalesce(cache_write_5m_tokens, cache_write_1h_tokens, cache_write_other_tokens) IS NULL
+        AS write_is_partial,
+    is_lower_bound AND (output_tokens IS NULL OR usage_source = 'provider_partial'
+                        OR output_quality IS 'lower_bound') AS output_is_partial,
+    (is_lower_bound OR usage_source = 'estimated')
+        AND (reasoning_tokens IS NULL OR usage_source = 'provider_partial')
+        AS reasoning_is_partial,
+    ifnull(process_id, 0) AS process_id,
+    ifnull(thread_id, 0) AS thread_id
+FROM request_derived;
+CREATE VIEW usage_of_days AS
+SELECT
+    date(u.start_ms / 1000, 'unixepoch', 'localtime') AS day_local,
+    u.first_ms,
+    u.last_ms,
+    h.host_name,
+    w.name AS workflow,
+    w.origin AS workflow_origin,
+    w.billing_code,
+    k.uid,
+    k.user_name,
+    c.repo,
+    c.branch,
+    k.provider,
+    k.model,
+    k.task_type,
+    k.has_tool_call,
+    u.requests AS request_count,
+    u.estimated_requests,
+    u.lower_bound_requests,
+    u.cost_lower_bound_requests,
+    u.input_uncached_tokens,
+    u.cache_read_tokens,
+    u.cache_write_5m_tokens,
+    u.cache_write_1h_tokens,
+    u.cache_write_other_tokens,
+    u.context_tokens,
+    u.output_tokens,
+    u.reasoning_tokens,
+    u.estimated_tokens,
+    u.unpriced_tokens,
+    u.cost_nanousd,
+    u.estimated_cost_nanousd,
+    u.provider_cost_nanousd,
+    CASE WHEN k.billing_kind = 'subscription' THEN u.cost_nanousd END AS subscription_cost_nanousd,
+    k.host_id,
+    k.workflow_id
+FROM (
+    SELECT
+        start_ms, first_ms, last_ms, usage_key_id,
+        requests, estimated_requests, lower_bound_requests, cost_lower_bound_requests,
+        input_uncached_tokens, cache_read_tokens, cache_write_5m_tokens, cache_write_1h_tokens,
+        cache_write_other_tokens, context_tokens, output_tokens, reasoning_tokens,
+        estimated_tokens, unpriced_tokens, cost_nanousd, estimated_cost_nanousd,
+        provider_cost_nanousd
+    FROM usage_span
+    WHERE span_ms = 14400000
+      AND date(start_ms / 1000, 'unixepoch', 'localtime')
+          = date(start_ms / 1000 + 13500, 'unixepoch', 'localtime')
+    UNION ALL
+    SELECT
+        q.bucket_start_ms, q.bucket_start_ms, q.bucket_start_ms, q.usage_key_id,
+        q.requests, q.estimated_requests, q.lower_bound_requests, q.cost_lower_bound_requests,
+        q.input_uncached_tokens, q.cache_read_tokens, q.cache_write_5m_tokens,
+        q.cache_write_1h_tokens, q.cache_write_other_tokens, q.context_tokens, q.output_tokens,
+        q.reasoning_tokens, q.estimated_tokens, q.unpriced_tokens, q.cost_nanousd,
+        q.estimated_cost_nanousd, q.provider_cost_nanousd
+    FROM (
+        SELECT DISTINCT start_ms FROM usage_span
+        WHERE span_ms = 14400000
+          AND date(start_ms / 1000, 'unixepoch', 'localtime')
+              <> date(start_ms / 1000 + 13500, 'unixepoch', 'localtime')
+    ) AS s
+    CROSS JOIN usage_15m AS q
+            ON q.bucket_start_ms >= s.start_ms AND q.bucket_start_ms < s.start_ms + 14400000
+) AS u
+JOIN usage_key AS k ON k.usage_key_id = u.usage_key_id
+JOIN host AS h ON h.host_id = k.host_id
+JOIN workflow AS w ON w.workflow_id = k.workflow_id
+LEFT JOIN checkout AS c ON c.checkout_id = k.checkout_id;
+CREATE VIEW v_daily AS
+SELECT
+    day_local,
+    host_name,
+    provider,
+    model,
+    sum(request_count) AS request_count,
+    (SELECT count(DISTINCT a.session_id)
+     FROM session_15m AS a
+     JOIN usage_key AS k ON k.usage_key_id = a.usage_key_id
+     WHERE a.bucket_start_ms BETWEEN min(u.first_ms) AND max(u.last_ms)
+       AND k.host_id = u.host_id AND k.provider = u.provider AND k.model IS u.model)
+        AS session_count,
+    sum(input_uncached_tokens) AS input_uncached_tokens,
+    sum(cache_read_tokens) AS cache_read_tokens,
+    sum(cache_write_5m_tokens) AS cache_write_5m_tokens,
+    sum(cache_write_1h_tokens) AS cache_write_1h_tokens,
+    sum(cache_write_other_tokens) AS cache_write_other_tokens,
+    sum(context_tokens) AS context_tokens,
+    sum(output_tokens) AS output_tokens,
+    sum(reasoning_tokens) AS reasoning_tokens,
+    sum(estimated_requests) AS estimated_requests,
+    sum(lower_bound_requests) AS lower_bound_requests,
+    host_id,
+    sum(cost_nanousd) AS cost_nanousd,
+    sum(cost_nanousd) / 1e9 AS cost_usd,
+    sum(cost_lower_bound_requests) AS cost_lower_bound_requests,
+    sum(unpriced_tokens) AS unpriced_tokens,
+    sum(estimated_cost_nanousd) AS estimated_cost_nanousd,
+    sum(subscription_cost_nanousd) AS subscription_cost_nanousd,
+    sum(provider_cost_nanousd) AS provider_cost_nanousd,
+    sum(estimated_tokens) AS estimated_tokens
+FROM usage_of_days AS u
+GROUP BY 1, host_id, provider, model;
+CREATE VIEW v_workflow_daily AS
+SELECT
+    day_local,
+    host_name,
+    workflow,
+    workflow_origin,
+    billing_code,
+    sum(request_count) AS request_count,
+    sum(input_uncached_tokens) AS input_uncached_tokens,
+    sum(cache_read_tokens) AS cache_read_tokens,
+    sum(cache_write_5m_tokens) AS cache_write_5m_tokens,
+    sum(cache_write_1h_tokens) AS cache_write_1h_tokens,
+    sum(cache_write_other_tokens) AS cache_write_other_tokens,
+    sum(context_tokens) AS context_tokens,
+    sum(output_tokens) AS output_tokens,
+    sum(reasoning_tokens) AS reasoning_tokens,
+    sum(estimated_requests) AS estimated_requests,
+    sum(lower_bound_requests) AS lower_bound_requests,
+    host_id,
+    sum(cost_nanousd) AS cost_nanousd,
+    sum(cost_nanousd) / 1e9 AS cost_usd,
+    sum(cost_lower_bound_requests) AS cost_lower_bound_requests,
+    sum(unpriced_tokens) AS unpriced_tokens,
+    sum(estimated_cost_nanousd) AS estimated_cost_nanousd,
+    sum(subscription_cost_nanousd) AS subscription_cost_nanousd,
+    sum(provider_cost_nanousd) AS provider_cost_nanousd,
+    sum(estimated_tokens) AS estimated_tokens
+FROM usage_of_days AS u
+GROUP BY 1, host_id, workflow_id;
+CREATE VIEW v_model_daily AS
+SELECT
+    day_local,
+    host_name,
+    provider,
+    model,
+    task_type,
+    has_tool_call,
+    sum(request_count) AS request_count,
+    sum(input_uncached_tokens) AS input_uncached_tokens,
+    sum(cache_read_tokens) AS cache_read_tokens,
+    sum(cache_write_5m_tokens) AS cache_write_5m_tokens,
+    sum(cache_write_1h_tokens) AS cache_write_1h_tokens,
+    sum(cache_write_other_tokens) AS cache_write_other_tokens,
+    sum(context_tokens) AS context_tokens,
+    sum(output_tokens) AS output_tokens,
+    sum(reasoning_tokens) AS reasoning_tokens,
+    sum(estimated_requests) AS estimated_requests,
+    sum(lower_bound_requests) AS lower_bound_requests,
+    host_id,
+    sum(cost_nanousd) AS cost_nanousd,
+    sum(cost_nanousd) / 1e9 AS cost_usd,
+    sum(cost_lower_bound_requests) AS cost_lower_bound_requests,
+    sum(unpriced_tokens) AS unpriced_tokens,
+    sum(estimated_cost_nanousd) AS estimated_cost_nanousd,
+    sum(subscription_cost_nanousd) AS subscription_cost_nanousd,
+    sum(provider_cost_nanousd) AS provider_cost_nanousd,
+    sum(estimated_tokens) AS estimated_tokens
+FROM usage_of_days AS u
+GROUP BY 1, host_id, provider, model, task_type, has_tool_call;
+CREATE VIEW v_user_daily AS
+SELECT
+    day_local,
+    host_name,
+    uid,
+    user_name,
+    sum(request_count) AS request_count,
+    sum(input_uncached_tokens) AS input_uncached_tokens,
+    sum(cache_read_tokens) AS cache_read_tokens,
+    sum(cache_write_5m_tokens) AS cache_write_5m_tokens,
+    sum(cache_write_1h_tokens) AS cache_write_1h_tokens,
+    sum(cache_write_other_tokens) AS cache_write_other_tokens,
+    sum(context_tokens) AS context_tokens,
+    sum(output_tokens) AS output_tokens,
+    sum(reasoning_tokens) AS reasoning_tokens,
+    sum(estimated_requests) AS estimated_requests,
+    sum(lower_bound_requests) AS lower_bound_requests,
+    host_id,
+    sum(cost_nanousd) AS cost_nanousd,
+    sum(cost_nanousd) / 1e9 AS cost_usd,
+    sum(cost_lower_bound_requests) AS cost_lower_bound_requests,
+    sum(unpriced_tokens) AS unpriced_tokens,
+    sum(estimated_cost_nanousd) AS estimated_cost_nanousd,
+    sum(subscription_cost_nanousd) AS subscription_cost_nanousd,
+    sum(provider_cost_nanousd) AS provider_cost_nanousd,
+    sum(estimated_tokens) AS estimated_tokens
+FROM usage_of_days AS u
+GROUP BY 1, host_id, uid, user_name;
+CREATE VIEW v_repo_daily AS
+SELECT
+    day_local,
+    host_name,
+    repo,
+    branch,
+    sum(request_count) AS request_count,
+    sum(input_uncached_tokens) AS input_uncached_tokens,
+    sum(cache_read_tokens) AS cache_read_tokens,
+    sum(cache_write_5m_tokens) AS cache_write_5m_tokens,
+    sum(cache_write_1h_tokens) AS cache_write_1h_tokens,
+    sum(cache_write_other_tokens) AS cache_write_other_tokens,
+    sum(context_tokens) AS context_tokens,
+    sum(output_tokens) AS output_tokens,
+    sum(reasoning_tokens) AS reasoning_tokens,
+    sum(estimated_requests) AS estimated_requests,
+    sum(lower_bound_requests) AS lower_bound_requests,
+    host_id,
+    sum(cost_nanousd) AS cost_nanousd,
+    sum(cost_nanousd) / 1e9 AS cost_usd,
+    sum(cost_lower_bound_requests) AS cost_lower_bound_requests,
+    sum(unpriced_tokens) AS unpriced_tokens,
+    sum(estimated_cost_nanousd) AS estimated_cost_nanousd,
+    sum(subscription_cost_nanousd) AS subscription_cost_nanousd,
+    sum(provider_cost_nanousd) AS provider_cost_nanousd,
+    sum(estimated_tokens) AS estimated_tokens
+FROM usage_of_days AS u
+GROUP BY 1, host_id, repo, branch;
+CREATE VIEW v_process AS
+SELECT
+    p.process_id,
+    h.host_name,
+    p.pid,
+    p.start_time_ticks,
+    p.comm,
+    p.exe_path,
+    p.argv0,
+    p.uid,
+    p.user_name,
+    p.cwd,
+    p.cgroup_path,
+    p.parent_pid,
+    p.parent_comm,
+    strftime('%Y-%m-%dT%H:%M:%SZ', p.first_seen_ms / 1000, 'unixepoch') AS first_seen_utc,
+    strftime('%Y-%m-%d %H:%M:%S', p.first_seen_ms / 1000, 'unixepoch', 'localtime')
+        AS first_seen_local,
+    p.first_seen_ms,
+    p.exited_ms,
+    ifnull(t.request_count, 0) AS request_count,
+    t.session_count,
+    t.input_uncached_tokens,
+    t.cache_read_tokens,
+    t.cache_write_5m_tokens,
+    t.cache_write_1h_tokens,
+    t.cache_write_other_tokens,
+    t.context_tokens,
+    t.output_tokens,
+    t.reasoning_tokens,
+    t.estimated_requests,
+    t.lower_bound_requests,
+    p.boot_id,
+    p.host_id,
+    ifnull(u.unprobed_connections, 0) AS unprobed_connections,
+    t.cost_nanousd,
+    t.cost_nanousd / 1e9 AS cost_usd,
+    t.cost_lower_bound_requests,
+    t.unpriced_tokens,
+    t.estimated_cost_nanousd,
+    t.subscription_cost_nanousd,
+    t.provider_cost_nanousd,
+    t.estimated_tokens,
+    p.exe_build_id,
+    p.systemd_unit,
+    p.container_runtime,
+    p.container_id,
+    p.container_name,
+    p.container_image,
+    p.pod_uid,
+    p.pod_namespace,
+    p.pod_name,
+    p.ancestors_json
+FROM process AS p
+JOIN host AS h ON h.host_id = p.host_id
+LEFT JOIN (
+    SELECT
+        u.process_id,
+        sum(u.requests) AS request_count,
+        count(DISTINCT u.session_id) AS session_count,
+        sum(u.input_uncached_tokens) AS input_uncached_tokens,
+        sum(u.cache_read_tokens) AS cache_read_tokens,
+        sum(u.cache_write_5m_tokens) AS cache_write_5m_tokens,
+        sum(u.cache_write_1h_tokens) AS cache_write_1h_tokens,
+        sum(u.cache_write_other_tokens) AS cache_write_other_tokens,
+        sum(u.context_tokens) AS context_tokens,
+        sum(u.output_tokens) AS output_tokens,
+        sum(u.reasoning_tokens) AS reasoning_tokens,
+        sum(u.estimated_requests) AS estimated_requests,
+        sum(u.lower_bound_requests) AS lower_bound_requests,
+        sum(u.cost_nanousd) AS cost_nanousd,
+        sum(u.cost_lower_bound_requests) AS cost_lower_bound_requests,
+        sum(u.unpriced_tokens) AS unpriced_tokens,
+        sum(u.estimated_cost_nanousd) AS estimated_cost_nanousd,
+        sum(CASE WHEN k.billing_kind = 'subscription' THEN u.cost_nanousd END)
+            AS subscription_cost_nanousd,
+        sum(u.provider_cost_nanousd) AS provider_cost_nanousd,
+        sum(u.estimated_tokens) AS estimated_tokens
+    FROM session_usage AS u
+    JOIN usage_key AS k ON k.usage_key_id = u.usage_key_id
+    GROUP BY u.process_id
+) AS t ON t.process_id = p.process_id
+LEFT JOIN (
+    SELECT process_id, sum(events) AS unprobed_connections
+    FROM coverage_minute
+    WHERE outcome = 'unprobed'
+    GROUP BY process_id
+) AS u ON u.process_id = p.process_id;
 COMMIT;
 PRAGMA application_id = 1651537003;
 PRAGMA user_version = 7;

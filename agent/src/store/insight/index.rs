@@ -2,6 +2,7 @@
 
 use rusqlite::params;
 
+use crate::store::source::cut_calls;
 use crate::store::{Error, Reader, Window, from_db};
 
 /// The usage of a window by what a production index tells apart.
@@ -124,7 +125,9 @@ impl Reader {
     /// # Errors
     /// Those of SQLite.
     pub fn length_buckets(&self, window: Window) -> Result<Vec<LengthBucket>, Error> {
-        self.rows_of(
+        let among = self.among(window)?;
+        let calls = cut_calls(window, &among);
+        let sql = format!(
             "SELECT CASE WHEN s.request_count <= 1 THEN '1'
                          WHEN s.request_count <= 5 THEN '2-5'
                          WHEN s.request_count <= 20 THEN '6-20'
@@ -136,27 +139,22 @@ impl Reader {
              FROM (SELECT session_id, requests,
                           ifnull(context_tokens, 0) + ifnull(output_tokens, 0) AS tokens,
                           cost_nanousd
-                   FROM session_usage WHERE first_ms >= ?1 AND last_ms < ?2
+                   FROM session_usage WHERE {among} AND first_ms >= ?1 AND last_ms < ?2
                    UNION ALL
-                   SELECT r.session_id, r.is_call,
+                   SELECT r.session_id, r.requests,
                           ifnull(r.context_tokens, 0) + ifnull(r.output_tokens, 0), r.cost_nanousd
-                   FROM request_derived AS r
-                   JOIN session_usage AS u
-                     ON u.session_id = r.session_id AND u.usage_key_id = r.usage_key_id
-                   WHERE r.started_ms >= ?1 AND r.started_ms < ?2
-                     AND (u.first_ms < ?1 OR u.last_ms >= ?2)) AS t
+                   FROM {calls}) AS t
              JOIN session AS s ON s.session_id = t.session_id
-             GROUP BY 1 ORDER BY shortest",
-            params![window.from_ms, window.until_ms],
-            |row| {
-                Ok(LengthBucket {
-                    calls: row.get(0)?,
-                    sessions: from_db(row.get(1)?),
-                    requests: from_db(row.get(2)?),
-                    tokens: from_db(row.get(3)?),
-                    cost_nanousd: from_db(row.get(4)?),
-                })
-            },
-        )
+             GROUP BY 1 ORDER BY shortest"
+        );
+        self.rows_of(&sql, params![window.from_ms, window.until_ms], |row| {
+            Ok(LengthBucket {
+                calls: row.get(0)?,
+                sessions: from_db(row.get(1)?),
+                requests: from_db(row.get(2)?),
+                tokens: from_db(row.get(3)?),
+                cost_nanousd: from_db(row.get(4)?),
+            })
+        })
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::store::Filter;
 use crate::store::dimension::Grain;
-use crate::store::usage::condition;
+use crate::store::select::condition;
 
 /// What calls have to pass, for a statement that has parameters of its own.
 pub(super) struct Passing {

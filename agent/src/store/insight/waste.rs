@@ -92,12 +92,11 @@ impl Reader {
             self.rows_of(&sql, passing.parameters(&own), wasted_call)
         };
         Ok(Candidates {
-            retried: calls("EXISTS (SELECT 1 FROM request AS n WHERE n.retry_of = r.request_id)")?,
-            aborted: calls("r.outcome = 'aborted'")?,
-            duplicates: calls(
-                "r.request_id IN (SELECT request_id FROM v_duplicate
-                                  WHERE started_ms >= ?1 AND started_ms < ?2)",
+            retried: calls(
+                "r.request_id IN (SELECT retry_of FROM request WHERE retry_of IS NOT NULL)",
             )?,
+            aborted: calls("r.outcome = 'aborted'")?,
+            duplicates: calls(DUPLICATES)?,
             idle: calls(&idle())?,
             missed: self.missed(window, filters)?,
         })
@@ -114,7 +113,7 @@ impl Reader {
     ) -> Result<Vec<(String, u64)>, Error> {
         let passing = Passing::calls(filters, "request_id", 2);
         let sql = format!(
-            "SELECT cause, count(*) FROM v_cache
+            "SELECT cause, count(*) FROM ({MISSES})
              WHERE started_ms >= ?1 AND started_ms < ?2 AND {}
              GROUP BY cause ORDER BY 2 DESC, 1",
             passing.condition
@@ -164,7 +163,7 @@ impl Reader {
                     p.cache_read_nanousd_per_mtok, p.input_uncached_nanousd_per_mtok,
                     p.cache_write_5m_nanousd_per_mtok, p.cache_write_1h_nanousd_per_mtok,
                     p.cache_write_12h_nanousd_per_mtok, p.cache_write_other_nanousd_per_mtok
-             FROM v_cache AS c
+             FROM ({MISSES}) AS c
              JOIN request_derived AS r ON r.request_id = c.request_id
              JOIN session AS s ON s.session_id = c.session_id
              LEFT JOIN workflow AS w ON w.workflow_id = s.workflow_id
@@ -204,6 +203,44 @@ impl Reader {
     }
 }
 
+/// As view `v_duplicate`, of the window alone: the view compares all calls there are.
+const DUPLICATES: &str = "
+    r.request_id IN (
+        SELECT request_id
+        FROM (SELECT request_id, started_ms, first_value(request_id) OVER same AS first_request_id
+              FROM request_derived
+              WHERE is_call AND outcome = 'complete' AND started_ms < ?2
+                AND request_hash IN (SELECT request_hash FROM request
+                                     WHERE started_ms >= ?1 AND started_ms < ?2)
+              WINDOW same AS (PARTITION BY host_id, request_hash
+                              ORDER BY started_ms, request_id))
+        WHERE request_id <> first_request_id AND started_ms >= ?1)";
+
+/// As view `v_cache`, of threads with a call in the window alone.
+const MISSES: &str = "
+    SELECT request_id, started_ms, session_id, price_id,
+           left_tokens - ifnull(cache_read_tokens, 0) AS missing_tokens,
+           CASE WHEN gap_ms > CASE WHEN left_1h_tokens > 0 THEN 3600000 ELSE 300000 END
+                THEN 'expired'
+                WHEN continues IS 0 THEN 'prefix_changed'
+                ELSE 'evicted'
+           END AS cause
+    FROM (SELECT request_id, started_ms, session_id, price_id, cache_read_tokens, continues,
+                 usage_source, ifnull(model_served, model_requested) AS model,
+                 started_ms - lag(started_ms + duration_ms) OVER before AS gap_ms,
+                 lag(ifnull(cache_read_tokens, 0) + ifnull(cache_write_5m_tokens, 0)
+                     + ifnull(cache_write_1h_tokens, 0) + ifnull(cache_write_other_tokens, 0))
+                     OVER before AS left_tokens,
+                 lag(ifnull(cache_write_1h_tokens, 0)) OVER before AS left_1h_tokens,
+                 lag(ifnull(model_served, model_requested)) OVER before AS model_before
+          FROM request_derived
+          WHERE is_call AND outcome = 'complete'
+            AND thread_id IN (SELECT thread_id FROM request
+                              WHERE started_ms >= ?1 AND started_ms < ?2)
+          WINDOW before AS (PARTITION BY thread_id ORDER BY started_ms, request_id))
+    WHERE left_tokens > 0 AND usage_source = 'provider' AND model IS model_before
+      AND ifnull(cache_read_tokens, 0) * 2 < left_tokens";
+
 /// Which calls keep an idle session warm: those in the background or beside the work, where a person
 /// has been, and for an hour neither a person nor a thread that works.
 fn idle() -> String {
@@ -222,8 +259,10 @@ fn idle() -> String {
                   FROM request_derived AS d
                   LEFT JOIN thread AS t ON t.thread_id = d.thread_id
                   WHERE d.is_call
-                    AND d.session_id IN (SELECT session_id FROM request
-                                         WHERE started_ms >= ?1 AND started_ms < ?2)
+                    AND d.session_id IN (SELECT session_id FROM session
+                                         WHERE last_request_ms >= ?1 AND started_ms < ?2
+                                           AND last_human_turn_ms IS NOT NULL
+                                           AND last_request_ms - started_ms > {IDLE_MS})
                   WINDOW so_far AS (PARTITION BY d.session_id
                                     ORDER BY d.started_ms, d.request_id
                                     ROWS UNBOUNDED PRECEDING))

@@ -14,6 +14,8 @@ struct Grain {
     unit: &'static str,
     /// What it is here, of a row `s` of the other ledger.
     mapped: &'static str,
+    /// What else tells its sums apart, beside the kind of call, and what that is here, of a row `s`.
+    parts: &'static [(&'static str, &'static str)],
     /// Columns beside the sums, and how calls make them.
     beside: &'static str,
     beside_of_calls: &'static str,
@@ -33,6 +35,7 @@ fn grains() -> [Grain; 2] {
             pruned: "pruned_15m",
             unit: "bucket_start_ms",
             mapped: "s.bucket_start_ms",
+            parts: &[],
             beside: "",
             beside_of_calls: "",
             calls: format!("r.started_ms >= t.unit AND r.started_ms < t.unit + {BUCKET_MS}"),
@@ -45,6 +48,16 @@ fn grains() -> [Grain; 2] {
             pruned: "pruned_session",
             unit: "session_id",
             mapped: "(SELECT new_id FROM temp.map_session WHERE old_id = s.session_id)",
+            parts: &[
+                (
+                    "process_id",
+                    "ifnull((SELECT new_id FROM temp.map_process WHERE old_id = s.process_id), 0)",
+                ),
+                (
+                    "thread_id",
+                    "ifnull((SELECT new_id FROM temp.map_thread WHERE old_id = s.thread_id), 0)",
+                ),
+            ],
             beside: "first_ms, last_ms,",
             beside_of_calls: "min(r.started_ms), max(r.started_ms),",
             calls: "r.session_id = t.unit".to_owned(),
@@ -65,7 +78,7 @@ pub(super) fn prepare(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
     for grain in &grains() {
         let name = grain.name;
         let sums = grain.sums;
-        let unit = grain.unit;
+        let key = grain.key("");
         transaction.execute_batch(&format!(
             "DROP TABLE IF EXISTS temp.touched_{name};
              CREATE TEMP TABLE touched_{name} (
@@ -73,10 +86,10 @@ pub(super) fn prepare(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
                  PRIMARY KEY (host_id, unit)) WITHOUT ROWID;
              DROP TABLE IF EXISTS temp.calls_{name};
              CREATE TEMP TABLE calls_{name} AS SELECT * FROM main.{sums} WHERE 0;
-             CREATE INDEX temp.calls_{name}_unit ON calls_{name} ({unit}, usage_key_id);
+             CREATE INDEX temp.calls_{name}_unit ON calls_{name} ({key});
              DROP TABLE IF EXISTS temp.from_{name};
              CREATE TEMP TABLE from_{name} AS SELECT * FROM main.{sums} WHERE 0;
-             CREATE INDEX temp.from_{name}_unit ON from_{name} ({unit}, usage_key_id);
+             CREATE INDEX temp.from_{name}_unit ON from_{name} ({key});
              DROP TABLE IF EXISTS temp.sides_{name};
              CREATE TEMP TABLE sides_{name} (
                  side TEXT NOT NULL, host_id INTEGER NOT NULL, unit INTEGER NOT NULL,
@@ -127,6 +140,24 @@ pub(super) fn merge(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
 }
 
 impl Grain {
+    /// What tells the sums apart, in a table with this name.
+    fn key(&self, table: &str) -> String {
+        let parts = self.parts.iter().map(|(column, _)| *column);
+        let columns = [self.unit, "usage_key_id"].into_iter().chain(parts);
+        let columns: Vec<String> = columns
+            .map(|column| match table {
+                "" => column.to_owned(),
+                table => format!("{table}.{column}"),
+            })
+            .collect();
+        columns.join(", ")
+    }
+
+    /// The same sums in two tables.
+    fn is_same(&self, one: &str, other: &str) -> String {
+        format!("({}) = ({})", self.key(one), self.key(other))
+    }
+
     /// Puts the sums of the other ledger, and those of the calls, where they can be compared.
     fn gather(&self) -> String {
         let Self {
@@ -140,26 +171,32 @@ impl Grain {
             ..
         } = self;
         let (columns, added_up) = (columns(), added_up());
+        let (key, is_same) = (self.key(""), self.is_same("m", "f"));
+        let mapped: Vec<&str> = [*mapped, "k.new_id"]
+            .into_iter()
+            .chain(self.parts.iter().map(|(_, mapped)| *mapped))
+            .collect();
+        let mapped = mapped.join(", ");
+        let of_calls = self.key("r").replacen(&format!("r.{unit}"), "t.unit", 1);
         format!(
-            "INSERT INTO temp.from_{name} ({unit}, usage_key_id, {beside} {columns})
-             SELECT {mapped}, k.new_id, {beside} {columns}
+            "INSERT INTO temp.from_{name} ({key}, {beside} {columns})
+             SELECT {mapped}, {beside} {columns}
              FROM src.{sums} AS s JOIN temp.map_usage_key AS k ON k.old_id = s.usage_key_id;
 
              INSERT OR IGNORE INTO temp.touched_{name} (host_id, unit)
              SELECT k.host_id, f.{unit}
              FROM temp.from_{name} AS f
              JOIN main.usage_key AS k ON k.usage_key_id = f.usage_key_id
-             LEFT JOIN main.{sums} AS m
-                    ON m.{unit} = f.{unit} AND m.usage_key_id = f.usage_key_id
+             LEFT JOIN main.{sums} AS m ON {is_same}
              WHERE m.requests IS NOT f.requests OR m.output_tokens IS NOT f.output_tokens
                 OR m.context_tokens IS NOT f.context_tokens
                 OR m.cost_nanousd IS NOT f.cost_nanousd;
 
-             INSERT INTO temp.calls_{name} ({unit}, usage_key_id, {beside} {columns})
-             SELECT t.unit, r.usage_key_id, {beside_of_calls} {added_up}
+             INSERT INTO temp.calls_{name} ({key}, {beside} {columns})
+             SELECT {of_calls}, {beside_of_calls} {added_up}
              FROM (SELECT DISTINCT unit FROM temp.touched_{name}) AS t
              CROSS JOIN main.request_sums AS r ON {calls}
-             GROUP BY t.unit, r.usage_key_id;"
+             GROUP BY {of_calls};"
         )
     }
 
@@ -227,13 +264,16 @@ impl Grain {
             ..
         } = self;
         let columns = columns();
+        let key = self.key("");
+        let (of_row, of_total) = (self.key("m"), self.key("t"));
+        let is_counted = self.is_same("c", "t");
         let beside_of_total = beside
             .replace("first_ms", "t.first_ms")
             .replace("last_ms", "t.last_ms");
         let put = |choice: &str, table: &str| {
             format!(
-                "INSERT INTO main.{sums} ({unit}, usage_key_id, {beside} {columns})
-                 SELECT m.{unit}, m.usage_key_id, {beside} {columns}
+                "INSERT INTO main.{sums} ({key}, {beside} {columns})
+                 SELECT {of_row}, {beside} {columns}
                  FROM temp.touched_{name} AS t
                  CROSS JOIN {table} AS m ON m.{unit} = t.unit
                  CROSS JOIN main.usage_key AS k
@@ -242,8 +282,8 @@ impl Grain {
             )
         };
         format!(
-            "DELETE FROM main.{sums} WHERE ({unit}, usage_key_id) IN (
-                 SELECT m.{unit}, m.usage_key_id
+            "DELETE FROM main.{sums} WHERE ({key}) IN (
+                 SELECT {of_row}
                  FROM temp.touched_{name} AS t
                  CROSS JOIN main.{sums} AS m ON m.{unit} = t.unit
                  CROSS JOIN main.usage_key AS k
@@ -252,12 +292,11 @@ impl Grain {
              {} {}
              DELETE FROM main.{pruned}
              WHERE {unit} IN (SELECT unit FROM temp.touched_{name});
-             INSERT INTO main.{pruned} ({unit}, usage_key_id, {beside} {peak} {columns})
-             SELECT t.{unit}, t.usage_key_id, {beside_of_total} {peak_of_session} {}
+             INSERT INTO main.{pruned} ({key}, {beside} {peak} {columns})
+             SELECT {of_total}, {beside_of_total} {peak_of_session} {}
              FROM (SELECT DISTINCT unit FROM temp.touched_{name}) AS u
              CROSS JOIN main.{sums} AS t ON t.{unit} = u.unit
-             LEFT JOIN temp.calls_{name} AS c
-                    ON c.{unit} = t.{unit} AND c.usage_key_id = t.usage_key_id
+             LEFT JOIN temp.calls_{name} AS c ON {is_counted}
              WHERE EXISTS (SELECT 1 FROM temp.calls_{name} AS e WHERE e.{unit} = u.unit)
                AND (t.requests > ifnull(c.requests, 0)
                     OR ifnull(t.output_tokens, 0) > ifnull(c.output_tokens, 0)
