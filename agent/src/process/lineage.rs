@@ -2,14 +2,47 @@
 //! gives them another one, and the script that started an agent would be forgotten.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use agent_core::event::{Ancestor, ProcId};
 
+use super::stat::Stat;
 use super::{MAX_ANCESTORS, link, printable, read_stat};
 
 /// LIMIT: processes that are remembered, some 2 MiB; the one that came first is forgotten.
 const MAX_PROCESSES: usize = 8_192;
+
+/// LIMIT: processes above one that are looked at for its session; beyond it the parent counts.
+const MAX_GENERATIONS: usize = 64;
+
+/// Who started a living process, as far as the living tell: its parent, or, where that one ended and the
+/// process was given to another, the leader of its session. A session is inherited, begun by its leader, and
+/// never joined (setsid(2)), so the leader is an ancestor of everything in it.
+pub(super) fn starter(pid: u32, stat: &Stat) -> u32 {
+    let leader = stat.session;
+    if leader == pid || leader == 0 {
+        return stat.parent_pid;
+    }
+    let mut above = stat.parent_pid;
+    for _ in 0..MAX_GENERATIONS {
+        let parent = (above != 0).then(|| read_stat(&folder(above))).flatten();
+        let Some(parent) = parent else {
+            let is_alive = read_stat(&folder(leader))
+                .is_some_and(|found| found.start_ticks <= stat.start_ticks);
+            return if is_alive { leader } else { stat.parent_pid };
+        };
+        // Either it is the leader, or who is above it is its own affair.
+        if parent.session == leader {
+            break;
+        }
+        above = parent.parent_pid;
+    }
+    stat.parent_pid
+}
+
+fn folder(pid: u32) -> PathBuf {
+    Path::new("/proc").join(pid.to_string())
+}
 
 /// Processes that executed a program, and those that they descend from.
 #[derive(Debug, Default)]
@@ -27,17 +60,17 @@ struct Kin {
 }
 
 impl Lineage {
-    /// Notes a process that executes a program, and returns who started it.
+    /// Notes a process that executes a program and has this [`starter`], and returns who started it.
     pub(super) fn executes(
         &mut self,
         id: ProcId,
         comm: String,
         exe: Option<String>,
-        parent_pid: u32,
+        starter: u32,
     ) -> Option<ProcId> {
         // Its parent may have ended since an earlier program of it.
         let known = self.by_id.get(&id).and_then(|kin| kin.parent);
-        let parent = known.or_else(|| self.learn(parent_pid, MAX_ANCESTORS));
+        let parent = known.or_else(|| self.learn(starter, MAX_ANCESTORS));
         self.keep(id, Kin { comm, exe, parent });
         parent
     }
@@ -59,13 +92,13 @@ impl Lineage {
         chain
     }
 
-    /// The chain upwards from a process that has this parent, and had that one when it was seen to
+    /// The chain upwards from a process that has this [`starter`], and had that one when it was seen to
     /// execute a program.
-    pub(super) fn ancestors(&self, parent_pid: u32, seen: Option<ProcId>) -> Vec<Ancestor> {
-        let (mut pid, mut seen) = (parent_pid, seen);
+    pub(super) fn ancestors(&self, starter_pid: u32, seen: Option<ProcId>) -> Vec<Ancestor> {
+        let (mut pid, mut seen) = (starter_pid, seen);
         let mut chain = Vec::new();
         while chain.len() < MAX_ANCESTORS {
-            let dir = Path::new("/proc").join(pid.to_string());
+            let dir = folder(pid);
             let stat = (pid != 0).then(|| read_stat(&dir)).flatten();
             let id = stat.as_ref().map(|stat| ProcId {
                 pid,
@@ -86,7 +119,7 @@ impl Lineage {
                 exe: link(&dir.join("exe")),
             });
             seen = self.by_id.get(&id).and_then(|kin| kin.parent);
-            pid = stat.parent_pid;
+            pid = starter(pid, &stat);
         }
         chain
     }
@@ -96,14 +129,14 @@ impl Lineage {
         if pid == 0 || depth == 0 {
             return None;
         }
-        let dir = Path::new("/proc").join(pid.to_string());
+        let dir = folder(pid);
         let stat = read_stat(&dir)?;
         let id = ProcId {
             pid,
             start_ticks: stat.start_ticks,
         };
         if !self.by_id.contains_key(&id) {
-            let parent = self.learn(stat.parent_pid, depth - 1);
+            let parent = self.learn(starter(pid, &stat), depth - 1);
             let kin = Kin {
                 comm: printable(&stat.comm),
                 exe: link(&dir.join("exe")),
@@ -129,6 +162,9 @@ impl Lineage {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{BufRead as _, BufReader};
+    use std::process::{Command, Stdio};
+
     use super::*;
 
     fn id(pid: u32) -> ProcId {
@@ -157,6 +193,45 @@ mod tests {
             rustix::process::getppid().map(|pid| pid.as_raw_nonzero().get().unsigned_abs());
         assert_eq!(above, expected);
         assert!(chain.len() <= MAX_ANCESTORS);
+    }
+
+    /// A shell that leads a session, and a process that one of its children started and left behind.
+    #[test]
+    fn a_process_whose_parent_ended_unseen_descends_from_the_leader_of_its_session() {
+        let script = "(sleep 60 >&- & echo $!); read end; exit";
+        let mut shell = Command::new("setsid")
+            .args(["sh", "-c", script])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut said = String::new();
+        let mut out = BufReader::new(shell.stdout.take().unwrap());
+        out.read_line(&mut said).unwrap();
+        let orphan: u32 = said.trim().parse().unwrap();
+        let stat = loop {
+            let stat = read_stat(&folder(orphan)).unwrap();
+            let parent = read_stat(&folder(stat.parent_pid));
+            // The one between ends right after it said the number.
+            if parent.is_none_or(|parent| parent.session != stat.session) {
+                break stat;
+            }
+        };
+
+        let chain = Lineage::default().ancestors(starter(orphan, &stat), None);
+        let mut lineage = Lineage::default();
+        let seen = lineage.executes(id(orphan), "sleep".to_owned(), None, starter(orphan, &stat));
+
+        let killed = Command::new("kill").arg(orphan.to_string()).status();
+        assert!(killed.unwrap().success());
+        drop(shell.stdin.take());
+        shell.wait().unwrap();
+        let above: Vec<u32> = chain.iter().map(|ancestor| ancestor.id.pid).collect();
+        assert_eq!(
+            above.get(..2),
+            Some([shell.id(), std::process::id()].as_slice())
+        );
+        assert_eq!(seen.map(|seen| seen.pid), Some(shell.id()));
     }
 
     #[test]

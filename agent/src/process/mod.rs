@@ -132,7 +132,7 @@ impl Reader {
         let comm = printable(&stat.comm);
         let parent = self
             .lineage
-            .executes(id, comm, exe.clone(), stat.parent_pid);
+            .executes(id, comm, exe.clone(), lineage::starter(pid, &stat));
         let marker = self.facts.marker.then(|| secrets::marker(&dir)).flatten();
         Some(Glimpse {
             start_ticks: stat.start_ticks,
@@ -150,7 +150,9 @@ impl Reader {
         let uid = real_uid(&read_text(&dir.join("status"))?)?;
         let glimpse = glimpse.filter(|glimpse| glimpse.start_ticks == stat.start_ticks);
         let seen_parent = glimpse.and_then(|glimpse| glimpse.parent);
-        let ancestors = self.lineage.ancestors(stat.parent_pid, seen_parent);
+        let ancestors = self
+            .lineage
+            .ancestors(lineage::starter(pid, &stat), seen_parent);
         let exe = link_path(&dir.join("exe"));
         let exe_build_id = exe.as_ref().and_then(|exe| self.build_id(&dir, exe));
         // A process that ends has no executable any more.

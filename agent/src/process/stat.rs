@@ -7,6 +7,8 @@ pub(super) struct Stat {
     pub(super) comm: Vec<u8>,
     /// Field 4.
     pub(super) parent_pid: u32,
+    /// Field 6, the pid of the session's leader; 0 where it is not to be seen from here.
+    pub(super) session: u32,
     /// Field 22, in clock ticks since boot.
     pub(super) start_ticks: u64,
 }
@@ -20,10 +22,12 @@ impl Stat {
         let rest = std::str::from_utf8(line.get(close + 1..)?).ok()?;
         let mut fields = rest.split_ascii_whitespace().skip(1);
         let parent_pid = fields.next()?.parse().ok()?;
-        let start_ticks = fields.nth(17)?.parse().ok()?;
+        let session = fields.nth(1)?.parse().ok()?;
+        let start_ticks = fields.nth(15)?.parse().ok()?;
         Some(Self {
             comm,
             parent_pid,
+            session,
             start_ticks,
         })
     }
@@ -33,10 +37,10 @@ impl Stat {
 mod tests {
     use super::*;
 
-    const TAIL: &[u8] = b" S 41 42 42 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 987654 1 2 3\n";
+    const TAIL: &[u8] = b" S 41 42 43 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 987654 1 2 3\n";
 
     #[test]
-    fn parent_and_start_are_found_behind_any_name() {
+    fn parent_session_and_start_are_found_behind_any_name() {
         for name in ["curl", "a b", ") S 1 (", "((", ")"] {
             let line = [b"42 (", name.as_bytes(), b")", TAIL].concat();
             assert_eq!(
@@ -44,6 +48,7 @@ mod tests {
                 Some(Stat {
                     comm: name.into(),
                     parent_pid: 41,
+                    session: 43,
                     start_ticks: 987_654
                 }),
             );
