@@ -426,7 +426,7 @@ fn no_colour_and_no_escape_is_ever_written() {
     }
 }
 
-/// One process that is read, and one that is not.
+/// Processes that are read, not read, and were read before anybody looked at their files.
 fn callers() -> Vec<agent::store::CallingProcess> {
     use agent::store::{CalledHost, CallingProcess, TlsFile};
     let host = |name: &str| CalledHost {
@@ -479,6 +479,18 @@ fn callers() -> Vec<agent::store::CallingProcess> {
                 },
             ],
             why: None,
+        },
+        CallingProcess {
+            pid: 78,
+            comm: "curl".to_owned(),
+            exe: some("/usr/bin/curl"),
+            last_unix_ms: 1_793_545_230_000,
+            hosts: vec![CalledHost {
+                calls: 1,
+                ..host("api.openai.com")
+            }],
+            tls: Vec::new(),
+            why: some("it ended before its files were looked at"),
         },
     ]
 }

@@ -91,8 +91,19 @@ fn row(process: &CallingProcess, calls: Calls) -> Vec<Cell> {
         Some(refusal) => refusal.clone(),
         None => file.functions.join(" "),
     });
+    // A process may be over before its files are looked at, and its library hooked long before.
+    let was_read = process.hosts.iter().any(|host| host.calls > 0);
+    let why = process.why.as_ref().map(|why| {
+        if was_read {
+            format!("its calls were read; {why}")
+        } else {
+            why.clone()
+        }
+    });
     row.extend([
-        if tls.is_empty() {
+        if tls.is_empty() && was_read {
+            Cell::Unknown
+        } else if tls.is_empty() {
             Cell::Text("none found".to_owned())
         } else {
             joined(tls.iter().map(|file| {
@@ -102,7 +113,7 @@ fn row(process: &CallingProcess, calls: Calls) -> Vec<Cell> {
         },
         joined(tls.iter().filter_map(|file| file.found_by.as_deref())),
         joined(tls.iter().filter_map(|file| file.confidence.as_deref())),
-        joined(functions.chain(process.why.clone())),
+        joined(functions.chain(why)),
         Cell::text(process.exe.clone()),
     ]);
     row

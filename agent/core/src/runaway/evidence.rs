@@ -52,14 +52,18 @@ pub(super) fn condition(
     let is_lower = amount.lower_bound_nanousd > 0 || amount.unpriced_tokens > 0;
     let per_hour = session.nanousd_per_hour(running, now_unix_ms);
     let rules: Vec<String> = kinds.iter().map(|kind| in_words(*kind, session)).collect();
-    let least = if is_lower { "at least " } else { "" };
+    let spent = if is_lower && amount.cost_nanousd == 0 {
+        "what it costs is not known".to_owned()
+    } else {
+        let least = if is_lower { "at least " } else { "" };
+        let (spent, pace) = (dollars(amount.cost_nanousd), dollars(per_hour));
+        format!("{least}{spent} in all, {pace} an hour at its pace")
+    };
     let short: String = name.chars().take(KEY_CHARACTERS).collect();
     let summary = format!(
-        "{}: session {short} runs away: {}; {least}{} in all, {} an hour at its pace",
+        "{}: session {short} runs away: {}; {spent}",
         payer.workflow,
         rules.join(", "),
-        dollars(amount.cost_nanousd),
-        dollars(per_hour),
     );
     let mut evidence = Map::new();
     let mut say = |key: &str, value: Value| evidence.insert(key.to_owned(), value);

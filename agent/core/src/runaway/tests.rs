@@ -447,6 +447,26 @@ fn the_evidence_says_what_was_found_where_and_when_the_money_ends() {
 }
 
 #[test]
+fn a_session_of_models_without_a_price_costs_what_is_not_known_and_not_nothing() {
+    let mut unpriced = in_thread("a", 3, call(0));
+    unpriced.amount.cost_nanousd = 0;
+    unpriced.amount.unpriced_tokens = 5;
+    let mut runaways = Runaways::new(Settings::default());
+    runaways.commit(&unpriced, None, BEGIN);
+
+    let summaries: Vec<String> = runaways
+        .evaluate(BEGIN, &[], nothing_left)
+        .into_iter()
+        .map(|condition| condition.summary)
+        .collect();
+
+    assert_eq!(
+        summaries,
+        ["nightly: session s runs away: R2 fan-out (threads 3 deep); what it costs is not known"]
+    );
+}
+
+#[test]
 fn a_rule_is_over_ten_minutes_after_it_was_last_found() {
     let mut runaways = Runaways::new(Settings::default());
     runaways.commit(&in_thread("a", 3, call(0)), None, BEGIN);

@@ -473,16 +473,19 @@ fn write(page: &mut Page<'_>, found: &Explained, filters: &[Filter]) -> Result<(
     page.parts(&against)?;
     writeln!(page.out)?;
     let change = found.change();
-    let mut headline = format!(
-        "spend {} → {} ({}",
-        before.cost_text(),
-        now.cost_text(),
-        spend::change(change)
-    );
-    if let Some(relative) = spend::relative(before.cost(), now.cost()) {
-        headline.push_str(&format!(", {relative}"));
+    let (cost_before, cost_now) = (before.cost_text(), now.cost_text());
+    let mut headline = format!("spend {cost_before} → {cost_now}");
+    // What is unknown twice may well have changed.
+    if [cost_before, cost_now]
+        .iter()
+        .any(|cost| cost != text::UNKNOWN)
+    {
+        headline.push_str(&format!(" ({}", spend::change(change)));
+        if let Some(relative) = spend::relative(before.cost(), now.cost()) {
+            headline.push_str(&format!(", {relative}"));
+        }
+        headline.push(')');
     }
-    headline.push(')');
     let tokens = |tokens: i128| text::count(u64::try_from(tokens).unwrap_or(u64::MAX));
     let mut used = format!(
         "tokens {} → {}",
