@@ -1,10 +1,13 @@
-//! The walk through the reports in the documentation is what the commands print.
+//! The examples of the README, and the walk through the reports, are what the commands print.
 
 use std::fs;
 
 use crate::insight::two_months;
 
-const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/walk.md");
+const PAGES: [&str; 2] = [
+    concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md"),
+    concat!(env!("CARGO_MANIFEST_DIR"), "/docs/walk.md"),
+];
 
 /// Columns of the page's examples.
 const COLUMNS: u32 = 100;
@@ -43,16 +46,18 @@ fn printed(page: &str) -> String {
 }
 
 #[test]
-fn the_walk_is_what_the_commands_print() {
-    let page = fs::read_to_string(PAGE).unwrap();
-    let made = printed(&page);
-    if std::env::var_os("BLESS").is_some() {
-        fs::write(PAGE, &made).unwrap();
-        return;
+fn the_pages_are_what_their_commands_print() {
+    for path in PAGES {
+        let page = fs::read_to_string(path).unwrap();
+        let made = printed(&page);
+        if std::env::var_os("BLESS").is_some() {
+            fs::write(path, &made).unwrap();
+            continue;
+        }
+        assert_eq!(made, page, "differs from {path}; BLESS=1 rewrites it");
+        assert!(
+            page.contains("nightly-triage"),
+            "the commands of {path} printed nothing"
+        );
     }
-    assert_eq!(made, page, "differs from {PAGE}; BLESS=1 rewrites it");
-    assert!(
-        page.contains("nightly-triage"),
-        "the commands printed nothing"
-    );
 }

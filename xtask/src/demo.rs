@@ -135,11 +135,12 @@ fn call_with_node(project: &Project, endpoint: &Endpoint) -> Result<()> {
 
 fn report(project: &Project, database: &Path, configuration: &Path) -> Result<()> {
     let bpftok = || project.cleaned(Invocation::new(project.agent_binary()));
-    let reports: [&[&str]; 4] = [
+    let reports: [&[&str]; 5] = [
         &["tail", "-n", "5"],
         &["sessions"],
         &["report", "--by", "model"],
         &["report", "--by", "client"],
+        &["report", "--by", "workflow"],
     ];
     for arguments in reports {
         println!();
