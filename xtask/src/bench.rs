@@ -5,12 +5,12 @@ use std::process::ExitCode;
 use anyhow::Result;
 
 use crate::project::Project;
-use crate::{Usage, agent, clients, debian, host, ledger, pins, programs, setup};
+use crate::{Usage, agent, ccusage, clients, debian, host, ledger, pins, programs, setup};
 
 /// `EX_NOPERM` of sysexits.h.
 const EXIT_NO_PERMISSION: u8 = 77;
 
-/// `cargo xtask bench [line|formats|overhead|discovery|scan|reports] [-- ARGUMENTS]`.
+/// `cargo xtask bench [line|formats|overhead|discovery|scan|reports|ccusage] [-- ARGUMENTS]`.
 pub(crate) fn run(project: &Project, arguments: &[String]) -> Result<ExitCode> {
     let (names, rest) = match arguments.iter().position(|a| a == "--") {
         Some(at) => (
@@ -34,9 +34,13 @@ pub(crate) fn run(project: &Project, arguments: &[String]) -> Result<ExitCode> {
                 ledger::bench(project, rest)?;
                 ExitCode::SUCCESS
             }
+            "ccusage" => {
+                ccusage::bench(project, rest)?;
+                ExitCode::SUCCESS
+            }
             other => {
                 return Err(Usage(format!(
-                    "no benchmark `{other}`; there are: line, formats, overhead, discovery, scan, reports"
+                    "no benchmark `{other}`; there are: line, formats, overhead, discovery, scan, reports, ccusage"
                 ))
                 .into());
             }

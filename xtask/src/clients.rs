@@ -11,15 +11,18 @@ use crate::project::{Project, make_folder};
 use crate::{debian, host, npm};
 
 const PYTHON_PINS: &str = "tests/peers/python/requirements.txt";
-const NODE_MANIFEST: &str = "tests/peers/node/package.json";
-const NODE_PINS: &str = "tests/peers/node/package-lock.json";
+const NODE: &str = "tests/peers/node";
+/// What reports are compared with.
+pub(crate) const CCUSAGE: &str = "tests/peers/ccusage";
 const TLS_PAIR: &str = "tests/peers/tls_pair.c";
 const TLS_CALL: &str = "tests/peers/tls_call.c";
+
+const LOCK: &str = "package-lock.json";
 
 /// Installs what is missing or older than its pins, and compiles the C peers.
 pub(crate) fn install(project: &Project) -> Result<()> {
     python_packages(project)?;
-    node_packages(project)?;
+    npm_packages(project, NODE)?;
     tls_pair(project)?;
     stripped_tls_pair(project)?;
     tls_call(project)?;
@@ -99,7 +102,7 @@ fn compile(project: &Project, source: &str, binary: &Path, libraries: &[&str]) -
 
 /// Whether the Python and Node clients are installed as pinned.
 pub(crate) fn are_installed(project: &Project) -> Result<bool> {
-    Ok(Pins::python(project)?.are_met() && Pins::node(project)?.are_met())
+    Ok(Pins::python(project)?.are_met() && Pins::npm(project, NODE)?.are_met())
 }
 
 fn python_packages(project: &Project) -> Result<()> {
@@ -139,23 +142,23 @@ fn python_packages(project: &Project) -> Result<()> {
     Ok(())
 }
 
-fn node_packages(project: &Project) -> Result<()> {
-    let pins = Pins::node(project)?;
+/// Installs the packages that a folder of the source tree pins, where they are missing; gives their folder.
+pub(crate) fn npm_packages(project: &Project, source: &str) -> Result<PathBuf> {
+    let pins = Pins::npm(project, source)?;
+    let packages = pins.folder.join("node_modules");
     if pins.are_met() {
-        return Ok(());
+        return Ok(packages);
     }
     pins.start_over()?;
-    for file in [NODE_MANIFEST, NODE_PINS] {
-        let source = project.root.join(file);
-        let name = source
-            .file_name()
-            .with_context(|| format!("{file} has no name"))?;
-        fs::copy(&source, pins.folder.join(name)).with_context(|| format!("cannot copy {file}"))?;
+    for name in ["package.json", LOCK] {
+        let file = project.root.join(source).join(name);
+        fs::copy(&file, pins.folder.join(name))
+            .with_context(|| format!("cannot copy {}", file.display()))?;
     }
     npm::install(&pins.folder, &[])?;
     pins.seal()?;
-    println!("setup: installed the Node clients of {NODE_PINS}");
-    Ok(())
+    println!("setup: installed the packages of {source}/{LOCK}");
+    Ok(packages)
 }
 
 /// A file of pinned versions and the folder into which it was last installed.
@@ -172,10 +175,12 @@ impl Pins {
         })
     }
 
-    fn node(project: &Project) -> Result<Self> {
+    /// The last part of the folder's name is also that of the installation.
+    fn npm(project: &Project, source: &str) -> Result<Self> {
+        let (_, name) = source.rsplit_once('/').unwrap_or(("", source));
         Ok(Self {
-            text: project.text(NODE_PINS)?,
-            folder: folder(project).join("node"),
+            text: project.text(&format!("{source}/{LOCK}"))?,
+            folder: folder(project).join(name),
         })
     }
 

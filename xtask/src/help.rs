@@ -133,7 +133,7 @@ what its own live tests saw.
         name: "bench",
         run: bench::run,
         help: "\
-cargo xtask bench [line|formats|overhead|discovery|scan|reports] [-- ARGUMENTS]
+cargo xtask bench [line|formats|overhead|discovery|scan|reports|ccusage] [-- ARGUMENTS]
 
 line       throughput of the line on recorded traffic, by stage (no root needed)
 formats    throughput of each wire format, against parsing the same JSON into trees (no root needed)
@@ -141,8 +141,10 @@ overhead   what a hooked program pays: agent off, ignoring, capturing, and sslsn
 discovery  how long a new library or program is used before it is hooked (root)
 scan       what it takes to find the TLS functions of the files given as arguments (no root needed)
 reports    how long reports about a made-up year take (no root needed); --requests N and --seed S choose it
+ccusage    the same year as a ledger and as session files of Claude Code: bpftok and ccusage asked the same
+           (x86-64, no root needed); --text BYTES puts so much text into each line of the files
 
-Without a name: all but the last two.
+Without a name: all but the last three.
 ",
     },
     Command {

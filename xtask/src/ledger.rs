@@ -18,6 +18,9 @@ const ROUNDS: usize = 5;
 /// Length of a tick of `/proc/PID/stat`.
 const TICK_MS: u64 = 10;
 
+/// What a year is chosen by.
+const FLAGS: [&str; 2] = ["--requests", "--seed"];
+
 const DAY_SECONDS: u64 = 24 * 60 * 60;
 
 /// What is timed: a name, and the arguments of bpftok.
@@ -92,25 +95,25 @@ const REPORTS: [(&str, &[&str]); 21] = [
 
 /// `cargo xtask ledger [--requests N] [--seed S] FILE`.
 pub(crate) fn run(project: &Project, arguments: &[String]) -> Result<ExitCode> {
-    let asked = Asked::of(arguments)?;
+    let asked = Asked::of(arguments, &FLAGS)?;
     let Some(file) = &asked.file else {
         return Err(Usage("say which file: `ledger FILE`".into()).into());
     };
     setup::for_building(project)?;
-    make(project, file, asked.requests, asked.seed)?;
+    make(project, file, &asked, None)?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// `cargo xtask bench reports [-- --requests N] [--seed S]`.
 pub(crate) fn bench(project: &Project, arguments: &[String]) -> Result<()> {
-    let asked = Asked::of(arguments)?;
+    let asked = Asked::of(arguments, &FLAGS)?;
     setup::for_testing(project)?;
     agent::build(project)?;
     let folder = project.target.join("bpftok/ledgers");
     make_folder(&folder)?;
     let ledger = folder.join(format!("{}-{}.db", asked.requests, asked.seed));
     if !ledger.exists() {
-        make(project, &ledger, asked.requests, asked.seed)?;
+        make(project, &ledger, &asked, None)?;
     }
     println!(
         "\n| {} calls | ms on the processor | ms | ratio |\n|---|---|---|---|",
@@ -153,17 +156,22 @@ struct Times {
     wall: Duration,
 }
 
-struct Asked {
-    requests: u64,
-    seed: u64,
+/// What a made-up year is asked to be.
+pub(crate) struct Asked {
+    pub(crate) requests: u64,
+    pub(crate) seed: u64,
+    /// Text in each line of session files.
+    pub(crate) text_bytes: u64,
     file: Option<PathBuf>,
 }
 
 impl Asked {
-    fn of(arguments: &[String]) -> Result<Self> {
+    /// Reads a command line that may hold some of the flags.
+    pub(crate) fn of(arguments: &[String], flags: &[&str]) -> Result<Self> {
         let mut asked = Self {
             requests: REQUESTS,
             seed: 1,
+            text_bytes: 0,
             file: None,
         };
         let mut arguments = arguments.iter();
@@ -175,11 +183,12 @@ impl Asked {
                     .ok_or_else(|| Usage(format!("{argument} takes a number")).into())
             };
             match argument.as_str() {
+                flag if flag.starts_with('-') && !flags.contains(&flag) => {
+                    return Err(Usage(format!("unknown flag `{flag}`")).into());
+                }
                 "--requests" => asked.requests = number()?,
                 "--seed" => asked.seed = number()?,
-                other if other.starts_with('-') => {
-                    return Err(Usage(format!("unknown flag `{other}`")).into());
-                }
+                "--text" => asked.text_bytes = number()?,
                 file => asked.file = Some(file.into()),
             }
         }
@@ -187,8 +196,14 @@ impl Asked {
     }
 }
 
-fn make(project: &Project, file: &Path, requests: u64, seed: u64) -> Result<()> {
-    project
+/// Makes the ledger `file`, and below `logs` the same usage as session files.
+pub(crate) fn make(
+    project: &Project,
+    file: &Path,
+    asked: &Asked,
+    logs: Option<&Path>,
+) -> Result<()> {
+    let example = project
         .cargo(&[
             "run",
             "--release",
@@ -199,9 +214,15 @@ fn make(project: &Project, file: &Path, requests: u64, seed: u64) -> Result<()> 
             "--",
         ])
         .arg(std::path::absolute(file)?)
-        .arg(requests.to_string())
-        .arg(seed.to_string())
-        .run()
+        .arg(asked.requests.to_string())
+        .arg(asked.seed.to_string());
+    match logs {
+        Some(logs) => example
+            .arg(std::path::absolute(logs)?)
+            .arg(asked.text_bytes.to_string())
+            .run(),
+        None => example.run(),
+    }
 }
 
 /// What adding up the tokens of the calls of some days takes without us.

@@ -11,6 +11,7 @@
 mod accuracy;
 mod agent;
 mod bench;
+mod ccusage;
 mod clients;
 mod command;
 mod coverage;

@@ -2,7 +2,7 @@
 //!
 //! The versions of what live tests watch are where their own installers read them: those of the
 //! clients in `tests/peers/python/requirements.txt` and `tests/peers/node/package-lock.json`, those
-//! of the programs in `tests/peers/programs`.
+//! of the programs in `tests/peers/programs`, and that of ccusage in `tests/peers/ccusage`.
 
 /// The Rust toolchain. Its first two numbers are the workspace's `rust-version`; `tidy` checks it.
 pub(crate) const TOOLCHAIN: &str = "1.98.0";
@@ -61,6 +61,9 @@ pub(crate) const TEST_PACKAGES: [&str; 14] = [
 /// Debian packages of the tool that `bench overhead` compares with. It compiles its program against
 /// kernel headers; where the running kernel has none, those of another do.
 pub(crate) const YARDSTICK_PACKAGES: [&str; 2] = ["bpfcc-tools", "linux-headers-cloud-amd64"];
+
+/// Debian packages that `bench ccusage` measures with.
+pub(crate) const TIMING_PACKAGES: [&str; 2] = ["bash", "time"];
 
 /// The Debian kernels of the matrix: series, suite, and whether the suite is one of the security
 /// archive. A suite drops old patch levels, so the newest of the series is taken.

@@ -1,4 +1,6 @@
-//! Makes a ledger of a made-up year: `ledger FILE REQUESTS SEED`. `cargo xtask ledger` runs it.
+//! Makes a ledger of a made-up year: `ledger FILE REQUESTS SEED`. `cargo xtask ledger` runs it. With
+//! `LOGS TEXT_BYTES` the same usage is also written as session files below the folder `LOGS`, with so much
+//! text in each line, for `cargo xtask bench ccusage`.
 //!
 //! Calls go through the program's own writer, in the order of their time. What is made up follows what
 //! ledgers of coding and other agents look like: sessions of a few calls with a long tail, office hours and
@@ -13,6 +15,8 @@
     clippy::as_conversions,
     reason = "numbers that are drawn at random, and figures to look at"
 )]
+
+mod logs;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -34,6 +38,8 @@ use agent_core::session::{KeySource, SessionKey, TaskType, Thread, UsageRecord};
 use agent_core::workflow::{Origin, Workflow};
 use anyhow::{Context as _, bail};
 use fastrand::Rng;
+
+use crate::logs::Logs;
 
 const DAY_MS: i64 = 86_400_000;
 const DAYS: i64 = 365;
@@ -200,37 +206,82 @@ const WORKS: [Work; 6] = [
 
 fn main() -> anyhow::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [file, requests, seed] = arguments.as_slice() else {
-        bail!("usage: ledger FILE REQUESTS SEED");
+    let (file, requests, seed, logs) = match arguments.as_slice() {
+        [file, requests, seed] => (file, requests, seed, None),
+        [file, requests, seed, folder, text_bytes] => {
+            let text_bytes = text_bytes.parse().context("TEXT_BYTES")?;
+            let logs = Logs::create(Path::new(folder), text_bytes)?;
+            (file, requests, seed, Some(logs))
+        }
+        _ => bail!("usage: ledger FILE REQUESTS SEED [LOGS TEXT_BYTES]"),
     };
     let requests: u64 = requests.replace('_', "").parse().context("REQUESTS")?;
     let path = Path::new(file);
     if path.exists() {
         bail!("{file} exists; remove it, or name another file");
     }
+    let began = Instant::now();
+    let today = jiff::Timestamp::now().as_millisecond() / DAY_MS;
+    let made = make(
+        path,
+        requests,
+        seed.parse().context("SEED")?,
+        today,
+        logs.as_ref(),
+    )?;
+    let bytes = std::fs::metadata(path)?.len();
+    println!(
+        "{} calls in {} sessions: {:.0} s, {:.0} calls/s written, {} MiB, {} bytes a call",
+        made.calls,
+        made.sessions,
+        began.elapsed().as_secs_f64(),
+        made.calls as f64 / made.writing.as_secs_f64(),
+        bytes >> 20,
+        bytes / made.calls.max(1)
+    );
+    Ok(())
+}
+
+/// What came of making a year.
+struct Made {
+    calls: u64,
+    sessions: u64,
+    /// Time in the writer of the ledger.
+    writing: Duration,
+}
+
+/// Makes the year that ends before the day `today`, counted from 1970.
+fn make(
+    ledger: &Path,
+    requests: u64,
+    seed: u64,
+    today: i64,
+    logs: Option<&Logs>,
+) -> anyhow::Result<Made> {
     let host = HostFacts {
-        machine_id_hash: format!("{:032x}", seed.parse::<u64>().context("SEED")?),
+        machine_id_hash: format!("{seed:032x}"),
         host_name: format!("made-up-{seed}"),
         kernel: "6.12.0".to_owned(),
         boot_id: "b0071d00-0000-4000-8000-000000000000".to_owned(),
         agent_version: env!("CARGO_PKG_VERSION").to_owned(),
-        account_key: AccountKey::new(seed),
+        account_key: AccountKey::new(&seed.to_string()),
     };
-    let mut writer = Writer::open(path, host, Keep::default())?;
+    let mut writer = Writer::open(ledger, host, Keep::default())?;
     // Nothing is lost that can't be made again.
     writer.set_durability(Durability::Temporary)?;
     let mut year = Year {
-        random: Rng::with_seed(seed.parse()?),
+        random: Rng::with_seed(seed),
         prices: prices::prices(&Config::default()),
         made: 0,
         sessions: 0,
     };
-    let began = Instant::now();
-    let mut written = Duration::ZERO;
-    let today = jiff::Timestamp::now().as_millisecond() / DAY_MS;
+    let mut writing = Duration::ZERO;
     for day in 0..DAYS {
         let mut records = year.day(today - DAYS + day, share_until(day + 1, requests));
         records.sort_by_key(|record| record.started_unix_ms);
+        if let Some(logs) = logs {
+            logs.add(&records)?;
+        }
         let outputs: Vec<Output> = records
             .into_iter()
             .map(|record| Output::Usage(Box::new(record)))
@@ -239,20 +290,14 @@ fn main() -> anyhow::Result<()> {
         for batch in outputs.chunks(BATCH) {
             writer.apply(batch)?;
         }
-        written += before.elapsed();
+        writing += before.elapsed();
     }
     writer.close()?;
-    let bytes = std::fs::metadata(path)?.len();
-    println!(
-        "{} calls in {} sessions: {:.0} s, {:.0} calls/s written, {} MiB, {} bytes a call",
-        year.made,
-        year.sessions,
-        began.elapsed().as_secs_f64(),
-        year.made as f64 / written.as_secs_f64(),
-        bytes >> 20,
-        bytes / year.made.max(1)
-    );
-    Ok(())
+    Ok(Made {
+        calls: year.made,
+        sessions: year.sessions,
+        writing,
+    })
 }
 
 /// Calls that are to be made until a day begins: twice as many a day at the end as at the beginning.
