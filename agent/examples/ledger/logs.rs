@@ -68,56 +68,69 @@ impl Logs {
 
     /// What was asked, and what was replied.
     fn lines(&self, record: &UsageRecord) -> [Value; 2] {
-        let mut asked = line(record);
-        asked["type"] = json!("user");
-        asked["uuid"] = json!(format!("{}-asked", record.identity));
-        asked["message"] = json!({"role": "user", "content": self.text});
-        let mut replied = line(record);
-        replied["type"] = json!("assistant");
-        replied["uuid"] = json!(record.identity);
-        replied["parentUuid"] = asked["uuid"].clone();
-        // Readers take calls with the same two ids for one call.
-        replied["requestId"] = json!(record.identity.replace("msg", "req"));
-        replied["message"] = self.message(record);
+        let asked = format!("{}-asked", record.identity);
+        let mut replied = vec![
+            ("type", json!("assistant")),
+            ("uuid", json!(record.identity)),
+            ("parentUuid", json!(asked)),
+            // Readers take calls with the same two ids for one call.
+            ("requestId", json!(record.identity.replace("msg", "req"))),
+            ("message", self.message(record)),
+        ];
         if record.call.model_served.is_none() {
-            replied["isApiErrorMessage"] = json!(true);
+            replied.push(("isApiErrorMessage", json!(true)));
         }
-        [asked, replied]
+        let asked = vec![
+            ("type", json!("user")),
+            ("uuid", json!(asked)),
+            ("message", json!({"role": "user", "content": self.text})),
+        ];
+        [asked, replied].map(|fields| object(shared(record).into_iter().chain(fields)))
     }
 
     fn message(&self, record: &UsageRecord) -> Value {
         let call = &record.call;
-        let mut message = json!({
-            "id": call.response_id,
-            "type": "message",
-            "role": "assistant",
-            // What Claude Code writes for messages that no model made.
-            "model": call.model_served.as_deref().unwrap_or("<synthetic>"),
-            "content": [{"type": "text", "text": self.text}],
-            "usage": usage(&call.usage),
-        });
-        if let Some(reason) = &call.stop_reason {
-            message["stop_reason"] = json!(reason);
-        }
-        message
+        // What Claude Code writes for messages that no model made.
+        let model = call.model_served.as_deref().unwrap_or("<synthetic>");
+        let reason = call.stop_reason.as_ref();
+        object(
+            [
+                ("id", json!(call.response_id)),
+                ("type", json!("message")),
+                ("role", json!("assistant")),
+                ("model", json!(model)),
+                ("content", json!([{"type": "text", "text": self.text}])),
+                ("usage", usage(&call.usage)),
+            ]
+            .into_iter()
+            .chain(reason.map(|reason| ("stop_reason", json!(reason)))),
+        )
     }
 }
 
-/// What the lines of a session share. Readers refuse null in most fields, so what is unknown is absent.
-fn line(record: &UsageRecord) -> Value {
+fn object<'a>(fields: impl IntoIterator<Item = (&'a str, Value)>) -> Value {
+    let fields = fields.into_iter();
+    Value::Object(
+        fields
+            .map(|(name, value)| (name.to_owned(), value))
+            .collect(),
+    )
+}
+
+/// What all lines have. Readers refuse null in most fields, so what is unknown is absent.
+fn shared(record: &UsageRecord) -> [(&'static str, Value); 7] {
     let process = record.process.as_deref();
     let time = jiff::Timestamp::from_millisecond(record.started_unix_ms).unwrap_or_default();
-    json!({
-        "sessionId": record.session.0,
-        "timestamp": format!("{time:.3}"),
-        "cwd": process.and_then(cwd).unwrap_or("/"),
-        "gitBranch": process
-            .and_then(|process| process.checkout.as_ref()?.branch.as_deref())
-            .unwrap_or_default(),
-        "isSidechain": false,
-        "userType": "external",
-        "version": VERSION,
-    })
+    let branch = process.and_then(|process| process.checkout.as_ref()?.branch.as_deref());
+    [
+        ("sessionId", json!(record.session.0)),
+        ("timestamp", json!(format!("{time:.3}"))),
+        ("cwd", json!(process.and_then(cwd).unwrap_or("/"))),
+        ("gitBranch", json!(branch.unwrap_or_default())),
+        ("isSidechain", json!(false)),
+        ("userType", json!("external")),
+        ("version", json!(VERSION)),
+    ]
 }
 
 /// Usage as the API of Anthropic says it: input without both caches. What is unknown counts nothing.
