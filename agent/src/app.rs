@@ -2,11 +2,12 @@
 //!
 //! Order of the start: ledger, consumers, programs, probes; so nothing is captured that nobody
 //! takes. Order of the stop: probes, ring, line, ledger; each part ends when its input ends.
+//!
+//! tidy: long because the parts do not know each other, and this is the one place that joins them.
 
 use std::fs::{self, OpenOptions};
 use std::io::{IsTerminal as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
-
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::{self, JoinHandle};

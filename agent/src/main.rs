@@ -1,4 +1,6 @@
 //! Parses, dispatches, exits.
+//!
+//! tidy: long because each command has its few lines here.
 
 use std::io::{self, BufWriter, IsTerminal as _, Write as _};
 use std::process::ExitCode;
