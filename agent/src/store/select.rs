@@ -93,29 +93,10 @@ impl Select {
         }
     }
 
-    /// The keys, and the cost that 95 of 100 sessions keep below.
-    pub(super) fn by_session(self) -> Sql {
-        let mut places: Vec<String> = (1..=self.keys.len()).map(|at| at.to_string()).collect();
-        let inner = places.clone();
-        let sums = self.selected("u.session_id AS session_id, sum(u.cost_nanousd) AS cost");
-        if places.is_empty() {
-            places.push("'all'".to_owned());
-        }
-        let keys = (1..=self.keys.len()).map(|at| format!("key_{at}"));
-        let columns = keys
-            .chain(["percentile(cost, 95)".to_owned()])
-            .collect::<Vec<_>>()
-            .join(", ");
-        let each = inner
-            .into_iter()
-            .chain(["u.session_id".to_owned()])
-            .collect::<Vec<_>>()
-            .join(", ");
+    /// The keys and `columns` of each row of the source.
+    pub(super) fn each(self, columns: &str) -> Sql {
         Sql {
-            text: format!(
-                "SELECT {columns} FROM ({sums} GROUP BY {each}) GROUP BY {}",
-                places.join(", ")
-            ),
+            text: self.selected(columns),
             texts: self.texts,
         }
     }

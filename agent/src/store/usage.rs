@@ -251,11 +251,8 @@ impl Reader {
             if is_by_period || question.by.contains(&Dimension::Session) {
                 continue;
             }
-            let costs = Select::new(question, self.sessions_or_calls(question)?).by_session();
-            self.add(groups, &costs, |sum, row, at| {
-                sum.session_cost_p95 = row.get::<_, Option<i64>>(at)?.map(from_db);
-                Ok(())
-            })?;
+            let source = self.sessions_or_calls(question)?;
+            self.add_session_costs(question, source, groups)?;
         }
         self.add_sessions(window, &mut of_kinds)?;
         if !self.has_every_call(window)? {
@@ -300,15 +297,25 @@ impl Reader {
             window: before,
             ..question.clone()
         };
-        let is_by_session = question.by.contains(&Dimension::Session) && question.kept.is_none();
-        if is_by_session && grain(question) == Grain::Session {
-            // Few sessions go on from one window to the next.
-            let from_ms = question.window.from_ms;
-            let go_on = format!(
-                "session_id IN (SELECT session_id FROM session
-                                WHERE last_request_ms >= {from_ms} AND started_ms < {from_ms})"
-            );
-            return self.sums_of(&then, sessions(before, &go_on));
+        if question.kept.is_none() && grain(question) == Grain::Session {
+            // Few sessions or processes go on from one window to the next.
+            let go_on = [
+                (Dimension::Session, "session_id"),
+                (Dimension::Process, "process_id"),
+            ]
+            .into_iter()
+            .find(|(by, _)| question.by.contains(by));
+            if let Some((_, column)) = go_on {
+                let Window { from_ms, until_ms } = question.window;
+                let among = format!(
+                    "{column} IN (SELECT {column} FROM session_usage
+                                  WHERE {} AND last_ms >= {from_ms} AND first_ms < {until_ms})
+                     AND {}",
+                    self.among(question.window)?,
+                    self.among(before)?
+                );
+                return self.sums_of(&then, sessions(before, &among));
+            }
         }
         self.sums(&then)
     }
@@ -634,7 +641,8 @@ pub(super) fn usage_sum(row: &Row<'_>, at: usize) -> rusqlite::Result<UsageSum> 
     })
 }
 
-fn keys(row: &Row<'_>, count: usize) -> rusqlite::Result<Vec<Key>> {
+/// The keys of a group, which are the first columns.
+pub(super) fn keys(row: &Row<'_>, count: usize) -> rusqlite::Result<Vec<Key>> {
     (0..count)
         .map(|at| {
             Ok(match row.get_ref(at)? {
