@@ -24,7 +24,7 @@ const FLAGS: [&str; 2] = ["--requests", "--seed"];
 const DAY_SECONDS: u64 = 24 * 60 * 60;
 
 /// What is timed: a name, and the arguments of bpftok.
-const REPORTS: [(&str, &[&str]); 21] = [
+const REPORTS: [(&str, &[&str]); 20] = [
     (
         "report --by day, 30 days",
         &["report", "--by", "day", "--since", "30 days ago"],
@@ -81,7 +81,6 @@ const REPORTS: [(&str, &[&str]); 21] = [
     ("waste, 7 days", &["waste", "--since", "7 days ago"]),
     ("explain, 7 days", &["explain", "--since", "7 days ago"]),
     ("index", &["index"]),
-    ("budget status", &["budget", "status"]),
     ("top -1", &["top", "-1"]),
     ("tail -n 50", &["tail", "-n", "50"]),
     (
