@@ -3,10 +3,6 @@
 //! The guest is a Debian with the files of the package, booted on a kernel of Debian's by
 //! `cargo xtask test-kernel service`. These tests stop services, set the clock and lock the kernel
 //! down, so elsewhere they print `SKIP name: reason`.
-#![expect(
-    clippy::unwrap_in_result,
-    reason = "None means that a test is skipped; whatever else goes wrong fails it"
-)]
 
 #[cfg(test)]
 mod calls;
