@@ -86,6 +86,7 @@ pub(crate) fn packages(
     setup::for_packaging(project)?;
     let binary = build(project, target)?;
     share(project, &build_once(project, of_this_host()?)?)?;
+    notices(project)?;
     let folder = project.target.join("dist").join(target.arch);
     make_folder(&folder)?;
     let plain = folder.join("bpftok");
@@ -108,8 +109,10 @@ fn build(project: &Project, target: Target) -> Result<PathBuf> {
         .without_env("AYA_BUILD_SKIP")
         .run()?;
     let binary = project.target.join(target.triple).join("release/bpftok");
-    // It is part of the toolchain and knows every processor.
+    // It is part of the toolchain and knows every processor, but does not look for its library there.
+    let libraries = ask_rustc("sysroot")?.join("lib");
     Invocation::new(objcopy()?)
+        .quiet_env("LD_LIBRARY_PATH", libraries)
         .arg("--strip-all")
         .arg(&binary)
         .run()?;
@@ -117,16 +120,21 @@ fn build(project: &Project, target: Target) -> Result<PathBuf> {
 }
 
 fn objcopy() -> Result<PathBuf> {
-    let lib = Invocation::new("rustc")
-        .arg(format!("+{}", pins::TOOLCHAIN))
-        .args(["--print", "target-libdir"])
-        .ask()
-        .context("rustc names no folder of its libraries")?;
-    let program = Path::new(lib.trim()).with_file_name("bin/rust-objcopy");
+    let program = ask_rustc("target-libdir")?.with_file_name("bin/rust-objcopy");
     if !program.is_file() {
         bail!("{} is missing", program.display());
     }
     Ok(program)
+}
+
+/// A folder of the toolchain.
+fn ask_rustc(folder: &str) -> Result<PathBuf> {
+    let path = Invocation::new("rustc")
+        .arg(format!("+{}", pins::TOOLCHAIN))
+        .args(["--print", folder])
+        .ask()
+        .with_context(|| format!("rustc names no {folder}"))?;
+    Ok(PathBuf::from(path.trim()))
 }
 
 /// What is the same for every processor, made by a binary of this host.
@@ -147,6 +155,19 @@ pub(crate) fn share(project: &Project, binary: &Path) -> Result<()> {
     let default = project.text("agent/src/config/default.toml")?;
     write(&folder.join("config.toml"), &commented(&default))?;
     write(&folder.join("changelog"), &changelog(&version(project)?))
+}
+
+/// The licences of all that is linked into the program.
+fn notices(project: &Project) -> Result<()> {
+    let path = project.target.join("dist/share/THIRD-PARTY-NOTICES");
+    project
+        .cargo(&["about", "generate", "--locked", "--fail"])
+        .args(["--manifest-path", "agent/Cargo.toml"])
+        .args(["--config", "agent/packaging/notices.toml"])
+        .arg("--output-file")
+        .arg(path)
+        .arg("agent/packaging/notices.hbs")
+        .run()
 }
 
 fn build_once(project: &Project, target: Target) -> Result<PathBuf> {

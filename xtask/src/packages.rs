@@ -25,7 +25,7 @@ const CONFIGURATION: &str = "etc/bpftok/config.toml";
 const EDITED: &str = "[session]\nidle_minutes = 5\n";
 
 /// What both packages bring beyond their own documentation.
-const FILES: [&str; 11] = [
+const FILES: [&str; 12] = [
     "/etc/bpftok/config.toml",
     "/usr/bin/bpftok",
     "/usr/lib/bpftok/fit-service",
@@ -35,6 +35,7 @@ const FILES: [&str; 11] = [
     "/usr/lib/tmpfiles.d/bpftok.conf",
     "/usr/share/bash-completion/completions/bpftok",
     "/usr/share/doc/bpftok/README.md",
+    "/usr/share/doc/bpftok/THIRD-PARTY-NOTICES",
     "/usr/share/doc/bpftok/examples/network.conf",
     "/usr/share/fish/vendor_completions.d/bpftok.fish",
 ];

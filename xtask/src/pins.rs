@@ -29,6 +29,9 @@ pub(crate) const CARGO_ZIGBUILD: &str = "0.24.1";
 pub(crate) const CARGO_DEB: &str = "3.8.0";
 pub(crate) const CARGO_GENERATE_RPM: &str = "0.21.1";
 
+/// Writes down the licences of what is linked.
+pub(crate) const CARGO_ABOUT: &str = "0.9.3";
+
 /// The targets of static binaries.
 pub(crate) const STATIC_TARGETS: [&str; 2] =
     ["x86_64-unknown-linux-musl", "aarch64-unknown-linux-musl"];

@@ -49,15 +49,17 @@ pub(crate) fn for_packaging(project: &Project) -> Result<()> {
         }
     }
     zig(project)?;
-    for (name, version) in [
-        ("cargo-deb", pins::CARGO_DEB),
-        ("cargo-generate-rpm", pins::CARGO_GENERATE_RPM),
-    ] {
+    let tools: [(_, _, &[&str]); 3] = [
+        ("cargo-deb", pins::CARGO_DEB, &[]),
+        ("cargo-generate-rpm", pins::CARGO_GENERATE_RPM, &[]),
+        ("cargo-about", pins::CARGO_ABOUT, &["--features", "cli"]),
+    ];
+    for (name, version, options) in tools {
         // The second one says its version on no other way.
         let has = project.tools().join("bin").join(name).is_file()
             && installed_tools(project).contains(&format!("{name} v{version}:"));
         if !has {
-            install_tool(project, name, version, &[])?;
+            install_tool(project, name, version, options)?;
         }
     }
     Ok(())

@@ -137,7 +137,9 @@ fn suite_of_this_host() -> Result<String> {
 /// Puts the files of the deb where it puts them.
 fn install_package(project: &Project, binary: &Path, root: &Path) -> Result<()> {
     dist::share(project, binary)?;
-    for asset in assets(&project.text("agent/Cargo.toml")?)? {
+    let assets = assets(&project.text("agent/Cargo.toml")?)?;
+    let is_read = |asset: &&Asset| !LEFT_OUT.iter().any(|out| asset.place.starts_with(out));
+    for asset in assets.iter().filter(is_read) {
         let source = if asset.source == BINARY {
             binary.to_owned()
         } else if let Some(made) = asset.source.strip_prefix(MADE) {
