@@ -118,8 +118,9 @@ pub(crate) fn boot(project: &Project, kernel: &Kernel, guest: &Guest) -> Result<
 fn qemu(kernel: &Kernel, guest: &Guest, report: &Path) -> Invocation {
     // A crash must end the run, not reboot it; the mitigations cost much and protect nothing here.
     // Pages that khugepaged puts together can't be read meanwhile, which takes long where the
-    // processor that does it is emulated and waits; the tests assert that nothing is missing.
-    let parameters = "console=ttyS0,115200 quiet loglevel=4 panic=-1 oops=panic nokaslr mitigations=off random.trust_cpu=on transparent_hugepage=never";
+    // processor that does it is emulated and waits; the tests assert that nothing is missing. A busy host
+    // gives the emulated timer no turn for so long that the kernel may take it for broken and panic.
+    let parameters = "console=ttyS0,115200 quiet loglevel=4 panic=-1 oops=panic nokaslr mitigations=off random.trust_cpu=on transparent_hugepage=never no_timer_check";
     Invocation::new("qemu-system-x86_64")
         .args(["-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2"])
         .args(["-m", &guest.memory_mib.to_string()])
