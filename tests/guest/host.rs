@@ -100,8 +100,14 @@ impl Host {
 
     /// What the service and its manager have said since the start of the test.
     pub(crate) fn journal(&self) -> String {
-        let unit = format!("--unit={UNIT}");
-        succeed(journalctl().args([&unit, "--output=cat", "--after-cursor", &self.cursor]))
+        self.journal_from("debug")
+    }
+
+    /// The same from a priority up.
+    pub(crate) fn journal_from(&self, priority: &str) -> String {
+        let (unit, priority) = (format!("--unit={UNIT}"), format!("--priority={priority}"));
+        let cursor = format!("--after-cursor={}", self.cursor);
+        succeed(journalctl().args([&unit, &priority, "--output=cat", &cursor]))
     }
 
     /// Waits until the service is as `is_so` says.

@@ -191,9 +191,10 @@ fn a_reload_takes_over_what_is_right_and_a_wrong_file_changes_nothing() {
     let refused = run(Command::new("systemctl").args(["reload", UNIT]));
     assert!(!refused.status.success());
     assert_eq!(show("ActiveState"), "active");
-    host.wait("the mistake is in the journal", || {
-        host.journal().contains("request_days")
+    host.wait("the mistake is an error in the journal", || {
+        host.journal_from("err").contains("request_days")
     });
+    assert!(!host.journal_from("err").contains("watching"));
 
     host.configure("[[workflow]]\nname = \"night\"\nmatch = { unit = \"reload.service\" }\n");
     systemctl(&["reload", UNIT]);

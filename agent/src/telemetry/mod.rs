@@ -1,5 +1,6 @@
 //! What the agent says about itself while it runs.
 
+mod journal;
 mod lines;
 
 use std::env;
@@ -7,6 +8,7 @@ use std::io::{self, Write as _};
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use tracing::Level;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::writer::BoxMakeWriter;
@@ -48,7 +50,12 @@ impl Verbosity {
     }
 }
 
-/// Sends log lines to standard error: plain, and without a time where the journal adds its own.
+/// Whether standard error is systemd's journal.
+fn is_journal() -> bool {
+    env::var("JOURNAL_STREAM").is_ok_and(|named| journal::is_stream(&named, io::stderr()))
+}
+
+/// Sends log lines to standard error: plain, or with a priority and without a time for the journal.
 /// The variable `BPFTOK_LOG` sets levels by module and goes before the flags. A second call does
 /// nothing. Without room for a thread the reader is waited for.
 pub fn start(verbosity: Verbosity, reader: Reader) -> Log {
@@ -68,9 +75,8 @@ pub fn start(verbosity: Verbosity, reader: Reader) -> Log {
         .with_env_filter(filter)
         .with_writer(out)
         .with_ansi(false);
-    // systemd sets JOURNAL_STREAM where standard output or error goes to the journal.
-    let started = if env::var_os("JOURNAL_STREAM").is_some() {
-        lines.without_time().with_target(false).try_init()
+    let started = if is_journal() {
+        lines.event_format(journal::Prioritised).try_init()
     } else {
         lines.with_target(false).try_init()
     };
@@ -90,13 +96,21 @@ impl Drop for Log {
     }
 }
 
-/// Says a last line on standard error, behind the log, and waits for its reader no longer than the
-/// log does. Nothing is left to tell it to if this fails.
+/// Says the last line, or lines, on standard error, behind the log, and waits for its reader no longer
+/// than the log does. Nothing is left to tell it to if this fails.
 pub fn end(line: &str) {
-    let line = format!("{line}\n");
+    let priority = if is_journal() {
+        journal::priority(Level::ERROR)
+    } else {
+        ""
+    };
+    let lines: String = line
+        .lines()
+        .map(|line| format!("{priority}{line}\n"))
+        .collect();
     match LOG.get() {
-        None => io::stderr().write_all(line.as_bytes()).unwrap_or_default(),
-        Some(log) => log.say(line.as_bytes()),
+        None => io::stderr().write_all(lines.as_bytes()).unwrap_or_default(),
+        Some(log) => log.say(lines.as_bytes()),
     }
     finish();
 }
