@@ -161,7 +161,7 @@ pub(crate) fn share(project: &Project, binary: &Path) -> Result<()> {
 fn notices(project: &Project) -> Result<()> {
     let path = project.target.join("dist/share/THIRD-PARTY-NOTICES");
     project
-        .cargo(&["about", "generate", "--locked", "--fail"])
+        .cargo(&["about", "generate", "--frozen", "--fail"])
         .args(["--manifest-path", "agent/Cargo.toml"])
         .args(["--config", "agent/packaging/notices.toml"])
         .arg("--output-file")
