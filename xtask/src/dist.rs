@@ -217,7 +217,9 @@ fn deb(project: &Project, target: Target, folder: &Path, version: Option<&str>) 
     let mut cargo = project
         .cargo(&["deb", "--no-build", "--no-strip", "--package", "agent"])
         .args(["--target", target.triple, "--output"])
-        .arg(folder);
+        .arg(folder)
+        // Its paths are looked for where it runs.
+        .directory(&project.root.join("agent"));
     if let Some(version) = version {
         cargo = cargo.args(["--deb-version", version]);
     }
