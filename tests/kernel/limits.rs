@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use aya::maps::loaded_maps;
-use aya::programs::loaded_programs;
+use aya::programs::{loaded_links, loaded_programs};
 use test_support::Endpoint;
 use test_support::overhead::library_of;
 
@@ -354,18 +354,36 @@ fn where_no_thread_can_be_started_it_says_so_and_ends() {
     assert_eq!(outcomes.get(&1), Some(&false), "{outcomes:?}");
 }
 
-/// How many kernel programs and maps there are on this host, by name. Links hold their program, so that
-/// without a program of ours there is no link of ours.
-fn objects() -> BTreeMap<String, usize> {
-    let programs = loaded_programs().flatten();
-    let programs = programs.map(|found| format!("program {}", found.name_as_str().unwrap_or("")));
-    let maps = loaded_maps().flatten();
-    let maps = maps.map(|found| format!("map {}", found.name_as_str().unwrap_or("")));
-    let mut objects = BTreeMap::new();
-    for name in programs.chain(maps) {
-        *objects.entry(name).or_insert(0) += 1;
+/// A kernel program, map or link.
+type Object = (&'static str, u32);
+
+/// Those that a process holds.
+fn held_by(pid: u32) -> BTreeSet<Object> {
+    let kinds = [
+        ("program", "prog_id:"),
+        ("map", "map_id:"),
+        ("link", "link_id:"),
+    ];
+    let mut held = BTreeSet::new();
+    for entry in fs::read_dir(format!("/proc/{pid}/fdinfo")).unwrap() {
+        // It may be closed meanwhile.
+        let text = fs::read_to_string(entry.unwrap().path()).unwrap_or_default();
+        for (kind, name) in kinds {
+            let value = text.lines().find_map(|line| line.strip_prefix(name));
+            held.extend(value.map(|value| (kind, value.trim().parse().unwrap())));
+        }
     }
-    objects
+    held
+}
+
+/// All that are in the kernel.
+fn objects() -> BTreeSet<Object> {
+    let programs = loaded_programs()
+        .flatten()
+        .map(|found| ("program", found.id()));
+    let maps = loaded_maps().flatten().map(|found| ("map", found.id()));
+    let links = loaded_links().flatten().map(|found| ("link", found.id()));
+    programs.chain(maps).chain(links).collect()
 }
 
 #[test]
@@ -373,7 +391,6 @@ fn started_and_stopped_again_and_again_under_load_it_leaves_nothing_in_the_kerne
     let test = "again_and_again";
     let endpoint = Endpoint::start().unwrap();
     let place = Place::of(&endpoint);
-    let before = objects();
     let mut ours = BTreeSet::new();
     for start in 0..STARTS {
         let plan = ["--plan", "delay-2"];
@@ -381,20 +398,19 @@ fn started_and_stopped_again_and_again_under_load_it_leaves_nothing_in_the_kerne
             return;
         };
         let Some(agent) = place.run(test) else { return };
-        ours.extend(objects().into_keys());
+        ours.extend(held_by(agent.id()));
         match start % 2 {
             0 => drop(agent.stop()),
             _ => drop(agent.kill()),
         }
         drop(load);
     }
-    ours.retain(|name| !before.contains_key(name));
-    assert!(ours.len() > 10, "{ours:?}");
+    for kind in ["program", "map", "link"] {
+        let held = ours.iter().filter(|object| object.0 == kind).count();
+        assert!(held >= STARTS, "{held} times a {kind} in {STARTS} starts");
+    }
     // The kernel frees them a moment later.
-    let left = || {
-        let names = objects().into_keys();
-        names.filter(|name| ours.contains(name)).collect::<Vec<_>>()
-    };
+    let left = || -> Vec<_> { ours.intersection(&objects()).copied().collect() };
     assert!(poll(LEDGER_LIMIT, || left().is_empty()), "{:?}", left());
     assert_eq!(place.text("PRAGMA integrity_check"), "ok");
 }

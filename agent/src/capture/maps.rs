@@ -1,8 +1,10 @@
 //! What a process has mapped as code: `/proc/PID/maps` (proc_pid_maps(5)).
 
 use std::fs::File;
-use std::io::Read as _;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
+
+use rustix::io::Errno;
 
 /// LIMIT: bytes read of one process's list of mappings; what lies beyond is not looked at.
 const MAX_BYTES: u64 = 8 << 20;
@@ -49,14 +51,19 @@ pub(super) struct Maps(String);
 
 impl Maps {
     /// `None` if the process is gone, or is a thread of the kernel.
-    pub(super) fn of(pid: u32) -> Option<Self> {
+    ///
+    /// # Errors
+    ///
+    /// Those of [`is_shortage`].
+    pub(super) fn of(pid: u32) -> io::Result<Option<Self>> {
         let mut bytes = Vec::new();
-        File::open(dir_of(pid).join("maps"))
-            .ok()?
-            .take(MAX_BYTES)
-            .read_to_end(&mut bytes)
-            .ok()?;
-        (!bytes.is_empty()).then(|| Self(String::from_utf8_lossy(&bytes).into_owned()))
+        let read = File::open(dir_of(pid).join("maps"))
+            .and_then(|file| file.take(MAX_BYTES).read_to_end(&mut bytes));
+        match read {
+            Err(error) if is_shortage(&error) => Err(error),
+            Ok(1..) => Ok(Some(Self(String::from_utf8_lossy(&bytes).into_owned()))),
+            Ok(_) | Err(_) => Ok(None),
+        }
     }
 
     /// Its executable mappings of files.
@@ -71,14 +78,23 @@ pub(super) fn dir_of(pid: u32) -> PathBuf {
 }
 
 /// Every process there is.
-pub(super) fn processes() -> Vec<u32> {
-    let Ok(entries) = std::fs::read_dir("/proc") else {
-        return Vec::new();
-    };
-    entries
+///
+/// # Errors
+///
+/// The list can't be read.
+pub(super) fn processes() -> io::Result<Vec<u32>> {
+    let entries = std::fs::read_dir("/proc")?;
+    let pids = entries
         .flatten()
-        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-        .collect()
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    Ok(pids.collect())
+}
+
+/// Whether something failed because the agent, or the host, has no file or no memory left for it: it
+/// says nothing about what was looked at.
+pub(super) fn is_shortage(error: &io::Error) -> bool {
+    let errno = error.raw_os_error().map(Errno::from_raw_os_error);
+    matches!(errno, Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM))
 }
 
 #[cfg(test)]
@@ -113,9 +129,9 @@ mod tests {
     #[test]
     fn this_process_maps_its_own_executable() {
         let pid = std::process::id();
-        let maps = Maps::of(pid).unwrap();
+        let maps = Maps::of(pid).unwrap().unwrap();
         let exe = std::env::current_exe().unwrap();
         assert!(maps.code().any(|mapping| Path::new(mapping.path) == exe));
-        assert!(processes().contains(&pid));
+        assert!(processes().unwrap().contains(&pid));
     }
 }

@@ -106,6 +106,9 @@ pub enum Refusal {
         /// File.
         path: PathBuf,
     },
+    /// It stands for all that run: files or memory to look with are not to be had.
+    #[error("not all that runs can be looked at")]
+    Unseen(#[source] io::Error),
     /// The kernel refuses the probes.
     #[error("the kernel refuses probes on it")]
     Attach {

@@ -30,6 +30,11 @@ impl Reported {
         self.foreign.values()
     }
 
+    /// Whether that is told of a path.
+    pub(super) fn is_refused(&self, path: &Path) -> bool {
+        self.refused.contains_key(path)
+    }
+
     /// A file can't be hooked.
     pub(super) fn refuse(&mut self, refusal: &Refusal, path: PathBuf) {
         let why = causes::in_one_line(refusal);
@@ -88,6 +93,7 @@ mod tests {
         let refused: Vec<_> = reported.refused().cloned().collect();
         assert_eq!(refused.len(), 1);
         assert_eq!(refused[0].refusal.as_deref(), Some("it is no regular file"));
+        assert!(reported.is_refused(Path::new("/usr/lib/libssl.so.3")));
         reported.forget(Path::new("/usr/lib/libssl.so.3"));
         assert_eq!(reported.refused().count(), 0);
     }

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::thread;
 
 use test_support::endpoint::Options;
 use test_support::overhead::library_of;
@@ -166,8 +167,9 @@ fn python_clients_are_seen_from_the_first_request_of_a_new_file_on() {
             ),
             ("curl_cffi", "PYTHONPATH", vec![packages.join("curl_cffi")]),
         ];
+        // How fast a new file is hooked is for the benchmark to say: none of them calls before.
         let played = at_once(cases.map(|(library, variable, files)| {
-            let python = &python;
+            let (python, agent) = (&python, &watch.agent);
             move || {
                 let scene = Scene::set(test, offering(Protocol::Http1))?;
                 let folder = scene.home("new");
@@ -176,8 +178,17 @@ fn python_clients_are_seen_from_the_first_request_of_a_new_file_on() {
                     copy(&file, &folder);
                 }
                 let mut command = transports(&scene, python, library, "messages --stream");
+                let hooked = scene.home("hooked");
                 command.env(variable, &folder);
-                let played = scene.run(command)?;
+                command.args(["--module", module_of(library), "--wait-for"]);
+                command.arg(&hooked);
+                let played = thread::scope(|scope| {
+                    scope.spawn(|| {
+                        agent.wait_for_hook(folder.to_str().unwrap());
+                        fs::write(&hooked, "").unwrap();
+                    });
+                    scene.run(command)
+                })?;
                 played.assert_served(1, Protocol::Http1);
                 Some(played)
             }

@@ -9,10 +9,13 @@ connection: one after the other, but all at once with httpx, whose HTTP/2 has st
 
 import argparse
 import asyncio
+import importlib
 import io
 import json
 import os
+import pathlib
 import ssl
+import time
 import urllib.parse
 
 import calls
@@ -161,6 +164,15 @@ LIBRARIES = {
 }
 
 
+def wait_for(file, limit_seconds=60):
+    """Waits until a file is there."""
+    end = time.monotonic() + limit_seconds
+    while not pathlib.Path(file).exists():
+        if time.monotonic() > end:
+            raise TimeoutError(file)
+        time.sleep(0.01)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("library", choices=sorted(LIBRARIES))
@@ -170,7 +182,13 @@ def main():
     parser.add_argument("--model", default="test-model")
     parser.add_argument("--prompt", default="How many tokens is a naïve café? 漢字")
     parser.add_argument("--session", help="value of the header x-session-id")
+    parser.add_argument("--module", help="a module to import first")
+    parser.add_argument("--wait-for", help="a file to wait for after that")
     args = parser.parse_args()
+    if args.module:
+        importlib.import_module(args.module)
+    if args.wait_for:
+        wait_for(args.wait_for)
     args.include_usage = True
     LIBRARIES[args.library](args)
 

@@ -7,6 +7,8 @@
 //! are installed are watched. A look at all processes, now and then, finds what was missed, and
 //! which files are no longer in use.
 
+mod scan;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -26,7 +28,7 @@ use super::inspect::{Answer, Content, Inspector, Request, Tls, ways};
 use super::latency::Delays;
 use super::looks::Looks;
 use super::mappings::{Batch, Mapped, Mappings};
-use super::maps::{MapKey, Mapping, Maps, dir_of, processes};
+use super::maps::{MapKey, Mapping, dir_of, is_shortage};
 use super::reported::Reported;
 use super::self_check::{SelfCheck, Verdict};
 use super::watch::{Change, Watch};
@@ -39,9 +41,6 @@ const LIBRARY_PREFIX: &str = "libssl";
 
 /// Time that a file is left alone after somebody wrote to it: it may not be whole yet.
 const SETTLING: Duration = Duration::from_secs(1);
-
-/// Looks at all processes take no more than this part of the time.
-const SCAN_SHARE: u32 = 100;
 
 /// LIMIT: files that are known by their mappings. Beyond it those that carry nothing are looked at
 /// again.
@@ -135,6 +134,8 @@ pub struct Discovery {
     delays: Delays,
     scan_wanted: Option<Timestamp>,
     rest_until: Timestamp,
+    /// Files or memory to look with were not to be had since the last look at all processes.
+    is_short: bool,
     degraded: Option<String>,
     revision: u64,
 }
@@ -178,6 +179,7 @@ impl Discovery {
             delays: Delays::default(),
             scan_wanted: None,
             rest_until: Timestamp::default(),
+            is_short: false,
             degraded: None,
             revision: 0,
         })
@@ -449,52 +451,6 @@ impl Discovery {
         self.hooks.detach_all();
     }
 
-    /// Looks at every process: what it has mapped, and which files nobody has mapped any more.
-    pub fn scan_processes(&mut self, now: Timestamp) {
-        let started = std::time::Instant::now();
-        self.scan_wanted = None;
-        let mut validated = BTreeSet::new();
-        let mut holders: BTreeMap<FileId, BTreeSet<u32>> = BTreeMap::new();
-        for pid in processes() {
-            let Some(maps) = Maps::of(pid) else { continue };
-            for mapping in maps.code() {
-                if validated.insert(mapping.key) {
-                    self.look_at_mapping(pid, &mapping);
-                }
-                if let Some(Seen {
-                    is: SeenAs::Hooked(id),
-                    ..
-                }) = self.seen.get(&mapping.key)
-                {
-                    holders.entry(*id).or_default().insert(pid);
-                }
-            }
-        }
-        self.hooks.set_holders(holders, now);
-        for id in self.hooks.changed() {
-            self.look_again(id);
-        }
-        for gone in self.hooks.let_go(now) {
-            self.is_gone(gone);
-        }
-        self.rest_until = now + started.elapsed() * SCAN_SHARE;
-    }
-
-    fn look_at_process(&mut self, pid: u32, now: Timestamp) {
-        self.hooks.leave(pid, now);
-        let Some(maps) = Maps::of(pid) else { return };
-        for mapping in maps.code() {
-            self.look_at_mapping(pid, &mapping);
-            if let Some(Seen {
-                is: SeenAs::Hooked(id),
-                ..
-            }) = self.seen.get(&mapping.key)
-            {
-                self.hooks.hold(pid, *id);
-            }
-        }
-    }
-
     /// Looks at a file that is mapped, unless it is the one that was looked at before.
     fn look_at_mapping(&mut self, pid: u32, mapping: &Mapping<'_>) {
         let range = dir_of(pid).join("map_files").join(mapping.range);
@@ -625,6 +581,9 @@ impl Discovery {
         match answer.content {
             Content::Unopened(error) => {
                 tracing::debug!(path = %path.display(), %error, "a file can't be opened");
+                if is_shortage(&error) {
+                    self.cannot_look(&error);
+                }
                 match cause {
                     // Its process is gone, most likely; another one that maps it will be seen.
                     Cause::Mapped { key, .. } => {

@@ -1,0 +1,101 @@
+//! Looks at what runs: at every process, or at one.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::mem;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use agent_core::event::Timestamp;
+
+use super::{Discovery, Seen, SeenAs};
+use crate::capture::Refusal;
+use crate::capture::files::FileId;
+use crate::capture::maps::{Maps, is_shortage, processes};
+
+/// Looks at all processes take no more than this part of the time.
+const SCAN_SHARE: u32 = 100;
+
+/// Under this name it is told that processes can't be looked at.
+const PROCESSES: &str = "/proc";
+
+impl Discovery {
+    /// Looks at every process: what it has mapped, and which files nobody has mapped any more.
+    pub fn scan_processes(&mut self, now: Timestamp) {
+        let started = Instant::now();
+        self.scan_wanted = None;
+        let was_short = mem::take(&mut self.is_short);
+        match self.holders() {
+            Ok(holders) => {
+                self.hooks.set_holders(holders, now);
+                if !was_short && self.reported.is_refused(Path::new(PROCESSES)) {
+                    self.reported.forget(Path::new(PROCESSES));
+                    self.revision += 1;
+                }
+            }
+            // Who holds a file is known from before, and from those that ended.
+            Err(error) => self.cannot_look(&error),
+        }
+        for id in self.hooks.changed() {
+            self.look_again(id);
+        }
+        for gone in self.hooks.let_go(now) {
+            self.is_gone(gone);
+        }
+        self.rest_until = now + started.elapsed() * SCAN_SHARE;
+    }
+
+    /// Looks at what every process has mapped; gives the processes that map files which are hooked.
+    fn holders(&mut self) -> io::Result<BTreeMap<FileId, BTreeSet<u32>>> {
+        let mut validated = BTreeSet::new();
+        let mut holders: BTreeMap<FileId, BTreeSet<u32>> = BTreeMap::new();
+        for pid in processes()? {
+            let Some(maps) = Maps::of(pid)? else { continue };
+            for mapping in maps.code() {
+                if validated.insert(mapping.key) {
+                    self.look_at_mapping(pid, &mapping);
+                }
+                if let Some(Seen {
+                    is: SeenAs::Hooked(id),
+                    ..
+                }) = self.seen.get(&mapping.key)
+                {
+                    holders.entry(*id).or_default().insert(pid);
+                }
+            }
+        }
+        Ok(holders)
+    }
+
+    pub(super) fn look_at_process(&mut self, pid: u32, now: Timestamp) {
+        self.hooks.leave(pid, now);
+        let maps = match Maps::of(pid) {
+            Ok(Some(maps)) => maps,
+            Ok(None) => return,
+            Err(error) => return self.cannot_look(&error),
+        };
+        for mapping in maps.code() {
+            self.look_at_mapping(pid, &mapping);
+            if let Some(Seen {
+                is: SeenAs::Hooked(id),
+                ..
+            }) = self.seen.get(&mapping.key)
+            {
+                self.hooks.hold(pid, *id);
+            }
+        }
+    }
+
+    /// What looking takes is not to be had: it is said once, and holds until a look at all processes
+    /// meets no such error. What was missed is found by that look.
+    pub(super) fn cannot_look(&mut self, error: &io::Error) {
+        self.is_short = true;
+        if is_shortage(error) && !self.reported.is_refused(Path::new(PROCESSES)) {
+            let source = io::Error::from(error.kind());
+            let source = error
+                .raw_os_error()
+                .map_or(source, io::Error::from_raw_os_error);
+            self.refuse(&Refusal::Unseen(source), PathBuf::from(PROCESSES));
+        }
+    }
+}
