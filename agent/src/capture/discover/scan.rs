@@ -8,10 +8,10 @@ use std::time::Instant;
 
 use agent_core::event::Timestamp;
 
-use super::{Discovery, Seen, SeenAs};
+use super::{Discovery, SeenAs};
 use crate::capture::Refusal;
 use crate::capture::files::FileId;
-use crate::capture::maps::{Maps, is_shortage, processes};
+use crate::capture::maps::{MapKey, Maps, is_shortage, processes};
 
 /// Looks at all processes take no more than this part of the time.
 const SCAN_SHARE: u32 = 100;
@@ -55,12 +55,8 @@ impl Discovery {
                 if validated.insert(mapping.key) {
                     self.look_at_mapping(pid, &mapping);
                 }
-                if let Some(Seen {
-                    is: SeenAs::Hooked(id),
-                    ..
-                }) = self.seen.get(&mapping.key)
-                {
-                    holders.entry(*id).or_default().insert(pid);
+                if let Some(id) = self.hooked_as(mapping.key) {
+                    holders.entry(id).or_default().insert(pid);
                 }
             }
         }
@@ -76,13 +72,17 @@ impl Discovery {
         };
         for mapping in maps.code() {
             self.look_at_mapping(pid, &mapping);
-            if let Some(Seen {
-                is: SeenAs::Hooked(id),
-                ..
-            }) = self.seen.get(&mapping.key)
-            {
-                self.hooks.hold(pid, *id);
+            if let Some(id) = self.hooked_as(mapping.key) {
+                self.hooks.hold(pid, id);
             }
+        }
+    }
+
+    /// The file that is mapped so, if it is hooked.
+    fn hooked_as(&self, key: MapKey) -> Option<FileId> {
+        match self.seen.get(&key)?.is {
+            SeenAs::Hooked(id) => Some(id),
+            SeenAs::Waiting | SeenAs::Plain => None,
         }
     }
 
