@@ -66,7 +66,7 @@ fn endpoint(statuses: &'static [u16]) -> (String, Receiver<Posted>) {
 }
 
 fn exporter(url: &str, more: &str) -> Exporter {
-    let text = format!("[otlp]\nendpoint = \"{url}\"\n{more}");
+    let text = format!("[otlp]\nendpoint = \"{url}\"\nencoding = \"json\"\n{more}");
     let loaded = Loaded::parse(Path::new("test.toml"), &text).unwrap();
     let started = Exporter::start(Settings {
         to: loaded.config.otlp,

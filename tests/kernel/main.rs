@@ -14,6 +14,8 @@ mod budgets;
 #[cfg(test)]
 mod clients;
 #[cfg(test)]
+mod collected;
+#[cfg(test)]
 mod compare;
 #[cfg(test)]
 mod discovery;

@@ -158,7 +158,12 @@ impl Steered {
 
     /// Waits for its next line.
     pub(crate) fn answer(&mut self) -> String {
-        self.answers.next().unwrap().unwrap()
+        self.next_answer().unwrap()
+    }
+
+    /// The same; `None` once it has ended.
+    pub(crate) fn next_answer(&mut self) -> Option<String> {
+        Some(self.answers.next()?.unwrap())
     }
 }
 

@@ -43,13 +43,15 @@ pub(crate) const PACKAGING_PACKAGES: [&str; 4] = ["debootstrap", "lintian", "pyt
 pub(crate) const BPF_TARGET: &str = "bpfel-unknown-none";
 
 /// Debian packages that the tests need beyond gcc, git, Python and Node.
-pub(crate) const TEST_PACKAGES: [&str; 14] = [
+pub(crate) const TEST_PACKAGES: [&str; 15] = [
     "busybox-static",
     "ca-certificates",
     "cpio",
     "curl",
     "debootstrap",
     "libc6-dev",
+    // The Collector of the Python clients has Python inside.
+    "libpython3-dev",
     "libssl-dev",
     "openssl",
     // promtool.

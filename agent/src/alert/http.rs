@@ -1,4 +1,4 @@
-//! Posts JSON.
+//! Posts documents.
 
 use std::fs;
 use std::io;
@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 
 use serde_json::Value;
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
-use ureq::{Agent, Error};
+use ureq::{Agent, AsSendBody, Error};
 
 use super::{Failure, TIME_LIMIT};
 
@@ -18,14 +18,25 @@ const HEADERS_BYTES: u64 = 64 << 10;
 ///
 /// # Errors
 /// What went wrong, without any part of `url`.
-pub(crate) fn post(url: &str, headers_file: Option<&Path>, body: &Value) -> Result<(), Failure> {
-    let mut request = client(url)
-        .post(url)
-        .header("content-type", "application/json");
+pub(super) fn post(url: &str, headers_file: Option<&Path>, body: &Value) -> Result<(), Failure> {
+    post_as("application/json", url, headers_file, body.to_string())
+}
+
+/// The same with a body of this type.
+///
+/// # Errors
+/// What went wrong, without any part of `url`.
+pub(crate) fn post_as(
+    content_type: &str,
+    url: &str,
+    headers_file: Option<&Path>,
+    body: impl AsSendBody,
+) -> Result<(), Failure> {
+    let mut request = client(url).post(url).header("content-type", content_type);
     for (name, value) in headers_file.map(headers).transpose()?.unwrap_or_default() {
         request = request.header(name, value);
     }
-    match request.send(body.to_string()) {
+    match request.send(body) {
         Ok(response) if response.status().is_success() => Ok(()),
         Ok(response) => Err(Failure::Status(response.status().as_u16())),
         Err(error) => Err(sorted(error)),

@@ -23,7 +23,7 @@ use serde_json::{Map, Value};
 
 pub use channel::{Channel, Channels};
 pub use courier::{Courier, Delivery, Handed, Outcome};
-pub(crate) use http::post;
+pub(crate) use http::post_as;
 pub use journal::write as write_journal;
 
 /// LIMIT: time that one message may take; the next try has as much again.

@@ -89,6 +89,7 @@ pub(super) struct Retention {
 pub(super) struct Otlp {
     pub(super) endpoint: Written<String>,
     pub(super) headers_file: Written<String>,
+    pub(super) encoding: Written<String>,
     pub(super) semconv: Written<String>,
     #[serde(flatten)]
     pub(super) unknown: Unknown,

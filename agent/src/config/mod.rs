@@ -34,7 +34,7 @@ pub use budget::{budget_of, definition_of};
 use file::{File, Section, Unknown, Written};
 pub use metrics::{Listen, Metrics};
 pub use notify::{Format, Notify, NotifyKind, Url};
-pub use otlp::Otlp;
+pub use otlp::{Encoding, Otlp};
 #[cfg(test)]
 pub(crate) use provider::FORMATS;
 pub use provider::Provider;

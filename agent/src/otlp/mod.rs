@@ -1,5 +1,5 @@
-//! Hands calls to OpenTelemetry: a span for each, and metrics, by OTLP over HTTP in JSON. Off unless an
-//! endpoint is configured.
+//! Hands calls to OpenTelemetry: a span for each, and metrics, by OTLP over HTTP. Off unless an endpoint
+//! is configured.
 //!
 //! *Takes* what was committed. *Gives* it to a thread of its own that posts batches. *Remembers* what
 //! waits, to a limit, and the sums. *Nonsense* of the other side, or none at all, costs spans, which are
@@ -7,6 +7,7 @@
 
 mod convention;
 mod metrics;
+mod protobuf;
 mod span;
 
 use std::collections::{BTreeSet, VecDeque};
@@ -21,7 +22,8 @@ use std::time::{Duration, Instant};
 use agent_core::pipeline::Output;
 use serde_json::Value;
 
-use crate::alert::{Failure, post};
+use crate::alert::{Failure, post_as};
+use crate::config::Encoding;
 use crate::{config, privilege};
 use metrics::Sums;
 use span::Span;
@@ -97,6 +99,7 @@ impl Exporter {
         let poster = Poster {
             base,
             headers_file: settings.to.headers_file.clone(),
+            encoding: settings.to.encoding,
             stopped,
             is_said: false,
         };
@@ -184,7 +187,7 @@ fn run(spans: &Receiver<Span>, mut poster: Poster, settings: &Settings, counts: 
         if now >= flush_at || batch.len() >= BATCH || is_over {
             if !batch.is_empty() {
                 let number = u64::try_from(batch.len()).unwrap_or(u64::MAX);
-                let count = match poster.deliver("/v1/traces", &span::message(&batch, settings)) {
+                let count = match poster.deliver(Signal::Traces, &span::message(&batch, settings)) {
                     Delivered::Taken => &counts.sent,
                     Delivered::Refused => &counts.dropped,
                 };
@@ -196,13 +199,41 @@ fn run(spans: &Receiver<Span>, mut poster: Poster, settings: &Settings, counts: 
         if (now >= metrics_at || is_over) && sums.has_news() {
             let now_ms = jiff::Timestamp::now().as_millisecond();
             // Sums are cumulative: what one message lacks the next one has.
-            if poster.deliver("/v1/metrics", &sums.message(now_ms)) == Delivered::Taken {
+            if poster.deliver(Signal::Metrics, &sums.message(now_ms)) == Delivered::Taken {
                 sums.told();
             }
         }
         if now >= metrics_at {
             metrics_at = Instant::now() + METRICS_INTERVAL;
         }
+    }
+}
+
+/// What is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signal {
+    /// Calls, a span each.
+    Traces,
+    /// Their sums.
+    Metrics,
+}
+
+impl Signal {
+    /// Where messages go, below the endpoint.
+    const fn path(self) -> &'static str {
+        match self {
+            Self::Traces => "/v1/traces",
+            Self::Metrics => "/v1/metrics",
+        }
+    }
+
+    /// A message of OTLP's JSON in OTLP's protobuf.
+    pub fn in_protobuf(self, message: &Value) -> Vec<u8> {
+        let fields = match self {
+            Self::Traces => protobuf::TRACES,
+            Self::Metrics => protobuf::METRICS,
+        };
+        protobuf::encode(fields, message)
     }
 }
 
@@ -216,16 +247,21 @@ enum Delivered {
 struct Poster {
     base: String,
     headers_file: Option<PathBuf>,
+    encoding: Encoding,
     stopped: Receiver<()>,
     is_said: bool,
 }
 
 impl Poster {
-    fn deliver(&mut self, path: &str, message: &Value) -> Delivered {
-        let url = format!("{}{path}", self.base);
+    fn deliver(&mut self, signal: Signal, message: &Value) -> Delivered {
+        let url = format!("{}{}", self.base, signal.path());
+        let (content_type, body) = match self.encoding {
+            Encoding::Protobuf => ("application/x-protobuf", signal.in_protobuf(message)),
+            Encoding::Json => ("application/json", message.to_string().into_bytes()),
+        };
         let mut pauses = PAUSES.iter();
         loop {
-            let failure = match post(&url, self.headers_file.as_deref(), message) {
+            let failure = match post_as(content_type, &url, self.headers_file.as_deref(), &body) {
                 Ok(()) => {
                     self.is_said = false;
                     return Delivered::Taken;
