@@ -115,10 +115,10 @@ fn attributes(of: &Value) -> BTreeMap<String, String> {
     let attributes = of["attributes"].as_array().unwrap().iter();
     let told = attributes.map(|attribute| {
         let value = attribute["value"].as_object().unwrap().values().next();
-        let text = match value.unwrap() {
-            Value::String(text) => text.clone(),
-            other => other.to_string(),
-        };
+        let value = value.unwrap();
+        let text = value
+            .as_str()
+            .map_or_else(|| value.to_string(), str::to_owned);
         (attribute["key"].as_str().unwrap().to_owned(), text)
     });
     told.collect()
