@@ -1,7 +1,8 @@
 //! Pure helpers of the kernel programs, tested on the host.
 //!
 //! The programs themselves are compiled for the kernel only: `multi.rs` and `single.rs` are the
-//! two objects, `maps.rs`, `emit.rs`, `ssl.rs`, `socket.rs` and `process.rs` what they share.
+//! two objects, with `looped.rs` or `chained.rs` for long calls; `maps.rs`, `emit.rs`, `ssl.rs`,
+//! `socket.rs` and `process.rs` are what they share.
 #![no_std]
 #![forbid(unsafe_code)]
 

@@ -3,7 +3,7 @@
 use agent_common::record::{ConnectionKey, Losses};
 use agent_common::settings::DEFAULT_RING_BYTES;
 use aya_ebpf::macros::map;
-use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, ProgramArray, RingBuf};
+use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
 
 /// What is known of a connection. One thread at a time may use a direction of a TLS object, so
 /// its counter needs no lock.
@@ -161,7 +161,3 @@ pub(crate) static SOCKET_COUNT: PerCpuArray<u64> = PerCpuArray::with_max_entries
 /// which may leave a TLS object without its socket.
 #[map]
 pub(crate) static THREADS: LruHashMap<u32, Thread> = LruHashMap::with_max_entries(16_384, 0);
-
-/// The program that goes on copying a long call, at index 0. Written by the loader.
-#[map]
-pub(crate) static CONTINUATION: ProgramArray = ProgramArray::with_max_entries(1, 0);

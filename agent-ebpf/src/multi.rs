@@ -5,6 +5,9 @@
 #[cfg(target_arch = "bpf")]
 mod emit;
 #[cfg(target_arch = "bpf")]
+#[path = "looped.rs"]
+mod long_call;
+#[cfg(target_arch = "bpf")]
 mod maps;
 #[cfg(target_arch = "bpf")]
 mod process;
@@ -39,13 +42,6 @@ mod programs {
     #[uretprobe(multi)]
     fn call_exit(context: RetProbeContext) -> u32 {
         ssl::exit(&context);
-        0
-    }
-
-    /// Goes on copying a long call.
-    #[uretprobe(multi)]
-    fn call_resume(context: RetProbeContext) -> u32 {
-        ssl::resume(&context);
         0
     }
 

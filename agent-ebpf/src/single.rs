@@ -5,6 +5,9 @@
 #[cfg(target_arch = "bpf")]
 mod emit;
 #[cfg(target_arch = "bpf")]
+#[path = "chained.rs"]
+mod long_call;
+#[cfg(target_arch = "bpf")]
 mod maps;
 #[cfg(target_arch = "bpf")]
 mod process;
@@ -23,7 +26,7 @@ mod programs {
     use aya_ebpf::macros::{uprobe, uretprobe};
     use aya_ebpf::programs::{ProbeContext, RetProbeContext};
 
-    use crate::ssl;
+    use crate::{long_call, ssl};
 
     macro_rules! entry_programs {
         ($($name:ident => $site:expr,)+) => {$(
@@ -59,7 +62,7 @@ mod programs {
     /// Goes on copying a long call.
     #[uretprobe]
     fn call_resume(context: RetProbeContext) -> u32 {
-        ssl::resume(&context);
+        long_call::resume(&context);
         0
     }
 

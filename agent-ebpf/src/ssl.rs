@@ -12,25 +12,19 @@ use aya_ebpf::helpers::bpf_probe_read_user;
 use aya_ebpf::programs::{ProbeContext, RetProbeContext};
 
 use crate::emit::{self, Copied, Loss};
-use crate::maps::{
-    CALLS, CONNECTIONS, CONTINUATION, Call, CallKey, Connection, IGNORED_CONNECTIONS,
-};
-use crate::{socket, task};
-
-/// LIMIT: full records copied by one run of a program; a longer call goes on in a tail call. It
-/// keeps the verifier's work on 5.10 far under its million instructions.
-const RECORDS_PER_RUN: u32 = 64;
+use crate::maps::{CALLS, CONNECTIONS, Call, CallKey, Connection, IGNORED_CONNECTIONS};
+use crate::{long_call, socket, task};
 
 #[cfg(bpf_target_arch = "x86_64")]
 #[inline(always)]
-fn stack_pointer(registers: *const pt_regs) -> u64 {
+pub(crate) fn stack_pointer(registers: *const pt_regs) -> u64 {
     // SAFETY: the context of a probe program is the interrupted task's registers.
     unsafe { (*registers).rsp }
 }
 
 #[cfg(bpf_target_arch = "aarch64")]
 #[inline(always)]
-fn stack_pointer(registers: *const pt_regs) -> u64 {
+pub(crate) fn stack_pointer(registers: *const pt_regs) -> u64 {
     // SAFETY: the context of a probe program is the interrupted task's registers.
     unsafe { (*registers).sp }
 }
@@ -54,7 +48,7 @@ fn header(kind: u32, key: &ConnectionKey, since_ns: u64, at_ns: u64) -> RecordHe
 /// Entry of any probed function; `site` says which.
 #[inline(always)]
 pub(crate) fn enter(context: &ProbeContext, site: u64) {
-    stay_off_private_stack(context);
+    long_call::stay_off_private_stack(context);
     let (pid, tid) = task::pid_and_tid();
     if task::is_ignored(pid) {
         return;
@@ -171,19 +165,6 @@ fn called(context: &ProbeContext, key: &ConnectionKey, tid: u32, site: u64) {
     }
 }
 
-/// Keeps a program off the private stack that kernels since 6.13 give to tracing programs with 64
-/// or more bytes of stack: there is one for each CPU, but a uprobe program may be preempted by
-/// another thread that runs the same program, and then both write to it. A program with a tail
-/// call is not given one (kernel/bpf/verifier.c, `check_max_stack_depth`). The call is never made:
-/// no function is entered without a stack. The compiler can't know that, so the call stays.
-#[inline(always)]
-fn stay_off_private_stack(context: &ProbeContext) {
-    if stack_pointer(context.regs) == 0 {
-        // SAFETY: the index is out of bounds, so that the call would do nothing.
-        unsafe { CONTINUATION.tail_call(context, u32::MAX) };
-    }
-}
-
 #[inline(always)]
 fn is_ignored_connection(key: &ConnectionKey) -> bool {
     let Some(since_ns) = IGNORED_CONNECTIONS.get_ptr(key) else {
@@ -202,6 +183,7 @@ fn is_ignored_connection(key: &ConnectionKey) -> bool {
 /// Return of a call that moves bytes.
 #[inline(always)]
 pub(crate) fn exit(context: &RetProbeContext) {
+    long_call::stay_off_private_stack_at_return(context);
     let (pid, tid) = task::pid_and_tid();
     let call_key = call_key(context, pid);
     let Some(call) = CALLS.get_ptr_mut(&call_key) else {
@@ -371,18 +353,6 @@ fn begin_on_new_socket(key: &ConnectionKey, now_ns: u64) {
     }
 }
 
-/// Goes on where the run before stopped: entered by tail call, at the same return.
-#[inline(always)]
-pub(crate) fn resume(context: &RetProbeContext) {
-    let (pid, _tid) = task::pid_and_tid();
-    let call_key = call_key(context, pid);
-    let Some(call) = CALLS.get_ptr_mut(&call_key) else {
-        return;
-    };
-    // SAFETY: as in `exit`.
-    copy(context, &call_key, unsafe { &mut *call });
-}
-
 #[inline(always)]
 fn entry_key(context: &ProbeContext, pid: u32) -> CallKey {
     CallKey {
@@ -393,7 +363,7 @@ fn entry_key(context: &ProbeContext, pid: u32) -> CallKey {
 }
 
 #[inline(always)]
-fn call_key(context: &RetProbeContext, pid: u32) -> CallKey {
+pub(crate) fn call_key(context: &RetProbeContext, pid: u32) -> CallKey {
     let at_return = stack_pointer(context.regs);
     let stack_pointer = entry_stack_pointer(at_return, cfg!(bpf_target_arch = "x86_64"));
     CallKey {
@@ -405,7 +375,7 @@ fn call_key(context: &RetProbeContext, pid: u32) -> CallKey {
 
 /// Copies what is left of a returned call.
 #[inline(always)]
-fn copy(context: &RetProbeContext, call_key: &CallKey, call: &mut Call) {
+pub(crate) fn copy(context: &RetProbeContext, call_key: &CallKey, call: &mut Call) {
     let key = ConnectionKey {
         ssl: call.ssl,
         pid: call_key.pid,
@@ -415,19 +385,8 @@ fn copy(context: &RetProbeContext, call_key: &CallKey, call: &mut Call) {
     let record_kind = if is_write { kind::WRITTEN } else { kind::READ };
     let mut header = header(record_kind, &key, call.since_ns, call.returned_ns);
     header.aux = call.aux;
-    let full = MAX_PAYLOAD_BYTES as u64;
-    for _ in 0..RECORDS_PER_RUN {
-        if call.bytes <= full {
-            break;
-        }
-        header.offset = call.offset;
-        account(emit::full(header, call.buffer), full);
-        advance(call, full);
-    }
-    if call.bytes > full {
-        // SAFETY: the loader put a program of this type at index 0; where it is missing or the
-        // limit of tail calls is reached, the call returns and the rest is counted as lost.
-        unsafe { CONTINUATION.tail_call(context, 0) };
+    long_call::copy_full_records(context, header, call);
+    if call.bytes > MAX_PAYLOAD_BYTES as u64 {
         emit::count(Loss::OversizedBytes, call.bytes);
     } else if call.bytes > 0 {
         header.offset = call.offset;
@@ -437,6 +396,19 @@ fn copy(context: &RetProbeContext, call_key: &CallKey, call: &mut Call) {
         write_ended(&key);
     }
     let _gone = CALLS.remove(call_key);
+}
+
+/// Copies the next full record of a call, if what is left is longer than one.
+#[inline(always)]
+pub(crate) fn copy_full_record(header: &mut RecordHeader, call: &mut Call) -> bool {
+    let full = MAX_PAYLOAD_BYTES as u64;
+    if call.bytes <= full {
+        return false;
+    }
+    header.offset = call.offset;
+    account(emit::full(*header, call.buffer), full);
+    advance(call, full);
+    true
 }
 
 #[inline(always)]

@@ -60,12 +60,17 @@ pub(super) const fn return_program() -> &'static str {
     CALL_EXIT
 }
 
-/// The programs that are attached to sites of files.
+/// The programs that run at sites of files. Kernels with `uprobe_multi` have `bpf_loop`, so that no
+/// program goes on where another one stopped.
 fn probe_programs(kind: AttachKind) -> Vec<&'static str> {
+    let returns: &[_] = match kind {
+        AttachKind::Multi => &[CALL_EXIT],
+        AttachKind::Single => &[CALL_EXIT, CALL_RESUME],
+    };
     let mut programs: Vec<_> = FUNCTIONS
         .into_iter()
         .map(|function| entry_program(kind, function))
-        .chain([CALL_EXIT, CALL_RESUME])
+        .chain(returns.iter().copied())
         .collect();
     programs.dedup();
     programs
@@ -93,8 +98,9 @@ pub struct Loaded {
     pub programs: Ebpf,
     /// How far sockets are followed.
     pub sockets: SocketSupport,
-    /// Where long calls go on. The kernel clears its entries with the last descriptor.
-    pub continuation: ProgramArray<MapData>,
+    /// Where long calls go on, if by another program. The kernel clears its entries with the last
+    /// descriptor.
+    pub continuation: Option<ProgramArray<MapData>>,
     /// Records.
     pub ring: RingBuf<MapData>,
     /// Losses per CPU.
@@ -134,17 +140,10 @@ pub fn load(kind: AttachKind, ring_bytes: u32, most: SocketSupport) -> Result<Lo
             .load()
             .map_err(|source| program_error(name, source))?;
     }
-    let resume = program::<UProbe>(&mut programs, CALL_RESUME)?
-        .fd()
-        .and_then(|fd| fd.try_clone().map_err(ProgramError::from))
-        .map_err(|source| program_error(CALL_RESUME, source))?;
-    let mut continuation: ProgramArray<MapData> = map(&mut programs, CONTINUATION)?;
-    continuation
-        .set(0, &resume, 0)
-        .map_err(|source| Error::Map {
-            map: CONTINUATION,
-            source,
-        })?;
+    let continuation = match kind {
+        AttachKind::Multi => None,
+        AttachKind::Single => Some(continued(&mut programs)?),
+    };
     for (name, tracepoint) in [
         (PROCESS_EXEC, "sched_process_exec"),
         (PROCESS_EXIT, "sched_process_exit"),
@@ -169,6 +168,22 @@ pub fn load(kind: AttachKind, ring_bytes: u32, most: SocketSupport) -> Result<Lo
         continuation,
         programs,
     })
+}
+
+/// The array with the program that goes on copying long calls.
+fn continued(programs: &mut Ebpf) -> Result<ProgramArray<MapData>, Error> {
+    let resume = program::<UProbe>(programs, CALL_RESUME)?
+        .fd()
+        .and_then(|fd| fd.try_clone().map_err(ProgramError::from))
+        .map_err(|source| program_error(CALL_RESUME, source))?;
+    let mut continuation: ProgramArray<MapData> = map(programs, CONTINUATION)?;
+    continuation
+        .set(0, &resume, 0)
+        .map_err(|source| Error::Map {
+            map: CONTINUATION,
+            source,
+        })?;
+    Ok(continuation)
 }
 
 /// Loads the object and as many of the programs for sockets as wanted and as the kernel takes. That is tried,
@@ -565,25 +580,28 @@ mod object_tests {
 
     #[test]
     fn the_maps_of_the_objects_are_those_that_the_loader_knows() {
-        // The last five are the programs' own.
-        let mut known = vec![
-            EVENTS,
-            LOSSES,
-            CONNECTIONS,
-            IGNORED_CONNECTIONS,
-            IGNORED_PROCESSES,
-            CONTINUATION,
-            "LAST_WAKE",
-            CALLS,
-            "SOCKETS",
-            "SOCKET_COUNT",
-            "THREADS",
-        ];
-        if cfg!(feature = "ebpf-log") {
-            known.push("AYA_LOGS");
-        }
-        known.sort_unstable();
         for (kind, object) in OBJECTS {
+            // The last five are the programs' own.
+            let mut known = vec![
+                EVENTS,
+                LOSSES,
+                CONNECTIONS,
+                IGNORED_CONNECTIONS,
+                IGNORED_PROCESSES,
+                "LAST_WAKE",
+                CALLS,
+                "SOCKETS",
+                "SOCKET_COUNT",
+                "THREADS",
+            ];
+            // The kernel may keep an array of programs for good (agent/docs/kernels.md).
+            if kind == AttachKind::Single {
+                known.push(CONTINUATION);
+            }
+            if cfg!(feature = "ebpf-log") {
+                known.push("AYA_LOGS");
+            }
+            known.sort_unstable();
             assert_eq!(
                 names(object, |section| section == "maps"),
                 known,
