@@ -17,6 +17,7 @@ mod places;
 pub mod reader;
 mod reported;
 mod results;
+mod room;
 pub mod self_check;
 pub mod sites;
 pub mod support;

@@ -35,16 +35,21 @@ impl Reported {
         self.refused.contains_key(path)
     }
 
-    /// A file can't be hooked.
-    pub(super) fn refuse(&mut self, refusal: &Refusal, path: PathBuf) {
+    /// A file can't be hooked. Gives whether that is new; it is said once.
+    pub(super) fn refuse(&mut self, refusal: &Refusal, path: PathBuf) -> bool {
         let why = causes::in_one_line(refusal);
-        tracing::warn!(path = %path.display(), %why, "not hooked");
         let target = Target {
             path,
             refusal: Some(why),
             ..Target::default()
         };
+        if self.refused.get(&target.path) == Some(&target) {
+            return false;
+        }
+        let why = target.refusal.as_deref().unwrap_or_default();
+        tracing::warn!(path = %target.path.display(), %why, "not hooked");
         add(&mut self.refused, target);
+        true
     }
 
     /// A file carries a TLS library of which there is nothing to hook.
@@ -87,9 +92,9 @@ mod tests {
     #[test]
     fn a_file_is_reported_once_and_until_it_is_another_one() {
         let mut reported = Reported::default();
-        for _ in 0..2 {
-            reported.refuse(&refusal(), PathBuf::from("/usr/lib/libssl.so.3"));
-        }
+        let library = || PathBuf::from("/usr/lib/libssl.so.3");
+        assert!(reported.refuse(&refusal(), library()));
+        assert!(!reported.refuse(&refusal(), library()));
         let refused: Vec<_> = reported.refused().cloned().collect();
         assert_eq!(refused.len(), 1);
         assert_eq!(refused[0].refusal.as_deref(), Some("it is no regular file"));

@@ -30,6 +30,7 @@ use super::looks::Looks;
 use super::mappings::{Batch, Mapped, Mappings};
 use super::maps::{MapKey, Mapping, dir_of, is_shortage};
 use super::reported::Reported;
+use super::room::{WantRoom, wants_room};
 use super::self_check::{SelfCheck, Verdict};
 use super::watch::{Change, Watch};
 use super::{Refusal, ld_cache, places};
@@ -126,6 +127,7 @@ pub struct Discovery {
     /// Files that were written to, to be looked at when they are whole.
     unsettled: BTreeMap<PathBuf, Timestamp>,
     reported: Reported,
+    want_room: WantRoom,
     host_devices: BTreeSet<u64>,
     host_libraries: BTreeSet<PathBuf>,
     /// The agent's own program.
@@ -134,7 +136,7 @@ pub struct Discovery {
     delays: Delays,
     scan_wanted: Option<Timestamp>,
     rest_until: Timestamp,
-    /// Files or memory to look with were not to be had since the last look at all processes.
+    /// Something could not be looked at since the last look at all processes.
     is_short: bool,
     degraded: Option<String>,
     revision: u64,
@@ -170,6 +172,7 @@ impl Discovery {
             looks: Looks::default(),
             unsettled: BTreeMap::new(),
             reported: Reported::default(),
+            want_room: WantRoom::default(),
             host_devices: host_devices(),
             host_libraries: BTreeSet::new(),
             own: stamp_at(Path::new("/proc/self/exe"))
@@ -581,14 +584,16 @@ impl Discovery {
         match answer.content {
             Content::Unopened(error) => {
                 tracing::debug!(path = %path.display(), %error, "a file can't be opened");
-                if is_shortage(&error) {
-                    self.cannot_look(&error);
+                let is_short = is_shortage(&error);
+                if is_short {
+                    self.cannot_look(error);
                 }
                 match cause {
                     // Its process is gone, most likely; another one that maps it will be seen.
                     Cause::Mapped { key, .. } => {
                         self.seen.remove(&key);
                     }
+                    Cause::Installed if is_short => self.want_room.add_installed(path),
                     Cause::Installed => {
                         self.reported.forget(&path);
                     }
@@ -659,8 +664,11 @@ impl Discovery {
             }
             Added::Known => {}
             Added::Refused(refusal) => {
-                self.refuse(&refusal, path);
                 self.is_plain(cause, Some(stamp));
+                if wants_room(&refusal) {
+                    self.try_again(cause, path.clone());
+                }
+                self.refuse(&refusal, path);
                 return;
             }
         }
@@ -676,6 +684,19 @@ impl Discovery {
             }
             self.hooks.add_key(stamp.id, *key);
             self.hooks.hold(*pid, stamp.id);
+        }
+    }
+
+    /// The next look at all processes tries a file again.
+    fn try_again(&mut self, cause: &Cause, path: PathBuf) {
+        match cause {
+            Cause::Mapped { key, .. } => self.want_room.add_mapped(*key, path),
+            Cause::Installed => self.want_room.add_installed(path),
+            // Its probes are gone: it is as if it had never been seen.
+            Cause::Changed(id) => self.seen.retain(|_, seen| match seen.is {
+                SeenAs::Hooked(hooked) => hooked != *id,
+                SeenAs::Waiting | SeenAs::Plain => true,
+            }),
         }
     }
 
@@ -706,8 +727,9 @@ impl Discovery {
     }
 
     fn refuse(&mut self, refusal: &Refusal, path: PathBuf) {
-        self.reported.refuse(refusal, path);
-        self.revision += 1;
+        if self.reported.refuse(refusal, path) {
+            self.revision += 1;
+        }
     }
 
     /// A hooked file was written to or lost a name.

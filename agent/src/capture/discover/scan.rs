@@ -11,7 +11,8 @@ use agent_core::event::Timestamp;
 use super::{Discovery, SeenAs};
 use crate::capture::Refusal;
 use crate::capture::files::FileId;
-use crate::capture::maps::{MapKey, Maps, is_shortage, processes};
+use crate::capture::maps::{MapKey, Maps, processes};
+use crate::capture::room::WantRoom;
 
 /// Looks at all processes take no more than this part of the time.
 const SCAN_SHARE: u32 = 100;
@@ -20,29 +21,61 @@ const SCAN_SHARE: u32 = 100;
 const PROCESSES: &str = "/proc";
 
 impl Discovery {
-    /// Looks at every process: what it has mapped, and which files nobody has mapped any more.
+    /// Looks at every process: what it has mapped, and which files nobody has mapped any more. Files
+    /// that were refused for want of room are tried again.
     pub fn scan_processes(&mut self, now: Timestamp) {
         let started = Instant::now();
         self.scan_wanted = None;
         let was_short = mem::take(&mut self.is_short);
+        let waited = mem::take(&mut self.want_room);
+        let tries_again = !waited.is_empty();
+        let WantRoom { mapped, installed } = waited;
+        for path in installed {
+            self.installed(path);
+        }
+        for key in mapped.keys() {
+            let seen = self.seen.get(key);
+            if seen.is_some_and(|seen| matches!(seen.is, SeenAs::Plain)) {
+                self.seen.remove(key);
+            }
+        }
         match self.holders() {
             Ok(holders) => {
                 self.hooks.set_holders(holders, now);
+                self.forget_unmapped(mapped);
                 if !was_short && self.reported.is_refused(Path::new(PROCESSES)) {
                     self.reported.forget(Path::new(PROCESSES));
                     self.revision += 1;
                 }
             }
             // Who holds a file is known from before, and from those that ended.
-            Err(error) => self.cannot_look(&error),
+            Err(error) => {
+                self.want_room.mapped = mapped;
+                self.cannot_look(error);
+            }
         }
         for id in self.hooks.changed() {
             self.look_again(id);
         }
-        for gone in self.hooks.let_go(now) {
+        let gone = self.hooks.let_go(now);
+        // What goes makes room, too late for this look.
+        if tries_again && !gone.is_empty() {
+            self.want_scan(now);
+        }
+        for gone in gone {
             self.is_gone(gone);
         }
         self.rest_until = now + started.elapsed() * SCAN_SHARE;
+    }
+
+    /// Of files that waited for room, those that nobody has mapped any more are not refused.
+    fn forget_unmapped(&mut self, waited: BTreeMap<MapKey, PathBuf>) {
+        for (key, path) in waited {
+            if !self.seen.contains_key(&key) {
+                self.reported.forget(&path);
+                self.revision += 1;
+            }
+        }
     }
 
     /// Looks at what every process has mapped; gives the processes that map files which are hooked.
@@ -68,7 +101,7 @@ impl Discovery {
         let maps = match Maps::of(pid) {
             Ok(Some(maps)) => maps,
             Ok(None) => return,
-            Err(error) => return self.cannot_look(&error),
+            Err(error) => return self.cannot_look(error),
         };
         for mapping in maps.code() {
             self.look_at_mapping(pid, &mapping);
@@ -86,16 +119,12 @@ impl Discovery {
         }
     }
 
-    /// What looking takes is not to be had: it is said once, and holds until a look at all processes
-    /// meets no such error. What was missed is found by that look.
-    pub(super) fn cannot_look(&mut self, error: &io::Error) {
+    /// Processes can't be looked at, most likely because what looking takes is not to be had: it is
+    /// said once, and holds until a look at all of them meets no such error. What was missed is found by that look.
+    pub(super) fn cannot_look(&mut self, error: io::Error) {
         self.is_short = true;
-        if is_shortage(error) && !self.reported.is_refused(Path::new(PROCESSES)) {
-            let source = io::Error::from(error.kind());
-            let source = error
-                .raw_os_error()
-                .map_or(source, io::Error::from_raw_os_error);
-            self.refuse(&Refusal::Unseen(source), PathBuf::from(PROCESSES));
+        if !self.reported.is_refused(Path::new(PROCESSES)) {
+            self.refuse(&Refusal::Unseen(error), PathBuf::from(PROCESSES));
         }
     }
 }
