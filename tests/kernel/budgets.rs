@@ -33,13 +33,9 @@ fn alertmanager(place: &Place, test: &str) -> Option<Monitor> {
 
 /// Names of the alerts that fire, and how often each is there.
 fn firing(manager: &Monitor) -> BTreeMap<String, usize> {
-    let text = manager
-        .get("/api/v2/alerts?active=true")
-        .unwrap_or_default();
-    let alerts: Vec<Value> = serde_json::from_str(&text).unwrap_or_default();
     let mut names = BTreeMap::new();
-    for alert in alerts {
-        let name = alert["labels"]["alertname"].as_str().unwrap_or_default();
+    for labels in manager.firing("/api/v2/alerts?active=true") {
+        let name = labels["alertname"].as_str().unwrap_or_default();
         *names.entry(name.to_owned()).or_insert(0) += 1;
     }
     names

@@ -4,6 +4,8 @@ use std::net::{SocketAddr, TcpListener};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use serde_json::Value;
+
 use crate::agent::skip;
 use crate::run::{Kept, poll};
 
@@ -51,6 +53,21 @@ impl Monitor {
     /// Where it is.
     pub(crate) fn url(&self) -> &str {
         &self.url
+    }
+
+    /// Labels of the alerts that fire. Prometheus lists those that are about to fire with them, in its
+    /// envelope; Alertmanager has neither.
+    pub(crate) fn firing(&self, path: &str) -> Vec<Value> {
+        let text = self.get(path).unwrap_or_default();
+        let answer: Value = serde_json::from_str(&text).unwrap_or_default();
+        let alerts = answer
+            .as_array()
+            .or_else(|| answer["data"]["alerts"].as_array());
+        let alerts = alerts.into_iter().flatten();
+        alerts
+            .filter(|alert| alert["state"] != "pending")
+            .map(|alert| alert["labels"].clone())
+            .collect()
     }
 
     /// What it answers; `None` if that is no success.

@@ -31,14 +31,9 @@ fn value(prometheus: &Monitor, expression: &str) -> Option<f64> {
 
 /// Labels of the alerts of this name that fire.
 fn firing(prometheus: &Monitor, name: &str) -> Vec<Value> {
-    let text = prometheus.get("/api/v1/alerts").unwrap_or_default();
-    let answer: Value = serde_json::from_str(&text).unwrap_or_default();
-    let alerts = answer["data"]["alerts"].as_array();
-    let alerts = alerts.into_iter().flatten();
-    alerts
-        .filter(|alert| alert["state"] == "firing" && alert["labels"]["alertname"] == name)
-        .map(|alert| alert["labels"].clone())
-        .collect()
+    let mut labels = prometheus.firing("/api/v1/alerts");
+    labels.retain(|labels| labels["alertname"] == name);
+    labels
 }
 
 #[test]
