@@ -42,7 +42,7 @@ const LOSS: Duration = Duration::from_secs(1);
 const AGAIN: u64 = 20;
 
 /// Power cuts.
-const CUTS: usize = 25;
+const CUTS: usize = 50;
 
 /// Longest wait for what comes at its own pace.
 const LIMIT: Duration = Duration::from_secs(60);
