@@ -452,6 +452,89 @@ fn a_filter_leaves_only_waste_of_the_calls_that_pass() {
 }
 
 #[test]
+fn a_request_that_is_asked_anew_after_half_a_day_is_no_duplicate() {
+    const NIGHT: u64 = 24 * 3_600;
+    let again = |seconds, number| {
+        usage(at(seconds, number, |record| {
+            record.call.signals.request_hash = Some(7);
+        }))
+    };
+    // Each night at nine, and in the second one twelve hours later to the second, and once more after that.
+    let calls = [
+        again(0, 1),
+        again(NIGHT, 2),
+        again(NIGHT + 12 * 3_600, 3),
+        again(NIGHT + 24 * 3_600 + 1, 4),
+    ];
+    let home = Home::with(&calls).timeless();
+    let calls = |from: &str| {
+        let arguments = [
+            "waste",
+            "--since",
+            from,
+            "--until",
+            "2026-12-01",
+            "-o",
+            "json",
+        ];
+        let told = document(home.run(arguments));
+        let rows = told["rows"].as_array().unwrap().iter();
+        let duplicates = rows.filter(|row| row["kind"] == "duplicate");
+        duplicates
+            .map(|row| row["calls"].as_u64().unwrap())
+            .sum::<u64>()
+    };
+    assert_eq!(calls("2026-11-01"), 1);
+    // What was answered before the time that is asked for counts.
+    assert_eq!(calls("2026-11-03T18:00:00Z"), 1);
+    assert_eq!(calls("2026-11-04"), 0);
+    let view = home.sqlite3("SELECT request_id, earlier_request_id, after_ms FROM v_duplicate");
+    assert_eq!(view.text(), "3|2|43200000\n");
+}
+
+#[test]
+fn what_was_before_the_time_that_is_asked_for_tells_what_is_waste_in_it() {
+    const DAYS: u64 = 3 * 24 * 3_600;
+    let opus = ("claude-opus-5-5", OPUS);
+    let calls = [
+        at(0, 1, |record| record.is_human_turn = true),
+        // Days later the cache is gone: a million is written again.
+        at(DAYS, 2, |record| {
+            let priced = spent(("flow", 2), "2026-11-02T09:00:00Z", opus, [10, 0, 1_000, 1]);
+            record.call.usage = priced.call.usage;
+            record.cost = priced.cost;
+        }),
+        // And what is in the background keeps a session warm in which a person was days ago.
+        at(2 * DAYS, 3, |record| {
+            record.thread = beside();
+            record.task = TaskType::Auxiliary;
+        }),
+    ];
+    let home = Home::with(&calls.map(usage)).timeless();
+    let kinds = |from: &str| {
+        let arguments = [
+            "waste",
+            "--since",
+            from,
+            "--until",
+            "2026-12-01",
+            "-o",
+            "json",
+        ];
+        let told = document(home.run(arguments));
+        let rows = told["rows"].as_array().unwrap().iter();
+        let mut kinds: Vec<String> = rows
+            .map(|row| format!("{} {}", row["kind"].as_str().unwrap(), row["calls"]))
+            .collect();
+        kinds.sort();
+        kinds
+    };
+    assert_eq!(kinds("2026-11-01"), ["cache_expired 1", "idle 1"]);
+    assert_eq!(kinds("2026-11-05"), ["cache_expired 1", "idle 1"]);
+    assert_eq!(kinds("2026-11-07"), ["idle 1"]);
+}
+
+#[test]
 fn a_time_without_waste_says_so() {
     let home = two_months();
     let told = told(&home, 80, &["waste"]);

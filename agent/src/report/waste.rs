@@ -1,6 +1,7 @@
 //! `bpftok waste`: what need not have been paid for, and what would help.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 
 use serde_json::{Map, Value, json};
 
@@ -9,7 +10,7 @@ use super::table::{self, Cell, Column, Table};
 use super::text::{self, Cut};
 use super::usage::written;
 use super::{Asked, Error, Format, Found, Page, coverage_json, coverage_parts};
-use crate::store::{Candidates, Filter, NotKept, Reader, Unseen, WastedCall};
+use crate::store::{Candidates, Filter, MissCause, NotKept, Reader, Unseen, Waste, WastedCall};
 
 /// LIMIT: workflows and sessions that are named for each kind of waste.
 const NAMED: usize = 3;
@@ -78,11 +79,11 @@ impl Kind {
         }
     }
 
-    fn of_cause(cause: &str) -> Self {
+    const fn of_cause(cause: MissCause) -> Self {
         match cause {
-            "expired" => Self::Expired,
-            "prefix_changed" => Self::PrefixChanged,
-            _ => Self::Evicted,
+            MissCause::Expired => Self::Expired,
+            MissCause::PrefixChanged => Self::PrefixChanged,
+            MissCause::Evicted => Self::Evicted,
         }
     }
 }
@@ -123,8 +124,8 @@ impl Size {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Heap {
     size: Size,
-    workflows: BTreeMap<String, Size>,
-    sessions: BTreeMap<String, Size>,
+    workflows: BTreeMap<Rc<str>, Size>,
+    sessions: BTreeMap<Rc<str>, Size>,
 }
 
 impl Heap {
@@ -134,13 +135,13 @@ impl Heap {
             (&mut self.workflows, &call.workflow),
             (&mut self.sessions, &call.session_key),
         ] {
-            sizes.entry(name.clone()).or_default().add(call);
+            sizes.entry(Rc::clone(name)).or_default().add(call);
         }
     }
 }
 
-fn largest(sizes: &BTreeMap<String, Size>) -> Vec<(&String, Size)> {
-    let mut sorted: Vec<_> = sizes.iter().map(|(name, size)| (name, *size)).collect();
+fn largest(sizes: &BTreeMap<Rc<str>, Size>) -> Vec<(&str, Size)> {
+    let mut sorted: Vec<_> = sizes.iter().map(|(name, size)| (&**name, *size)).collect();
     sorted.sort_by_key(|(_, size)| std::cmp::Reverse(size.rank()));
     sorted.truncate(NAMED);
     sorted
@@ -162,7 +163,7 @@ fn sorted(candidates: &Candidates) -> Vec<(Kind, Heap)> {
     let missed = candidates
         .missed
         .iter()
-        .map(|missed| (Kind::of_cause(&missed.cause), &missed.call))
+        .map(|missed| (Kind::of_cause(missed.cause), &missed.call))
         // A prompt that became shorter was not paid for.
         .filter(|(_, call)| call.tokens > 0);
     for (kind, call) in whole.chain(missed) {
@@ -186,16 +187,19 @@ pub fn waste(
     filters: &[Filter],
 ) -> Result<Found, Error> {
     let window = page.window(asked)?;
-    let totals = reader.rests_on(window, filters)?;
     let coverage = reader.coverage(window)?;
-    let not_kept = reader.not_kept(window, filters)?;
+    let Waste {
+        candidates,
+        unseen,
+        totals,
+        not_kept,
+    } = reader.waste(window, filters)?;
     let is_empty = totals.requests == 0 && not_kept.requests == 0 && not_kept.untold_requests == 0;
     if is_empty && page.is_for_people() {
         page.nothing_decoded(reader, &coverage)?;
         return Ok(Found::Nothing);
     }
-    let heaps = sorted(&reader.waste(window, filters)?);
-    let unseen = reader.unseen(window, filters)?;
+    let heaps = sorted(&candidates);
     let spent = totals.cost.value.unwrap_or(0);
     let table = waste_table(&heaps, spent);
     if page.format == Format::Json {
@@ -294,7 +298,7 @@ fn unknown_notes(unseen: Unseen, not_kept: NotKept) -> Vec<String> {
     notes
 }
 
-fn sizes_json(sizes: &BTreeMap<String, Size>, key: &str) -> Value {
+fn sizes_json(sizes: &BTreeMap<Rc<str>, Size>, key: &str) -> Value {
     largest(sizes)
         .into_iter()
         .map(|(name, size)| {
@@ -332,7 +336,7 @@ fn waste_table(heaps: &[(Kind, Heap)], spent: u64) -> Table {
         let mut cells = row(kind.title(), Cell::Text(kind.name().to_owned()), size);
         let mostly = largest(&heap.workflows)
             .first()
-            .map(|(name, _)| (*name).clone());
+            .map(|(name, _)| (*name).to_owned());
         cells.extend([
             Cell::text(mostly),
             Cell::Number(sizes_json(&heap.workflows, "workflow")),
@@ -401,18 +405,18 @@ mod tests {
     fn call(request_id: i64, cost_nanousd: u64) -> WastedCall {
         WastedCall {
             request_id,
-            session_key: format!("s{}", request_id % 2),
-            workflow: "w".to_owned(),
+            session_key: format!("s{}", request_id % 2).into(),
+            workflow: "w".into(),
             tokens: 10,
             cost_nanousd: Some(cost_nanousd),
             is_cost_lower_bound: false,
         }
     }
 
-    fn missed(request_id: i64, cause: &str) -> MissedRead {
+    fn missed(request_id: i64, cause: MissCause) -> MissedRead {
         MissedRead {
             call: call(request_id, 1),
-            cause: cause.to_owned(),
+            cause,
         }
     }
 
@@ -424,13 +428,13 @@ mod tests {
             duplicates: vec![call(2, 100), call(3, 100)],
             idle: vec![call(3, 100), call(4, 100)],
             missed: vec![
-                missed(1, "evicted"),
-                missed(2, "expired"),
-                missed(3, "expired"),
-                missed(4, "prefix_changed"),
-                missed(5, "expired"),
-                missed(6, "prefix_changed"),
-                missed(7, "evicted"),
+                missed(1, MissCause::Evicted),
+                missed(2, MissCause::Expired),
+                missed(3, MissCause::Expired),
+                missed(4, MissCause::PrefixChanged),
+                missed(5, MissCause::Expired),
+                missed(6, MissCause::PrefixChanged),
+                missed(7, MissCause::Evicted),
             ],
         };
         let heaps = sorted(&candidates);

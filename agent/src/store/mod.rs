@@ -62,8 +62,8 @@ pub use budgets::{PastPeriod, ReachedThreshold, SetBudget};
 pub use dimension::Dimension;
 pub use host::{AccountKey, HostFacts};
 pub use insight::{
-    CLASSES, Candidates, LengthBucket, MissedRead, NotKept, PricedUse, SessionChange, Slice,
-    Unseen, WastedCall,
+    CLASSES, Candidates, LengthBucket, MissCause, MissedRead, NotKept, PricedUse, SessionChange,
+    Slice, Spent, Unseen, Waste, WastedCall,
 };
 pub use live::{Live, LiveAlert, LiveBudget, LiveCall, LiveSession, RunningCall};
 pub use merge::{Merged, Step, merge};

@@ -2,6 +2,7 @@
 
 use rusqlite::Row;
 
+use super::source::{Spans, kinds, sessions};
 use super::{Error, Reader, Window, from_db};
 
 /// LIMIT: groups that are read, those with most calls; what is worth a rule is among them.
@@ -42,7 +43,8 @@ pub struct SeenWorkflow {
     pub billing_code: Option<String>,
     /// What it used.
     pub size: Size,
-    /// Start of its last call, in milliseconds since the Unix epoch.
+    /// Start of its last call, in milliseconds since the Unix epoch; where its session went on after
+    /// the window, of the quarter of an hour that the call began in.
     pub last_ms: i64,
 }
 
@@ -77,25 +79,30 @@ impl Reader {
     /// # Errors
     /// Those of SQLite.
     pub fn workflows(&self, window: Window) -> Result<Vec<SeenWorkflow>, Error> {
-        self.rows(
-            "SELECT workflow, workflow_origin, billing_code, max(started_ms),
-                    ifnull(sum(is_call), 0),
-                    sum(ifnull(context_tokens, 0) + ifnull(output_tokens, 0)), sum(cost_nanousd)
-             FROM v_request
-             WHERE started_ms >= ?1 AND started_ms < ?2 AND workflow IS NOT NULL
-             GROUP BY 1, 2, 3
+        let Window { from_ms, until_ms } = window;
+        let sql = format!(
+            "SELECT w.name, w.origin, w.billing_code, max(max(u.last_ms), ifnull(max(s.last_ms), 0)),
+                    sum(u.requests), sum(ifnull(u.context_tokens, 0) + ifnull(u.output_tokens, 0)),
+                    sum(u.cost_nanousd)
+             FROM ({}) AS u
+             JOIN usage_key AS k ON k.usage_key_id = u.usage_key_id
+             JOIN workflow AS w ON w.workflow_id = k.workflow_id
+             LEFT JOIN (SELECT workflow_id, max(last_request_ms) AS last_ms FROM session
+                        WHERE last_request_ms >= {from_ms} AND last_request_ms < {until_ms}
+                        GROUP BY workflow_id) AS s ON s.workflow_id = w.workflow_id
+             GROUP BY w.name, w.origin, w.billing_code
              ORDER BY 7 DESC, 6 DESC, 5 DESC, 1, 2, 3",
-            window,
-            |row| {
-                Ok(SeenWorkflow {
-                    name: row.get(0)?,
-                    origin: row.get(1)?,
-                    billing_code: row.get(2)?,
-                    last_ms: row.get(3)?,
-                    size: size(row, 4)?,
-                })
-            },
-        )
+            kinds(window, &Spans::Any)
+        );
+        self.rows_of(&sql, [], |row| {
+            Ok(SeenWorkflow {
+                name: row.get(0)?,
+                origin: row.get(1)?,
+                billing_code: row.get(2)?,
+                last_ms: row.get(3)?,
+                size: size(row, 4)?,
+            })
+        })
     }
 
     /// The kinds of the calls that began in `window` and whose workflow nobody named, those with most
@@ -105,17 +112,22 @@ impl Reader {
     /// Those of SQLite.
     pub fn kinds(&self, window: Window) -> Result<Vec<Kind>, Error> {
         let sql = format!(
-            "SELECT exe_path, comm, cgroup_path, systemd_unit, container_name, container_image,
-                    user_name, repo, client_name, ifnull(sum(is_call), 0),
-                    sum(ifnull(context_tokens, 0) + ifnull(output_tokens, 0)), sum(cost_nanousd)
-             FROM v_request
-             WHERE started_ms >= ?1 AND started_ms < ?2
-               AND ifnull(workflow_origin, 'unattributed') IN ('auto', 'unattributed')
+            "SELECT p.exe_path, p.comm, p.cgroup_path, p.systemd_unit, p.container_name,
+                    p.container_image, p.user_name, c.repo, k.client_name, sum(u.requests),
+                    sum(ifnull(u.context_tokens, 0) + ifnull(u.output_tokens, 0)),
+                    sum(u.cost_nanousd)
+             FROM ({}) AS u
+             JOIN usage_key AS k ON k.usage_key_id = u.usage_key_id
+             JOIN workflow AS w ON w.workflow_id = k.workflow_id
+             LEFT JOIN process AS p ON p.process_id = u.process_id
+             LEFT JOIN checkout AS c ON c.checkout_id = k.checkout_id
+             WHERE w.origin IN ('auto', 'unattributed')
              GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9
              ORDER BY 10 DESC, 1, 2, 3, 4, 5, 6, 7, 8, 9
-             LIMIT {GROUPS}"
+             LIMIT {GROUPS}",
+            sessions(window, &self.among(window)?)
         );
-        self.rows(&sql, window, |row| {
+        self.rows_of(&sql, [], |row| {
             Ok(Kind {
                 exe: row.get(0)?,
                 comm: row.get(1)?,

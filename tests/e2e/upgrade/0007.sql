@@ -1160,19 +1160,6 @@ FROM (
 )
 WHERE left_tokens > 0 AND usage_source = 'provider' AND model IS model_before
   AND ifnull(cache_read_tokens, 0) * 2 < left_tokens;
-CREATE VIEW v_duplicate AS
-SELECT request_id, first_request_id, started_ms, after_ms, session_id, request_hash, cost_nanousd,
-       host_id
-FROM (
-    SELECT
-        request_id, started_ms, session_id, request_hash, cost_nanousd, host_id,
-        first_value(request_id) OVER same AS first_request_id,
-        started_ms - lag(started_ms) OVER same AS after_ms
-    FROM request_derived
-    WHERE is_call AND request_hash IS NOT NULL AND outcome = 'complete'
-    WINDOW same AS (PARTITION BY host_id, request_hash ORDER BY started_ms, request_id)
-)
-WHERE request_id <> first_request_id;
 CREATE VIEW v_unpriced AS
 SELECT
     provider,
@@ -1381,6 +1368,19 @@ SELECT
     ifnull(process_id, 0) AS process_id,
     ifnull(thread_id, 0) AS thread_id
 FROM request_derived;
+CREATE VIEW v_duplicate AS
+SELECT request_id, earlier_request_id, started_ms, after_ms, session_id, request_hash, cost_nanousd,
+       host_id
+FROM (
+    SELECT
+        request_id, started_ms, session_id, request_hash, cost_nanousd, host_id,
+        lag(request_id) OVER same AS earlier_request_id,
+        started_ms - lag(started_ms) OVER same AS after_ms
+    FROM request_derived
+    WHERE is_call AND request_hash IS NOT NULL AND outcome = 'complete'
+    WINDOW same AS (PARTITION BY host_id, request_hash ORDER BY started_ms, request_id)
+)
+WHERE after_ms <= 43200000;
 CREATE VIEW usage_of_days AS
 SELECT
     date(u.start_ms / 1000, 'unixepoch', 'localtime') AS day_local,

@@ -12,7 +12,9 @@ use super::table::{self, Cell, Column, Table, utc};
 use super::text::{self, Cut};
 use super::usage::written;
 use super::{Asked, Error, Format, Found, Page, coverage_json, coverage_parts};
-use crate::store::{CoverageSum, Filter, NotKept, Reader, SessionChange, UsageSum, Window};
+use crate::store::{
+    CoverageSum, Filter, MissCause, NotKept, Reader, SessionChange, Spent, UsageSum, Window,
+};
 use bridge::{Amount, Change, ModelKey, Part, bridge};
 use versus::versus;
 
@@ -36,12 +38,12 @@ struct Side {
 }
 
 impl Side {
-    fn read(reader: &Reader, window: Window, filters: &[Filter]) -> Result<Self, Error> {
+    fn of(reader: &Reader, window: Window, spent: &Spent) -> Result<Self, Error> {
         Ok(Self {
             window,
-            totals: reader.rests_on(window, filters)?,
+            totals: spent.totals.clone(),
             coverage: reader.coverage(window)?,
-            not_kept: reader.not_kept(window, filters)?,
+            not_kept: spent.not_kept,
         })
     }
 
@@ -85,7 +87,7 @@ struct Explained {
     /// Output and all tokens, likewise.
     output: [(i128, i128); 2],
     /// The most frequent cause of cache misses now, how many it has, and how many there are.
-    missed: Option<(String, u64, u64)>,
+    missed: Option<(MissCause, u64, u64)>,
 }
 
 /// Writes why the window that was asked for cost more or less than the one that `vs` names, by the
@@ -131,13 +133,13 @@ fn read(
     window: Window,
     filters: &[Filter],
 ) -> Result<Explained, Error> {
-    let before = reader.priced_use(earlier, filters)?;
-    let now = reader.priced_use(window, filters)?;
+    let before = reader.spent(earlier, filters)?;
+    let now = reader.spent(window, filters)?;
     let mut models: BTreeMap<ModelKey, (Amount, Amount)> = BTreeMap::new();
     let mut cached = [(0, 0); 2];
     let mut output = [(0, 0); 2];
-    for (side, uses) in [&before, &now].into_iter().enumerate() {
-        for used in uses {
+    for (side, spent) in [&before, &now].into_iter().enumerate() {
+        for used in &spent.uses {
             let tokens = used.tokens.map(i128::from);
             let all: i128 = tokens.iter().sum();
             let [_, read, .., out] = tokens;
@@ -163,28 +165,24 @@ fn read(
             }
         }
     }
-    let causes = reader.miss_causes(window, filters)?;
-    let misses = causes.iter().map(|(_, count)| count).sum();
+    let missed = now.misses.iter().rev().max_by_key(|(_, count)| **count);
+    let missed = missed.map(|(cause, count)| (*cause, *count, now.misses.values().sum()));
     let sides = (
-        Side::read(reader, earlier, filters)?,
-        Side::read(reader, window, filters)?,
+        Side::of(reader, earlier, &before)?,
+        Side::of(reader, window, &now)?,
     );
     let sign = if sides.1.cost() < sides.0.cost() {
         -1
     } else {
         1
     };
-    let limit = u32::try_from(CONTRIBUTORS).unwrap_or(u32::MAX);
     Ok(Explained {
-        workflows: bridge(&before, &now),
+        workflows: bridge(&before.uses, &now.uses),
         models,
-        sessions: reader.session_changes(earlier, window, filters, sign, limit)?,
+        sessions: now.session_changes(&before, sign, CONTRIBUTORS),
         cached,
         output,
-        missed: causes
-            .into_iter()
-            .next()
-            .map(|(cause, count)| (cause, count, misses)),
+        missed,
         before: sides.0,
         now: sides.1,
     })
@@ -274,10 +272,10 @@ impl Explained {
             spend::share(new, new_all)
         );
         if let Some((cause, count, all)) = &self.missed {
-            let cause = match cause.as_str() {
-                "expired" => "idle longer than the cache lives",
-                "prefix_changed" => "the prompt's beginning changed",
-                _ => "evicted before its time",
+            let cause = match cause {
+                MissCause::Expired => "idle longer than the cache lives",
+                MissCause::PrefixChanged => "the prompt's beginning changed",
+                MissCause::Evicted => "evicted before its time",
             };
             let share = spend::share(i128::from(*count), i128::from(*all));
             note.push_str(&format!("; {share} of misses now: {cause}"));

@@ -1,7 +1,15 @@
-//! What was used in a window by workflow, model and price, and which sessions it was.
+//! What was spent in a window, by workflow, model, price and session.
 
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, HashMap};
+use std::rc::Rc;
+
+use super::cache::{CACHE_USE, MissCause, Threads};
+use super::columns::Columns;
+use super::kept::{KEPT, Kept, NotKept};
+use super::met::{MetModel, MetSession};
 use super::passing::Passing;
-use crate::store::{Error, Filter, Reader, Window, from_db};
+use crate::store::{Error, Filter, Reader, UsageSum, Window};
 
 /// Classes of tokens that have a price each: uncached input, read from a cache, written to one for
 /// five minutes, an hour, twelve hours, another time; and output, last.
@@ -45,115 +53,222 @@ pub struct SessionChange {
     pub now_nanousd: u64,
 }
 
+/// The calls of a window: what was spent, and why so much.
+#[derive(Debug, Default)]
+pub struct Spent {
+    /// Calls with a known cost by workflow, model and price.
+    pub uses: Vec<PricedUse>,
+    /// Calls that missed a cache, by cause.
+    pub misses: BTreeMap<MissCause, u64>,
+    /// What the calls that are kept used together, as the lines under a report need it.
+    pub totals: UsageSum,
+    /// Calls that are not kept.
+    pub not_kept: NotKept,
+    /// Known cost of each session, in billionths of a US dollar.
+    costs: HashMap<i64, u64>,
+    sessions: HashMap<i64, MetSession>,
+}
+
+/// What tells uses apart: kind of calls, workflow, price, and whether tokens were used.
+type UseKey = (i64, Rc<str>, Option<i64>, bool);
+
+/// What has one key, summed up.
+#[derive(Default)]
+struct UseSum {
+    rows: u64,
+    cost_nanousd: u64,
+    tokens: [u64; CLASSES],
+}
+
+impl UseSum {
+    fn add(&mut self, other: &Self) {
+        self.rows += other.rows;
+        self.cost_nanousd = self.cost_nanousd.saturating_add(other.cost_nanousd);
+        for (sum, more) in self.tokens.iter_mut().zip(other.tokens) {
+            *sum = sum.saturating_add(more);
+        }
+    }
+}
+
+/// A price.
+struct Price {
+    service_tier: Option<String>,
+    context_over: Option<u64>,
+    rates: [Option<u64>; CLASSES],
+}
+
+/// What [`Reader::spent`] reads of calls `r` itself.
+const SPENT: &str = "
+    r.started_ms, r.session_id, r.usage_key_id, r.price_id, r.is_call AND r.outcome = 'complete',
+    r.cost_nanousd, r.input_uncached_tokens, r.cache_read_tokens, r.cache_write_5m_tokens,
+    r.cache_write_1h_tokens, r.cache_write_12h_tokens,
+    max(ifnull(r.cache_write_other_tokens, 0) - ifnull(r.cache_write_12h_tokens, 0), 0),
+    r.output_tokens, ifnull(r.context_tokens, 0) + ifnull(r.output_tokens, 0) > 0";
+
+const SPENT_AT: usize = 1;
+const SPENT_COLUMNS: usize = 14;
+const CACHE_AT: usize = SPENT_AT + SPENT_COLUMNS;
+const CACHE_COLUMNS: usize = 10;
+const KEPT_AT: usize = CACHE_AT + CACHE_COLUMNS;
+
 impl Reader {
-    /// The calls that began in `window`, pass `filters` and have a known cost, by workflow, model and
-    /// price.
+    /// What the calls that began in `window` and pass `filters` cost, and why.
     ///
     /// # Errors
     /// Those of SQLite.
-    pub fn priced_use(&self, window: Window, filters: &[Filter]) -> Result<Vec<PricedUse>, Error> {
-        let passing = Passing::calls(filters, "r.request_id", 2);
+    pub fn spent(&self, window: Window, filters: &[Filter]) -> Result<Spent, Error> {
+        let sessions = self.met_sessions(window, u32::MAX)?;
+        let models = self.met_models()?;
+        let nobody: Rc<str> = Rc::from("unattributed");
+        let mut threads = Threads::new(self, &models, window.from_ms);
+        let mut kept = Kept::new(window);
+        let mut sums: HashMap<UseKey, UseSum> = HashMap::new();
+        let mut costs: HashMap<i64, u64> = HashMap::new();
+        let mut misses = BTreeMap::new();
+        let passing = Passing::calls(filters);
         let sql = format!(
-            "SELECT ifnull(w.name, 'unattributed'), r.provider,
-                    ifnull(r.model_served, r.model_requested), p.service_tier,
-                    p.context_over_tokens, r.price_id IS NOT NULL, count(*), sum(r.cost_nanousd),
-                    sum(ifnull(r.input_uncached_tokens, 0)), sum(ifnull(r.cache_read_tokens, 0)),
-                    sum(ifnull(r.cache_write_5m_tokens, 0)),
-                    sum(ifnull(r.cache_write_1h_tokens, 0)),
-                    sum(ifnull(r.cache_write_12h_tokens, 0)),
-                    sum(max(ifnull(r.cache_write_other_tokens, 0)
-                            - ifnull(r.cache_write_12h_tokens, 0), 0)),
-                    sum(ifnull(r.output_tokens, 0)),
-                    p.input_uncached_nanousd_per_mtok, p.cache_read_nanousd_per_mtok,
-                    p.cache_write_5m_nanousd_per_mtok, p.cache_write_1h_nanousd_per_mtok,
-                    p.cache_write_12h_nanousd_per_mtok, p.cache_write_other_nanousd_per_mtok,
-                    p.output_nanousd_per_mtok
-             FROM request_derived AS r
-             JOIN session AS s ON s.session_id = r.session_id
-             LEFT JOIN workflow AS w ON w.workflow_id = s.workflow_id
-             LEFT JOIN price AS p ON p.price_id = r.price_id
-             WHERE r.started_ms >= ?1 AND r.started_ms < ?2 AND r.cost_nanousd IS NOT NULL
-               AND {}
-             GROUP BY 1, 2, 3, r.price_id,
-                      ifnull(r.context_tokens, 0) + ifnull(r.output_tokens, 0) > 0
-             ORDER BY 1, 2, 3, r.price_id",
+            "SELECT {}, {SPENT}, {CACHE_USE}, {KEPT} FROM request_derived AS r
+             WHERE r.started_ms >= ?1 AND r.started_ms < ?2
+             ORDER BY r.started_ms, r.request_id",
             passing.condition
         );
-        self.rows_of(
-            &sql,
-            passing.parameters(&[window.from_ms, window.until_ms]),
-            |row| {
-                let mut tokens = [0; CLASSES];
-                for (column, class) in (8..).zip(&mut tokens) {
-                    *class = from_db(row.get(column)?);
+        let own = [window.from_ms, window.until_ms];
+        self.rows_of(&sql, passing.parameters(&own), |row| {
+            let passes = row.get(0)?;
+            let mut columns = Columns::from(row, SPENT_AT);
+            let started_ms = columns.next()?;
+            let session_id = columns.next()?;
+            let session = sessions.get(&session_id);
+            let (usage_key_id, price_id) = (columns.next()?, columns.next()?);
+            kept.add((row, KEPT_AT), started_ms, passes)?;
+            if columns.next()? {
+                let miss = threads.meet((row, CACHE_AT), session)?;
+                if let Some(miss) = miss.filter(|_| passes) {
+                    *misses.entry(miss.cause).or_default() += 1;
                 }
-                let mut rates = [None; CLASSES];
-                for (column, rate) in (8 + CLASSES..).zip(&mut rates) {
-                    *rate = row.get::<_, Option<i64>>(column)?.map(from_db);
-                }
-                Ok(PricedUse {
-                    workflow: row.get(0)?,
-                    provider: row.get(1)?,
-                    model: row.get(2)?,
-                    service_tier: row.get(3)?,
-                    context_over: row.get::<_, Option<i64>>(4)?.map(from_db),
-                    has_price: row.get(5)?,
-                    rows: from_db(row.get(6)?),
-                    cost_nanousd: from_db(row.get(7)?),
-                    tokens,
-                    rates,
-                })
-            },
-        )
+            }
+            let Some(cost_nanousd) = columns.known()?.filter(|_| passes) else {
+                return Ok(());
+            };
+            let mut tokens = [0; CLASSES];
+            for class in &mut tokens {
+                *class = columns.count()?;
+            }
+            let workflow = session.map_or(&nobody, |session| &session.workflow);
+            let key = (usage_key_id, Rc::clone(workflow), price_id, columns.next()?);
+            sums.entry(key).or_default().add(&UseSum {
+                rows: 1,
+                cost_nanousd,
+                tokens,
+            });
+            let cost = costs.entry(session_id).or_default();
+            *cost = cost.saturating_add(cost_nanousd);
+            Ok(())
+        })?;
+        Ok(Spent {
+            uses: priced(sums, &models, &self.prices_by_id()?),
+            misses,
+            not_kept: self.not_kept(&kept, filters)?,
+            totals: kept.totals,
+            costs,
+            sessions,
+        })
     }
 
-    /// The sessions whose cost grew most from one window to the other, or shrank most where `sign` is
-    /// negative, by the calls that pass `filters`; at most `limit`.
-    ///
-    /// # Errors
-    /// Those of SQLite.
-    pub fn session_changes(
-        &self,
-        before: Window,
-        now: Window,
-        filters: &[Filter],
-        sign: i64,
-        limit: u32,
-    ) -> Result<Vec<SessionChange>, Error> {
-        let passing = Passing::calls(filters, "request_id", 6);
-        let sql = format!(
-            "SELECT s.session_key, ifnull(w.name, 'unattributed'), t.before, t.now
-             FROM (SELECT session_id,
-                          ifnull(sum(CASE WHEN started_ms >= ?1 AND started_ms < ?2
-                                     THEN cost_nanousd END), 0) AS before,
-                          ifnull(sum(CASE WHEN started_ms >= ?3 AND started_ms < ?4
-                                     THEN cost_nanousd END), 0) AS now
-                   FROM request_derived
-                   WHERE ((started_ms >= ?1 AND started_ms < ?2)
-                          OR (started_ms >= ?3 AND started_ms < ?4))
-                     AND {}
-                   GROUP BY session_id) AS t
-             JOIN session AS s ON s.session_id = t.session_id
-             LEFT JOIN workflow AS w ON w.workflow_id = s.workflow_id
-             WHERE (t.now - t.before) * ?5 > 0
-             ORDER BY abs(t.now - t.before) DESC, s.session_key LIMIT ?6",
-            passing.condition
-        );
-        let own = [
-            before.from_ms,
-            before.until_ms,
-            now.from_ms,
-            now.until_ms,
-            sign.signum(),
-            i64::from(limit),
-        ];
-        self.rows_of(&sql, passing.parameters(&own), |row| {
-            Ok(SessionChange {
-                key: row.get(0)?,
-                workflow: row.get(1)?,
-                before_nanousd: from_db(row.get(2)?),
-                now_nanousd: from_db(row.get(3)?),
-            })
+    /// All prices of the ledger, by id.
+    fn prices_by_id(&self) -> Result<HashMap<i64, Price>, Error> {
+        let mut prices = HashMap::new();
+        self.rows_of(
+            "SELECT price_id, service_tier, context_over_tokens,
+                    input_uncached_nanousd_per_mtok, cache_read_nanousd_per_mtok,
+                    cache_write_5m_nanousd_per_mtok, cache_write_1h_nanousd_per_mtok,
+                    cache_write_12h_nanousd_per_mtok, cache_write_other_nanousd_per_mtok,
+                    output_nanousd_per_mtok
+             FROM price",
+            [],
+            |row| {
+                let mut columns = Columns::from(row, 1);
+                let mut price = Price {
+                    service_tier: columns.next()?,
+                    context_over: columns.known()?,
+                    rates: [None; CLASSES],
+                };
+                for rate in &mut price.rates {
+                    *rate = columns.known()?;
+                }
+                prices.insert(row.get(0)?, price);
+                Ok(())
+            },
+        )?;
+        Ok(prices)
+    }
+}
+
+/// Uses by workflow, model and price, in this order, of sums by kind of calls.
+fn priced(
+    sums: HashMap<UseKey, UseSum>,
+    models: &HashMap<i64, MetModel>,
+    prices: &HashMap<i64, Price>,
+) -> Vec<PricedUse> {
+    let mut by_price: BTreeMap<_, UseSum> = BTreeMap::new();
+    for ((usage_key_id, workflow, price_id, has_tokens), sum) in sums {
+        let Some(MetModel { provider, model }) = models.get(&usage_key_id) else {
+            continue;
+        };
+        let key = (workflow, provider, model, price_id, has_tokens);
+        by_price.entry(key).or_default().add(&sum);
+    }
+    by_price
+        .into_iter()
+        .map(|((workflow, provider, model, price_id, _), sum)| {
+            let price = price_id.and_then(|id| prices.get(&id));
+            PricedUse {
+                workflow: workflow.to_string(),
+                provider: provider.to_string(),
+                model: model.as_ref().map(ToString::to_string),
+                service_tier: price.and_then(|price| price.service_tier.clone()),
+                context_over: price.and_then(|price| price.context_over),
+                has_price: price_id.is_some(),
+                rates: price.map_or([None; CLASSES], |price| price.rates),
+                rows: sum.rows,
+                cost_nanousd: sum.cost_nanousd,
+                tokens: sum.tokens,
+            }
         })
+        .collect()
+}
+
+impl Spent {
+    /// The sessions whose cost grew most from an earlier window to this one, or shrank most where
+    /// `sign` is negative; at most `limit`.
+    #[must_use]
+    pub fn session_changes(&self, before: &Self, sign: i128, limit: usize) -> Vec<SessionChange> {
+        let cost = |spent: &Self, id: &i64| spent.costs.get(id).copied().unwrap_or(0);
+        let ended = before
+            .costs
+            .keys()
+            .filter(|id| !self.costs.contains_key(id));
+        let mut changes: Vec<(Reverse<u64>, &MetSession, u64, u64)> = self
+            .costs
+            .keys()
+            .chain(ended)
+            .map(|id| (id, cost(before, id), cost(self, id)))
+            .filter(|(_, earlier, now)| (i128::from(*now) - i128::from(*earlier)) * sign > 0)
+            .filter_map(|(id, earlier, now)| {
+                let session = self.sessions.get(id).or_else(|| before.sessions.get(id))?;
+                Some((Reverse(now.abs_diff(earlier)), session, earlier, now))
+            })
+            .collect();
+        changes.sort_by(|one, other| (one.0, &one.1.key).cmp(&(other.0, &other.1.key)));
+        changes
+            .into_iter()
+            .take(limit)
+            .map(|(_, session, before_nanousd, now_nanousd)| SessionChange {
+                key: session.key.to_string(),
+                workflow: session.workflow.to_string(),
+                before_nanousd,
+                now_nanousd,
+            })
+            .collect()
     }
 }

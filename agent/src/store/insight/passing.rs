@@ -6,6 +6,9 @@ use crate::store::Filter;
 use crate::store::dimension::Grain;
 use crate::store::select::condition;
 
+/// Parameters that the ends of a window are.
+const WINDOW: usize = 2;
+
 /// What calls have to pass, for a statement that has parameters of its own.
 pub(super) struct Passing {
     /// Their condition; it stands alone where there is none.
@@ -14,29 +17,27 @@ pub(super) struct Passing {
 }
 
 impl Passing {
-    /// Of the calls whose id `id` tells, beside so many parameters.
-    pub(super) fn calls(filters: &[Filter], id: &str, parameters: usize) -> Self {
-        Self::of(filters, parameters, |joins, conditions| {
+    /// Of calls `r` of the window that the statement's first two parameters are.
+    pub(super) fn calls(filters: &[Filter]) -> Self {
+        if filters.iter().all(is_told_by_kind) {
+            return Self::of(filters, WINDOW, |joins, conditions| {
+                format!("r.{}", of_kinds(joins, conditions))
+            });
+        }
+        Self::of(filters, WINDOW, |joins, conditions| {
             format!(
-                "{id} IN (SELECT u.request_id FROM request AS u
-                          JOIN usage_key AS k ON k.usage_key_id = u.usage_key_id {joins}
-                          WHERE {conditions})"
+                "r.request_id IN (SELECT u.request_id FROM request AS u
+                                  JOIN usage_key AS k ON k.usage_key_id = u.usage_key_id {joins}
+                                  WHERE u.started_ms >= ?1 AND u.started_ms < ?2
+                                    AND {conditions})"
             )
         })
     }
 
-    /// Of the sums that `usage_key_id` tells, beside so many parameters; `None` where sums do not
-    /// tell what is compared.
-    pub(super) fn sums(filters: &[Filter], parameters: usize) -> Option<Self> {
-        let is_told = |filter: &Filter| filter.dimension.grain() == Grain::Kind;
-        filters.iter().all(is_told).then(|| {
-            Self::of(filters, parameters, |joins, conditions| {
-                format!(
-                    "usage_key_id IN (SELECT k.usage_key_id FROM usage_key AS k {joins}
-                                      WHERE {conditions})"
-                )
-            })
-        })
+    /// Of sums by kind of call; `None` where these do not tell what is compared.
+    pub(super) fn sums(filters: &[Filter]) -> Option<Self> {
+        let is_told = filters.iter().all(is_told_by_kind);
+        is_told.then(|| Self::of(filters, 0, of_kinds))
     }
 
     fn of(
@@ -73,4 +74,14 @@ impl Passing {
         let all: Vec<rusqlite::types::Value> = own.chain(texts).collect();
         rusqlite::params_from_iter(all)
     }
+}
+
+fn is_told_by_kind(filter: &Filter) -> bool {
+    filter.dimension.grain() == Grain::Kind
+}
+
+fn of_kinds(joins: &str, conditions: &str) -> String {
+    format!(
+        "usage_key_id IN (SELECT k.usage_key_id FROM usage_key AS k {joins} WHERE {conditions})"
+    )
 }

@@ -1,22 +1,32 @@
 //! Calls of a window that need not have been made, or not at that cost.
 
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::rc::Rc;
+
 use rusqlite::Row;
 
+use super::cache::{CACHE_USE, Miss, MissCause, Threads};
+use super::columns::Columns;
+use super::kept::{KEPT, Kept, NotKept};
+use super::met::MetSession;
 use super::passing::Passing;
-use crate::store::{Error, Filter, Reader, Window, from_db};
+use crate::store::{Error, Filter, Reader, UsageSum, Window};
 
 /// Time without a person and without work of its own after which a session is idle.
 const IDLE_MS: u32 = 3_600_000;
 
+/// Time in which the same request, asked again, is a duplicate: what is asked anew each night is not.
+const SAME_MS: i64 = 12 * 3_600_000;
+
 /// A call that need not have been made.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WastedCall {
     /// Row of the call.
     pub request_id: i64,
     /// Key of its session.
-    pub session_key: String,
+    pub session_key: Rc<str>,
     /// Workflow.
-    pub workflow: String,
+    pub workflow: Rc<str>,
     /// Input and output, with those of models that ran inside of it.
     pub tokens: u64,
     /// Cost as far as it is known, likewise, in billionths of a US dollar.
@@ -26,23 +36,23 @@ pub struct WastedCall {
 }
 
 /// A call that had to pay for input which a cache had held.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MissedRead {
     /// The call; its tokens are those that were missing and paid for, its cost what they cost more
     /// than reading them would have, `None` where a price is not known.
     pub call: WastedCall,
-    /// Why, as in `v_cache`.
-    pub cause: String,
+    /// Why.
+    pub cause: MissCause,
 }
 
-/// What may be waste. A call may be in several of the lists.
+/// What may be waste, in the order of time. A call may be in several of the lists.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Candidates {
     /// Failed tries that were repeated.
     pub retried: Vec<WastedCall>,
     /// Calls whose reply was cut.
     pub aborted: Vec<WastedCall>,
-    /// Complete calls whose request had been answered before.
+    /// Complete calls whose request had been answered shortly before.
     pub duplicates: Vec<WastedCall>,
     /// Background and auxiliary calls of sessions in which nothing else happened for an hour.
     pub idle: Vec<WastedCall>,
@@ -59,230 +69,413 @@ pub struct Unseen {
     pub threadless: u64,
 }
 
-/// What [`wasted_call`] reads of the calls `r` of a window, of their sessions and workflows, and of
-/// the models that ran inside of them.
-const CALLS: &str = "
-    SELECT r.request_id, s.session_key, ifnull(w.name, 'unattributed'),
-           ifnull(r.context_tokens, 0) + ifnull(r.output_tokens, 0) + ifnull(q.tokens, 0),
-           CASE WHEN r.cost_nanousd IS NOT NULL OR q.cost_nanousd IS NOT NULL
-                THEN ifnull(r.cost_nanousd, 0) + ifnull(q.cost_nanousd, 0) END,
-           r.is_cost_lower_bound OR ifnull(q.is_cost_lower_bound, 0)
-    FROM request_derived AS r
-    JOIN session AS s ON s.session_id = r.session_id
-    LEFT JOIN workflow AS w ON w.workflow_id = s.workflow_id
-    LEFT JOIN (SELECT part_of, sum(ifnull(context_tokens, 0) + ifnull(output_tokens, 0)) AS tokens,
-                      sum(cost_nanousd) AS cost_nanousd,
-                      max(is_cost_lower_bound) AS is_cost_lower_bound
-               FROM request_derived WHERE part_of IS NOT NULL GROUP BY part_of) AS q
-      ON q.part_of = r.request_id
-    WHERE r.is_call AND r.started_ms >= ?1 AND r.started_ms < ?2";
+/// The calls of a window, and what of them may be waste.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Waste {
+    /// What may be waste.
+    pub candidates: Candidates,
+    /// Of which calls it can't be told.
+    pub unseen: Unseen,
+    /// What the calls that are kept used together, as the lines under a report need it.
+    pub totals: UsageSum,
+    /// Calls that are not kept.
+    pub not_kept: NotKept,
+}
 
-impl Reader {
-    /// What may be waste of the calls that began in `window` and pass `filters`, each list in the order
-    /// in which the calls were stored.
-    ///
-    /// # Errors
-    /// Those of SQLite.
-    pub fn waste(&self, window: Window, filters: &[Filter]) -> Result<Candidates, Error> {
-        let passing = Passing::calls(filters, "r.request_id", 2);
-        let own = [window.from_ms, window.until_ms];
-        let calls = |condition: &str| {
-            let passes = &passing.condition;
-            let sql = format!("{CALLS} AND {condition} AND {passes} ORDER BY r.request_id");
-            self.rows_of(&sql, passing.parameters(&own), wasted_call)
-        };
-        Ok(Candidates {
-            retried: calls(
-                "r.request_id IN (SELECT retry_of FROM request WHERE retry_of IS NOT NULL)",
-            )?,
-            aborted: calls("r.outcome = 'aborted'")?,
-            duplicates: calls(DUPLICATES)?,
-            idle: calls(&idle())?,
-            missed: self.missed(window, filters)?,
+/// What [`Step`] reads of calls `r`, beside [`CACHE_USE`].
+const STEP: &str = "
+    r.request_id, r.started_ms, r.host_id, r.session_id, r.thread_id, r.part_of, r.request_hash,
+    r.outcome = 'complete', r.outcome = 'aborted', r.task_type = 'auxiliary', r.is_human_turn,
+    ifnull(r.context_tokens, 0) + ifnull(r.output_tokens, 0), r.cost_nanousd,
+    r.is_cost_lower_bound, r.is_call";
+
+/// Columns of [`STEP`], behind the one that tells whether the call passes.
+const STEP_COLUMNS: usize = 15;
+const STEP_AT: usize = 1;
+const CACHE_AT: usize = STEP_AT + STEP_COLUMNS;
+const CACHE_COLUMNS: usize = 10;
+const KEPT_AT: usize = CACHE_AT + CACHE_COLUMNS;
+const KEPT_COLUMNS: usize = 9;
+const PAID_AT: usize = KEPT_AT + KEPT_COLUMNS;
+
+/// A call, or a model that ran inside of one.
+struct Step {
+    request_id: i64,
+    started_ms: i64,
+    host_id: i64,
+    session_id: i64,
+    thread_id: Option<i64>,
+    part_of: Option<i64>,
+    request_hash: Option<i64>,
+    is_complete: bool,
+    is_aborted: bool,
+    is_auxiliary: bool,
+    is_human_turn: bool,
+    size: Size,
+    is_call: bool,
+}
+
+/// What a call used.
+#[derive(Clone, Copy, Debug, Default)]
+struct Size {
+    tokens: u64,
+    cost_nanousd: Option<u64>,
+    is_cost_lower_bound: bool,
+}
+
+impl Size {
+    fn add(&mut self, other: Self) {
+        self.tokens = self.tokens.saturating_add(other.tokens);
+        let costs = [self.cost_nanousd, other.cost_nanousd]
+            .into_iter()
+            .flatten();
+        self.cost_nanousd = costs.reduce(u64::saturating_add);
+        self.is_cost_lower_bound |= other.is_cost_lower_bound;
+    }
+}
+
+impl Step {
+    fn of(row: &Row<'_>) -> rusqlite::Result<Self> {
+        let mut columns = Columns::from(row, STEP_AT);
+        Ok(Self {
+            request_id: columns.next()?,
+            started_ms: columns.next()?,
+            host_id: columns.next()?,
+            session_id: columns.next()?,
+            thread_id: columns.next()?,
+            part_of: columns.next()?,
+            request_hash: columns.next()?,
+            is_complete: columns.next()?,
+            is_aborted: columns.next()?,
+            is_auxiliary: columns.next()?,
+            is_human_turn: columns.next()?,
+            size: Size {
+                tokens: columns.count()?,
+                cost_nanousd: columns.known()?,
+                is_cost_lower_bound: columns.next()?,
+            },
+            is_call: columns.next()?,
         })
     }
 
-    /// How many calls of `window` that pass `filters` missed a cache, by cause, most frequent first.
+    fn wasted(&self, session: &MetSession) -> WastedCall {
+        WastedCall {
+            request_id: self.request_id,
+            session_key: Rc::clone(&session.key),
+            workflow: Rc::clone(&session.workflow),
+            tokens: self.size.tokens,
+            cost_nanousd: self.size.cost_nanousd,
+            is_cost_lower_bound: self.size.is_cost_lower_bound,
+        }
+    }
+}
+
+impl Reader {
+    /// The calls that began in `window` and pass `filters`, and what of them may be waste, told by all
+    /// calls.
     ///
     /// # Errors
     /// Those of SQLite.
-    pub fn miss_causes(
-        &self,
-        window: Window,
-        filters: &[Filter],
-    ) -> Result<Vec<(String, u64)>, Error> {
-        let passing = Passing::calls(filters, "request_id", 2);
+    pub fn waste(&self, window: Window, filters: &[Filter]) -> Result<Waste, Error> {
+        let walked = Window {
+            from_ms: window.from_ms.saturating_sub(SAME_MS),
+            until_ms: window.until_ms,
+        };
+        let sessions = self.met_sessions(walked, IDLE_MS)?;
+        let models = self.met_models()?;
+        let retried = self.retried(window)?;
+        let prices = self.cache_prices()?;
+        let mut threads = Threads::new(self, &models, walked.from_ms);
+        let mut answered = Answered::default();
+        let mut idling = Idling {
+            reader: self,
+            from_ms: walked.from_ms,
+            beside: self.threads_beside(walked)?,
+            sessions: HashMap::new(),
+        };
+        let mut kept = Kept::new(window);
+        let mut waste = Waste::default();
+        let mut parts: HashMap<i64, Size> = HashMap::new();
+        let passing = Passing::calls(filters);
         let sql = format!(
-            "SELECT cause, count(*) FROM ({MISSES})
-             WHERE started_ms >= ?1 AND started_ms < ?2 AND {}
-             GROUP BY cause ORDER BY 2 DESC, 1",
-            passing.condition
+            "SELECT {}, {STEP}, {CACHE_USE}, {KEPT}, {PAID} FROM request_derived AS r
+             WHERE r.started_ms >= {} AND r.started_ms < ?2 AND ?1 <= ?2
+             ORDER BY r.started_ms, r.request_id",
+            passing.condition, walked.from_ms
         );
-        self.rows_of(
-            &sql,
-            passing.parameters(&[window.from_ms, window.until_ms]),
-            |row| Ok((row.get(0)?, from_db(row.get(1)?))),
-        )
+        let own = [window.from_ms, window.until_ms];
+        self.rows_of(&sql, passing.parameters(&own), |row| {
+            let step = Step::of(row)?;
+            let session = sessions.get(&step.session_id);
+            let mut miss = None;
+            let (mut is_duplicate, mut is_idle) = (false, false);
+            if step.is_call {
+                if step.is_complete {
+                    miss = threads.meet((row, CACHE_AT), session)?;
+                    is_duplicate = answered.meet(&step);
+                }
+                if session.is_some_and(|session| session.is_long) {
+                    is_idle = idling.meet(&step, session)?;
+                }
+            }
+            if step.started_ms < window.from_ms {
+                return Ok(());
+            }
+            let passes = row.get(0)?;
+            kept.add((row, KEPT_AT), step.started_ms, passes)?;
+            if let Some(call) = step.part_of {
+                parts.entry(call).or_default().add(step.size);
+            }
+            let Some(session) = session.filter(|_| passes && step.is_call) else {
+                return Ok(());
+            };
+            let Candidates {
+                retried: tries,
+                aborted,
+                duplicates,
+                idle,
+                missed,
+            } = &mut waste.candidates;
+            let lists = [
+                (retried.contains(&step.request_id), tries),
+                (step.is_aborted, aborted),
+                (is_duplicate, duplicates),
+                (is_idle, idle),
+            ];
+            for (_, list) in lists.into_iter().filter(|(is_wasted, _)| *is_wasted) {
+                list.push(step.wasted(session));
+            }
+            if let Some(Miss {
+                cause,
+                missing_tokens,
+            }) = miss
+            {
+                let (tokens, cost_nanousd) = paid(row, missing_tokens, &prices)?.lost();
+                let call = WastedCall {
+                    tokens,
+                    cost_nanousd,
+                    is_cost_lower_bound: cost_nanousd.is_none(),
+                    ..step.wasted(session)
+                };
+                missed.push(MissedRead { call, cause });
+            }
+            if step.is_complete {
+                waste.unseen.hashless += u64::from(step.request_hash.is_none());
+                waste.unseen.threadless += u64::from(step.thread_id.is_none());
+            }
+            Ok(())
+        })?;
+        let Candidates {
+            retried,
+            aborted,
+            duplicates,
+            idle,
+            missed: _,
+        } = &mut waste.candidates;
+        if !parts.is_empty() {
+            for call in [retried, aborted, duplicates, idle].into_iter().flatten() {
+                call.add(parts.get(&call.request_id).copied().unwrap_or_default());
+            }
+        }
+        waste.not_kept = self.not_kept(&kept, filters)?;
+        waste.totals = kept.totals;
+        Ok(waste)
     }
 
-    /// Of how many calls of `window` that pass `filters` it can't be told whether they are waste.
-    ///
-    /// # Errors
-    /// Those of SQLite.
-    pub fn unseen(&self, window: Window, filters: &[Filter]) -> Result<Unseen, Error> {
-        let passing = Passing::calls(filters, "request_id", 2);
-        let sql = format!(
-            "SELECT ifnull(sum(request_hash IS NULL), 0), ifnull(sum(thread_id IS NULL), 0)
-             FROM request_derived
-             WHERE is_call AND outcome = 'complete' AND started_ms >= ?1 AND started_ms < ?2
-               AND {}",
-            passing.condition
-        );
-        let counts = self.rows_of(
-            &sql,
-            passing.parameters(&[window.from_ms, window.until_ms]),
+    /// The tries that were made again, of those that are not older than the calls of `window`.
+    fn retried(&self, window: Window) -> Result<HashSet<i64>, Error> {
+        let mut retried = HashSet::new();
+        self.rows(
+            "SELECT retry_of FROM request
+             WHERE retry_of >= (SELECT min(request_id) FROM request
+                                WHERE started_ms >= ?1 AND started_ms < ?2)",
+            window,
+            |row| Ok(retried.insert(row.get(0)?)),
+        )?;
+        Ok(retried)
+    }
+
+    /// The threads beside the work, of long sessions.
+    fn threads_beside(&self, window: Window) -> Result<HashSet<i64>, Error> {
+        let mut threads = HashSet::new();
+        self.rows(
+            &format!(
+                "SELECT t.thread_id FROM session AS s JOIN thread AS t ON t.session_id = s.session_id
+                 WHERE s.last_request_ms >= ?1 AND s.started_ms < ?2
+                   AND s.last_human_turn_ms IS NOT NULL
+                   AND s.last_request_ms - s.started_ms > {IDLE_MS}
+                   AND t.kind IN ('background', 'auxiliary')"
+            ),
+            window,
+            |row| Ok(threads.insert(row.get(0)?)),
+        )?;
+        Ok(threads)
+    }
+
+    /// What a token of a cache costs, by price.
+    fn cache_prices(&self) -> Result<HashMap<i64, CachePrices>, Error> {
+        let mut prices = HashMap::new();
+        self.rows_of(
+            "SELECT price_id, cache_read_nanousd_per_mtok, input_uncached_nanousd_per_mtok,
+                    cache_write_5m_nanousd_per_mtok, cache_write_1h_nanousd_per_mtok,
+                    cache_write_12h_nanousd_per_mtok, cache_write_other_nanousd_per_mtok
+             FROM price",
+            [],
             |row| {
-                Ok(Unseen {
-                    hashless: from_db(row.get(0)?),
-                    threadless: from_db(row.get(1)?),
-                })
+                let mut columns = Columns::from(row, 1);
+                let price = CachePrices {
+                    read: columns.known()?,
+                    uncached: columns.known()?,
+                    writes: [
+                        columns.known()?,
+                        columns.known()?,
+                        columns.known()?,
+                        columns.known()?,
+                    ],
+                };
+                prices.insert(row.get(0)?, price);
+                Ok(())
             },
         )?;
-        Ok(counts.into_iter().next().unwrap_or_default())
+        Ok(prices)
     }
 
-    fn missed(&self, window: Window, filters: &[Filter]) -> Result<Vec<MissedRead>, Error> {
-        let passing = Passing::calls(filters, "c.request_id", 2);
-        let sql = format!(
-            "SELECT c.request_id, s.session_key, ifnull(w.name, 'unattributed'), c.cause,
-                    c.missing_tokens, ifnull(r.input_uncached_tokens, 0),
-                    ifnull(r.cache_write_5m_tokens, 0), ifnull(r.cache_write_1h_tokens, 0),
-                    ifnull(r.cache_write_12h_tokens, 0),
-                    max(ifnull(r.cache_write_other_tokens, 0)
-                        - ifnull(r.cache_write_12h_tokens, 0), 0),
-                    p.cache_read_nanousd_per_mtok, p.input_uncached_nanousd_per_mtok,
-                    p.cache_write_5m_nanousd_per_mtok, p.cache_write_1h_nanousd_per_mtok,
-                    p.cache_write_12h_nanousd_per_mtok, p.cache_write_other_nanousd_per_mtok
-             FROM ({MISSES}) AS c
-             JOIN request_derived AS r ON r.request_id = c.request_id
-             JOIN session AS s ON s.session_id = c.session_id
-             LEFT JOIN workflow AS w ON w.workflow_id = s.workflow_id
-             LEFT JOIN price AS p ON p.price_id = c.price_id
-             WHERE c.started_ms >= ?1 AND c.started_ms < ?2 AND {}
-             ORDER BY c.request_id",
-            passing.condition
-        );
-        self.rows_of(
-            &sql,
-            passing.parameters(&[window.from_ms, window.until_ms]),
-            |row| {
-                let mut paid = Paid {
-                    missing: from_db(row.get(4)?),
-                    uncached: from_db(row.get(5)?),
-                    read_rate: rate(row, 10)?,
-                    uncached_rate: rate(row, 11)?,
-                    ..Paid::default()
-                };
-                for (at, write) in paid.writes.iter_mut().enumerate() {
-                    *write = (from_db(row.get(6 + at)?), rate(row, 12 + at)?);
-                }
-                let (tokens, cost_nanousd) = paid.lost();
-                Ok(MissedRead {
-                    call: WastedCall {
-                        request_id: row.get(0)?,
-                        session_key: row.get(1)?,
-                        workflow: row.get(2)?,
-                        tokens,
-                        cost_nanousd,
-                        is_cost_lower_bound: cost_nanousd.is_none(),
-                    },
-                    cause: row.get(3)?,
-                })
-            },
-        )
+    /// When a person wrote last in a session before a moment, and when it last worked.
+    fn last_work(
+        &self,
+        session_id: i64,
+        before_ms: i64,
+    ) -> rusqlite::Result<(Option<i64>, Option<i64>)> {
+        self.conn
+            .prepare_cached(
+                "SELECT max(CASE WHEN r.is_human_turn THEN r.started_ms END),
+                        max(CASE WHEN r.is_human_turn
+                                   OR (ifnull(t.kind, '') NOT IN ('background', 'auxiliary')
+                                       AND r.task_type <> 'auxiliary')
+                            THEN r.started_ms END)
+                 FROM request_derived AS r LEFT JOIN thread AS t ON t.thread_id = r.thread_id
+                 WHERE r.is_call AND r.session_id = ?1 AND r.started_ms < ?2",
+            )?
+            .query_row([session_id, before_ms], |row| {
+                Ok((row.get(0)?, row.get(1)?))
+            })
     }
 }
 
-/// As view `v_duplicate`, of the window alone: the view compares all calls there are.
-const DUPLICATES: &str = "
-    r.request_id IN (
-        SELECT request_id
-        FROM (SELECT request_id, started_ms, first_value(request_id) OVER same AS first_request_id
-              FROM request_derived
-              WHERE is_call AND outcome = 'complete' AND started_ms < ?2
-                AND request_hash IN (SELECT request_hash FROM request
-                                     WHERE started_ms >= ?1 AND started_ms < ?2)
-              WINDOW same AS (PARTITION BY host_id, request_hash
-                              ORDER BY started_ms, request_id))
-        WHERE request_id <> first_request_id AND started_ms >= ?1)";
-
-/// As view `v_cache`, of threads with a call in the window alone.
-const MISSES: &str = "
-    SELECT request_id, started_ms, session_id, price_id,
-           left_tokens - ifnull(cache_read_tokens, 0) AS missing_tokens,
-           CASE WHEN gap_ms > CASE WHEN left_1h_tokens > 0 THEN 3600000 ELSE 300000 END
-                THEN 'expired'
-                WHEN continues IS 0 THEN 'prefix_changed'
-                ELSE 'evicted'
-           END AS cause
-    FROM (SELECT request_id, started_ms, session_id, price_id, cache_read_tokens, continues,
-                 usage_source, ifnull(model_served, model_requested) AS model,
-                 started_ms - lag(started_ms + duration_ms) OVER before AS gap_ms,
-                 lag(ifnull(cache_read_tokens, 0) + ifnull(cache_write_5m_tokens, 0)
-                     + ifnull(cache_write_1h_tokens, 0) + ifnull(cache_write_other_tokens, 0))
-                     OVER before AS left_tokens,
-                 lag(ifnull(cache_write_1h_tokens, 0)) OVER before AS left_1h_tokens,
-                 lag(ifnull(model_served, model_requested)) OVER before AS model_before
-          FROM request_derived
-          WHERE is_call AND outcome = 'complete'
-            AND thread_id IN (SELECT thread_id FROM request
-                              WHERE started_ms >= ?1 AND started_ms < ?2)
-          WINDOW before AS (PARTITION BY thread_id ORDER BY started_ms, request_id))
-    WHERE left_tokens > 0 AND usage_source = 'provider' AND model IS model_before
-      AND ifnull(cache_read_tokens, 0) * 2 < left_tokens";
-
-/// Which calls keep an idle session warm: those in the background or beside the work, where a person
-/// has been, and for an hour neither a person nor a thread that works.
-fn idle() -> String {
-    format!(
-        "r.request_id IN (
-            SELECT request_id
-            FROM (SELECT d.request_id, d.started_ms,
-                         ifnull(t.kind, '') IN ('background', 'auxiliary')
-                             OR d.task_type = 'auxiliary' AS is_beside,
-                         max(CASE WHEN d.is_human_turn THEN d.started_ms END) OVER so_far
-                             AS human_ms,
-                         max(CASE WHEN d.is_human_turn
-                                    OR (ifnull(t.kind, 'main') IN ('main', 'subagent')
-                                        AND d.task_type <> 'auxiliary')
-                             THEN d.started_ms END) OVER so_far AS busy_ms
-                  FROM request_derived AS d
-                  LEFT JOIN thread AS t ON t.thread_id = d.thread_id
-                  WHERE d.is_call
-                    AND d.session_id IN (SELECT session_id FROM session
-                                         WHERE last_request_ms >= ?1 AND started_ms < ?2
-                                           AND last_human_turn_ms IS NOT NULL
-                                           AND last_request_ms - started_ms > {IDLE_MS})
-                  WINDOW so_far AS (PARTITION BY d.session_id
-                                    ORDER BY d.started_ms, d.request_id
-                                    ROWS UNBOUNDED PRECEDING))
-            WHERE is_beside AND human_ms IS NOT NULL AND started_ms - busy_ms > {IDLE_MS})"
-    )
+/// When which request of which host was answered last, as far back as it matters.
+#[derive(Default)]
+struct Answered {
+    last: HashMap<(i64, i64), i64>,
+    in_order: VecDeque<(i64, (i64, i64))>,
 }
 
-fn wasted_call(row: &Row<'_>) -> rusqlite::Result<WastedCall> {
-    Ok(WastedCall {
-        request_id: row.get(0)?,
-        session_key: row.get(1)?,
-        workflow: row.get(2)?,
-        tokens: from_db(row.get(3)?),
-        cost_nanousd: row.get::<_, Option<i64>>(4)?.map(from_db),
-        is_cost_lower_bound: row.get(5)?,
+impl Answered {
+    /// Takes the next complete call, and tells whether its request had been answered.
+    fn meet(&mut self, step: &Step) -> bool {
+        let Some(hash) = step.request_hash else {
+            return false;
+        };
+        let oldest_ms = step.started_ms.saturating_sub(SAME_MS);
+        while let Some((at_ms, request)) = self
+            .in_order
+            .pop_front_if(|(started_ms, _)| *started_ms < oldest_ms)
+        {
+            if self.last.get(&request) == Some(&at_ms) {
+                self.last.remove(&request);
+            }
+        }
+        let request = (step.host_id, hash);
+        self.in_order.push_back((step.started_ms, request));
+        self.last.insert(request, step.started_ms).is_some()
+    }
+}
+
+/// What keeps an idle session warm: calls in the background or beside the work, where a person has
+/// been, and for an hour neither a person nor a thread that works.
+struct Idling<'a> {
+    reader: &'a Reader,
+    /// Beginning of the walk.
+    from_ms: i64,
+    /// Threads beside the work.
+    beside: HashSet<i64>,
+    /// When a person wrote last, and when somebody worked last.
+    sessions: HashMap<i64, (Option<i64>, Option<i64>)>,
+}
+
+impl Idling<'_> {
+    /// Takes the next call of a session, and tells whether it keeps it warm.
+    fn meet(&mut self, step: &Step, session: Option<&MetSession>) -> rusqlite::Result<bool> {
+        let (human_ms, busy_ms) = match self.sessions.get(&step.session_id) {
+            Some(known) => *known,
+            None if session.is_some_and(|session| session.started_ms < self.from_ms) => {
+                self.reader.last_work(step.session_id, self.from_ms)?
+            }
+            None => (None, None),
+        };
+        let is_beside = step.is_auxiliary
+            || step
+                .thread_id
+                .is_some_and(|thread| self.beside.contains(&thread));
+        let at_ms = Some(step.started_ms);
+        let human_ms = if step.is_human_turn { at_ms } else { human_ms };
+        let busy_ms = if step.is_human_turn || !is_beside {
+            at_ms
+        } else {
+            busy_ms
+        };
+        self.sessions.insert(step.session_id, (human_ms, busy_ms));
+        let is_left = busy_ms
+            .is_some_and(|busy_ms| step.started_ms.saturating_sub(busy_ms) > i64::from(IDLE_MS));
+        Ok(is_beside && human_ms.is_some() && is_left)
+    }
+}
+
+/// Billionths of a US dollar per million tokens.
+#[derive(Clone, Copy, Debug, Default)]
+struct CachePrices {
+    read: Option<u64>,
+    uncached: Option<u64>,
+    /// For five minutes, an hour, twelve hours and another time.
+    writes: [Option<u64>; 4],
+}
+
+/// What [`paid`] reads of calls `r`.
+const PAID: &str = "
+    r.price_id, r.input_uncached_tokens, r.cache_write_5m_tokens, r.cache_write_1h_tokens,
+    r.cache_write_12h_tokens,
+    max(ifnull(r.cache_write_other_tokens, 0) - ifnull(r.cache_write_12h_tokens, 0), 0)";
+
+fn paid(row: &Row<'_>, missing: u64, prices: &HashMap<i64, CachePrices>) -> rusqlite::Result<Paid> {
+    let mut columns = Columns::from(row, PAID_AT);
+    let price_id = columns.next::<Option<i64>>()?;
+    let price = price_id.and_then(|id| prices.get(&id).copied());
+    let price = price.unwrap_or_default();
+    let uncached = columns.count()?;
+    let mut writes = [(0, None); 4];
+    for (write, rate) in writes.iter_mut().zip(price.writes) {
+        *write = (columns.count()?, rate);
+    }
+    Ok(Paid {
+        missing,
+        uncached,
+        writes,
+        read_rate: price.read,
+        uncached_rate: price.uncached,
     })
 }
 
-fn rate(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<u64>> {
-    Ok(row.get::<_, Option<i64>>(column)?.map(from_db))
+impl WastedCall {
+    fn add(&mut self, part: Size) {
+        let mut size = Size {
+            tokens: self.tokens,
+            cost_nanousd: self.cost_nanousd,
+            is_cost_lower_bound: self.is_cost_lower_bound,
+        };
+        size.add(part);
+        self.tokens = size.tokens;
+        self.cost_nanousd = size.cost_nanousd;
+        self.is_cost_lower_bound = size.is_cost_lower_bound;
+    }
 }
 
 /// What a call paid for that could have been read. Rates are billionths of a US dollar per million

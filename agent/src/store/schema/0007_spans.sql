@@ -301,6 +301,23 @@ GROUP BY session_id, usage_key_id, process_id, thread_id;
 DROP TABLE temp.old_session_usage;
 DROP TABLE temp.old_pruned_session;
 
+-- Complete calls whose request had been answered in the twelve hours before: what is asked anew each
+-- night is asked on purpose.
+DROP VIEW v_duplicate;
+CREATE VIEW v_duplicate AS
+SELECT request_id, earlier_request_id, started_ms, after_ms, session_id, request_hash, cost_nanousd,
+       host_id
+FROM (
+    SELECT
+        request_id, started_ms, session_id, request_hash, cost_nanousd, host_id,
+        lag(request_id) OVER same AS earlier_request_id,
+        started_ms - lag(started_ms) OVER same AS after_ms
+    FROM request_derived
+    WHERE is_call AND request_hash IS NOT NULL AND outcome = 'complete'
+    WINDOW same AS (PARTITION BY host_id, request_hash ORDER BY started_ms, request_id)
+)
+WHERE after_ms <= 43200000;
+
 -- Views over days and processes read few rows too, and those over processes all calls, deleted ones too.
 DROP VIEW v_daily;
 DROP VIEW v_workflow_daily;
