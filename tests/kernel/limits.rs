@@ -501,6 +501,8 @@ fn started_and_stopped_again_and_again_under_load_it_leaves_nothing_in_the_kerne
         let held = ours.iter().filter(|object| object.0 == kind).count();
         assert!(held >= STARTS, "{held} times a {kind} in {STARTS} starts");
     }
+    // There a look at its maps is what may keep one.
+    ours.retain(|object| is_looked_at || object.0 != "map");
     let left = || -> Vec<_> { ours.intersection(&objects()).copied().collect() };
     assert!(poll(FREED_WITHIN, || left().is_empty()), "{:?}", left());
     assert_eq!(place.text("PRAGMA integrity_check"), "ok");
