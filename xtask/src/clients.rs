@@ -14,7 +14,7 @@ const PYTHON_PINS: &str = "tests/peers/python/requirements.txt";
 const NODE: &str = "tests/peers/node";
 /// What reports are compared with.
 pub(crate) const CCUSAGE: &str = "tests/peers/ccusage";
-const TLS_PAIR: &str = "tests/peers/tls_pair.c";
+pub(crate) const TLS_PAIR: &str = "tests/peers/tls_pair.c";
 const TLS_CALL: &str = "tests/peers/tls_call.c";
 
 const LOCK: &str = "package-lock.json";

@@ -69,12 +69,17 @@ fn chosen(arguments: &[String]) -> Result<Vec<Target>> {
         .collect()
 }
 
-/// The target of this host.
-pub(crate) fn of_this_host() -> Result<Target> {
+/// The target with this name on the command line.
+pub(crate) fn of(arch: &str) -> Result<Target> {
     TARGETS
         .into_iter()
-        .find(|target| target.arch == std::env::consts::ARCH)
-        .context("no package is made for this processor")
+        .find(|target| target.arch == arch)
+        .with_context(|| format!("no package is made for {arch}"))
+}
+
+/// The target of this host.
+pub(crate) fn of_this_host() -> Result<Target> {
+    of(std::env::consts::ARCH)
 }
 
 /// Makes the packages of one target, with a version other than the workspace's if one is given.
@@ -97,34 +102,36 @@ pub(crate) fn packages(
 }
 
 /// A static binary without debug information.
-fn build(project: &Project, target: Target) -> Result<PathBuf> {
+pub(crate) fn build(project: &Project, target: Target) -> Result<PathBuf> {
+    zigbuild(project, target)
+        .args(["--release", "--locked", "--package", "agent"])
+        .run()?;
+    let binary = project.target.join(target.triple).join("release/bpftok");
+    objcopy()?.arg("--strip-all").arg(&binary).run()?;
+    Ok(binary)
+}
+
+/// `cargo zigbuild` for a target, with the kernel programs.
+pub(crate) fn zigbuild(project: &Project, target: Target) -> Invocation {
     let zig = project.tools().join("zig/bin");
     let mut path = zig.into_os_string();
     path.push(":");
     path.push(project.search_path());
     project
-        .cargo(&["zigbuild", "--release", "--locked", "--package", "agent"])
-        .args(["--target", target.triple])
+        .cargo(&["zigbuild", "--target", target.triple])
         .quiet_env("PATH", path)
         .without_env("AYA_BUILD_SKIP")
-        .run()?;
-    let binary = project.target.join(target.triple).join("release/bpftok");
-    // It is part of the toolchain and knows every processor, but does not look for its library there.
-    let libraries = ask_rustc("sysroot")?.join("lib");
-    Invocation::new(objcopy()?)
-        .quiet_env("LD_LIBRARY_PATH", libraries)
-        .arg("--strip-all")
-        .arg(&binary)
-        .run()?;
-    Ok(binary)
 }
 
-fn objcopy() -> Result<PathBuf> {
+/// A tool that strips programs of every processor.
+pub(crate) fn objcopy() -> Result<Invocation> {
     let program = ask_rustc("target-libdir")?.with_file_name("bin/rust-objcopy");
     if !program.is_file() {
         bail!("{} is missing", program.display());
     }
-    Ok(program)
+    // It is part of the toolchain, but does not look for its library there.
+    let libraries = ask_rustc("sysroot")?.join("lib");
+    Ok(Invocation::new(program).quiet_env("LD_LIBRARY_PATH", libraries))
 }
 
 /// A folder of the toolchain.

@@ -198,11 +198,14 @@ cargo xtask fuzz --grow [TARGET...] [--seconds N]
         help: "\
 cargo xtask test-kernel local [FILTER...]
 cargo xtask test-kernel vm [SERIES...] [--command SHELL]
+cargo xtask test-kernel arm64 [SERIES...] [--command SHELL]
 cargo xtask test-kernel service [SERIES...]
 
 local      the live tests on the running kernel, as root
 vm         the probe tests on Debian's kernels in QEMU, by software emulation: 5.10, 6.1, 6.12 and
            7, or the SERIES named. With --command, runs that in the guest instead of the tests.
+arm64      the packages' program for arm64, watched by the probe tests and some that need curl and Python,
+           on 6.1 and 6.12 for arm64, or the SERIES named, in emulated machines
 service    the installed package under a real systemd, in a Debian of the host's release that
            debootstrap makes, as root: on 6.1 (with the drop-in for older kernels) and 6.12, or the
            SERIES named

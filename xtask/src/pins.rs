@@ -37,7 +37,16 @@ pub(crate) const STATIC_TARGETS: [&str; 2] =
     ["x86_64-unknown-linux-musl", "aarch64-unknown-linux-musl"];
 
 /// Debian packages that packaging needs, and the tests of packages.
-pub(crate) const PACKAGING_PACKAGES: [&str; 4] = ["debootstrap", "lintian", "python3-venv", "rpm"];
+pub(crate) const PACKAGING_PACKAGES: [&str; 3] = ["debootstrap", "lintian", "rpm"];
+
+/// Debian packages that booting an arm64 guest needs.
+pub(crate) const ARM64_PACKAGES: [&str; 2] = ["cpio", "qemu-system-arm"];
+
+/// The Debian release whose programs are in an arm64 guest.
+pub(crate) const ARM64_SUITE: &str = "trixie";
+
+/// The C library of that release.
+pub(crate) const ARM64_GLIBC: &str = "2.41";
 
 /// The target of the kernel programs.
 pub(crate) const BPF_TARGET: &str = "bpfel-unknown-none";

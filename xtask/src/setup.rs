@@ -27,10 +27,10 @@ pub(crate) fn for_testing_programs(project: &Project) -> Result<()> {
     programs::install(project)
 }
 
-/// What making packages needs besides: targets, a C compiler for them, and the packagers.
-pub(crate) fn for_packaging(project: &Project) -> Result<()> {
+/// What building for other processors needs besides: targets, and a C compiler for them.
+pub(crate) fn for_other_processors(project: &Project) -> Result<()> {
     for_building(project)?;
-    debian::install(&pins::PACKAGING_PACKAGES)?;
+    debian::install(&["python3-venv"])?;
     let installed = Invocation::new("rustup")
         .args([
             "target",
@@ -48,7 +48,13 @@ pub(crate) fn for_packaging(project: &Project) -> Result<()> {
                 .run()?;
         }
     }
-    zig(project)?;
+    zig(project)
+}
+
+/// What making packages needs besides: the packagers.
+pub(crate) fn for_packaging(project: &Project) -> Result<()> {
+    for_other_processors(project)?;
+    debian::install(&pins::PACKAGING_PACKAGES)?;
     let tools: [(_, _, &[&str]); 3] = [
         ("cargo-deb", pins::CARGO_DEB, &[]),
         ("cargo-generate-rpm", pins::CARGO_GENERATE_RPM, &[]),

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, anyhow, bail};
 
 use crate::command::Invocation;
+use crate::kernel::processor::Processor;
 use crate::pins::{Archive, KernelPin};
 use crate::project::{Project, make_folder};
 
@@ -25,42 +26,47 @@ pub(crate) struct Kernel {
     pub(crate) series: &'static str,
     /// Upstream version, for example `6.1.192`.
     pub(crate) version: String,
+    /// Whose instructions it has.
+    pub(crate) processor: Processor,
     /// Compressed kernel image.
     pub(crate) image: PathBuf,
 }
 
 /// The downloaded kernel of a series, or else the newest that its suite has.
-pub(crate) fn kernel(project: &Project, pin: &KernelPin) -> Result<Kernel> {
-    if let Some(kernel) = cached(project, pin) {
+pub(crate) fn kernel(project: &Project, pin: &KernelPin, processor: Processor) -> Result<Kernel> {
+    if let Some(kernel) = cached(project, pin, processor) {
         println!("kernel {} is in {}", kernel.version, kernel.image.display());
         return Ok(kernel);
     }
-    if std::env::consts::ARCH != "x86_64" {
+    // That guest runs the host's programs.
+    if processor == Processor::X86_64 && std::env::consts::ARCH != "x86_64" {
         bail!("the kernel matrix runs on x86-64 hosts only; use `test-kernel local`");
     }
-    download(project, pin)
+    download(project, pin, processor)
         .with_context(|| format!("cannot fetch a {} kernel from {}", pin.series, pin.suite))
 }
 
 /// The downloaded kernel of a series.
-pub(crate) fn cached(project: &Project, pin: &KernelPin) -> Option<Kernel> {
-    let mut versions: Vec<String> = fs::read_dir(kernels(project))
+pub(crate) fn cached(project: &Project, pin: &KernelPin, processor: Processor) -> Option<Kernel> {
+    let folder = kernels(project, processor);
+    let mut versions: Vec<String> = fs::read_dir(&folder)
         .ok()?
         .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
         .filter(|version| is_of_series(version, pin.series))
         .collect();
     versions.sort_by(|a, b| by_numbers(a, b));
     let version = versions.pop()?;
-    let image = kernels(project).join(&version).join(IMAGE);
+    let image = folder.join(&version).join(IMAGE);
     image.is_file().then_some(Kernel {
         series: pin.series,
         version,
+        processor,
         image,
     })
 }
 
-fn download(project: &Project, pin: &KernelPin) -> Result<Kernel> {
-    let apt = Apt::prepare(project, pin)?;
+fn download(project: &Project, pin: &KernelPin, processor: Processor) -> Result<Kernel> {
+    let apt = Apt::prepare(project, pin.suite, pin.archive, processor)?;
     let name = apt.newest(pin.series)?;
     let version = apt.version(&name)?;
     // From 7.x on the image is in a package of its own.
@@ -77,16 +83,11 @@ fn download(project: &Project, pin: &KernelPin) -> Result<Kernel> {
         .args(["download", &package])
         .directory(&unpacked)
         .run()?;
-    let archive = only_file(&unpacked, "deb")?;
-    Invocation::new("dpkg-deb")
-        .arg("-x")
-        .arg(&archive)
-        .arg(&unpacked)
-        .run()?;
+    unpack(&only_file(&unpacked, "deb")?, &unpacked)?;
     let image =
         find_image(&unpacked).with_context(|| format!("{package} holds no kernel image"))?;
 
-    let folder = kernels(project).join(&version);
+    let folder = kernels(project, processor).join(&version);
     make_folder(&folder)?;
     fs::write(
         folder.join(ORIGIN),
@@ -99,20 +100,58 @@ fn download(project: &Project, pin: &KernelPin) -> Result<Kernel> {
     Ok(Kernel {
         series: pin.series,
         version,
+        processor,
         image: kept,
     })
+}
+
+/// Programs and libraries of a suite with all that they depend on, unpacked into `root`; nothing of them
+/// is run.
+pub(crate) fn programs(
+    project: &Project,
+    suite: &str,
+    processor: Processor,
+    packages: &[&str],
+    root: &Path,
+) -> Result<()> {
+    let apt = Apt::prepare(project, suite, Archive::Main, processor)?;
+    apt.tool("apt-get").arg("clean").run()?;
+    apt.tool("apt-get")
+        .args(["install", "-q", "-y", "--no-install-recommends"])
+        .arg("--download-only")
+        .args(packages)
+        .run()?;
+    for archive in files(&apt.folder.join("cache/archives"), "deb")? {
+        unpack(&archive, root)?;
+    }
+    Ok(())
+}
+
+fn unpack(archive: &Path, folder: &Path) -> Result<()> {
+    Invocation::new("dpkg-deb")
+        .arg("-x")
+        .arg(archive)
+        .arg(folder)
+        .run()
 }
 
 /// apt with one source, in a folder of ours.
 struct Apt {
     folder: PathBuf,
     configuration: PathBuf,
+    processor: Processor,
 }
 
 impl Apt {
-    fn prepare(project: &Project, pin: &KernelPin) -> Result<Self> {
-        let mirror = mirror(pin.archive)?;
-        let folder = project.target.join("vm/apt").join(pin.suite);
+    fn prepare(
+        project: &Project,
+        suite: &str,
+        archive: Archive,
+        processor: Processor,
+    ) -> Result<Self> {
+        let mirror = mirror(archive)?;
+        let name = format!("{suite}{}", processor.suffix());
+        let folder = project.target.join("vm/apt").join(name);
         for sub in [
             "state/lists/partial",
             "cache/archives/partial",
@@ -123,14 +162,15 @@ impl Apt {
         }
         fs::write(
             folder.join("etc/sources.list"),
-            format!("deb [signed-by={KEYRING}] {mirror} {} main\n", pin.suite),
+            format!("deb [signed-by={KEYRING}] {mirror} {suite} main\n"),
         )?;
         fs::write(folder.join("state/status"), "")?;
         let configuration = folder.join("apt.conf");
-        fs::write(&configuration, configuration_text(&folder))?;
+        fs::write(&configuration, configuration_text(&folder, processor))?;
         let apt = Self {
             folder,
             configuration,
+            processor,
         };
         apt.tool("apt-get").args(["update", "-q"]).run()?;
         Ok(apt)
@@ -146,8 +186,9 @@ impl Apt {
             .tool("apt-cache")
             .args(["pkgnames", "linux-image-"])
             .read()?;
-        newest_package(&names, series)
-            .ok_or_else(|| anyhow!("no package linux-image-{series}*-cloud-amd64"))
+        let processor = self.processor.debian();
+        newest_package(&names, series, processor)
+            .ok_or_else(|| anyhow!("no package linux-image-{series}*-cloud-{processor}"))
     }
 
     fn knows(&self, package: &str) -> bool {
@@ -176,8 +217,8 @@ impl Apt {
     }
 }
 
-fn configuration_text(folder: &Path) -> String {
-    let folder = folder.display();
+fn configuration_text(folder: &Path, processor: Processor) -> String {
+    let (folder, processor) = (folder.display(), processor.debian());
     format!(
         "Dir \"{folder}\";\n\
          Dir::Etc \"{folder}/etc\";\n\
@@ -187,7 +228,8 @@ fn configuration_text(folder: &Path) -> String {
          Dir::State \"{folder}/state\";\n\
          Dir::State::status \"{folder}/state/status\";\n\
          Dir::Cache \"{folder}/cache\";\n\
-         APT::Architecture \"amd64\";\n\
+         APT::Architecture \"{processor}\";\n\
+         APT::Architectures {{ \"{processor}\"; }};\n\
          APT::Sandbox::User \"\";\n\
          Acquire::Languages \"none\";\n\
          // Suites out of support are not signed anew.\n\
@@ -233,11 +275,12 @@ fn labelled(targets: &str, label: &str) -> Option<String> {
         .map(|(_, address)| address.to_owned())
 }
 
-fn newest_package(names: &str, series: &str) -> Option<String> {
+fn newest_package(names: &str, series: &str, processor: &str) -> Option<String> {
+    let flavour = format!("-cloud-{processor}");
     let of_series = |name: &&str| {
         let version = name
             .strip_prefix("linux-image-")
-            .and_then(|n| n.strip_suffix("-cloud-amd64"));
+            .and_then(|n| n.strip_suffix(&flavour));
         version.is_some_and(|v| {
             is_of_series(v, series) && !v.contains("-rt") && v.matches('.').count() >= 2
         })
@@ -265,11 +308,13 @@ fn by_numbers(a: &str, b: &str) -> Ordering {
     numbers(a).cmp(&numbers(b))
 }
 
-fn kernels(project: &Project) -> PathBuf {
-    project.target.join("vm/kernels")
+fn kernels(project: &Project, processor: Processor) -> PathBuf {
+    let name = format!("kernels{}", processor.suffix());
+    project.target.join("vm").join(name)
 }
 
-fn start_over(folder: &Path) -> Result<()> {
+/// An empty folder, whatever was there.
+pub(crate) fn start_over(folder: &Path) -> Result<()> {
     if folder.exists() {
         fs::remove_dir_all(folder)
             .with_context(|| format!("cannot remove {}", folder.display()))?;
@@ -278,10 +323,19 @@ fn start_over(folder: &Path) -> Result<()> {
 }
 
 fn only_file(folder: &Path, extension: &str) -> Result<PathBuf> {
-    let mut files = fs::read_dir(folder)?.filter_map(|entry| Some(entry.ok()?.path()));
-    files
-        .find(|path| path.extension().is_some_and(|e| e == extension))
+    files(folder, extension)?
+        .pop()
         .ok_or_else(|| anyhow!("no .{extension} file in {}", folder.display()))
+}
+
+/// The files with this extension in a folder.
+pub(crate) fn files(folder: &Path, extension: &str) -> Result<Vec<PathBuf>> {
+    let entries =
+        fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
+    let files = entries.filter_map(|entry| Some(entry.ok()?.path()));
+    Ok(files
+        .filter(|path| path.extension().is_some_and(|e| e == extension))
+        .collect())
 }
 
 /// `boot/vmlinuz-VERSION`, or `usr/lib/modules/VERSION/vmlinuz`.
@@ -320,14 +374,15 @@ mod tests {
                      linux-image-7.2.12+deb14-cloud-amd64\nlinux-image-cloud-amd64\n";
 
         assert_eq!(
-            newest_package(names, "6.1").as_deref(),
+            newest_package(names, "6.1", "amd64").as_deref(),
             Some("linux-image-6.1.0-49-cloud-amd64")
         );
         assert_eq!(
-            newest_package(names, "7").as_deref(),
+            newest_package(names, "7", "amd64").as_deref(),
             Some("linux-image-7.2.12+deb14-cloud-amd64")
         );
-        assert_eq!(newest_package(names, "5.10"), None);
+        assert_eq!(newest_package(names, "5.10", "amd64"), None);
+        assert_eq!(newest_package(names, "6.1", "arm64"), None);
     }
 
     #[test]

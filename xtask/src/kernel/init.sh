@@ -1,6 +1,6 @@
 #!/usr/bin/busybox sh
 # Process 1 of the guest: mounts what probes need, runs /payload/command, and reports its exit code
-# on the second serial port.
+# on another serial port than its output; the kernel's command line names both.
 /usr/bin/busybox --install -s /usr/bin
 export PATH=/usr/bin HOME=/root TMPDIR=/tmp LC_ALL=C.UTF-8 RUST_BACKTRACE=1
 
@@ -20,9 +20,9 @@ ip link set lo up
 hostname guest
 
 cd /payload
-sh /payload/command < /dev/null > /dev/ttyS0 2>&1
+sh /payload/command < /dev/null > "/dev/$output" 2>&1
 code=$?
 # The console is read by a program that stops at the exit code.
 sync
-echo "exit $code" > /dev/ttyS1
+echo "exit $code" > "/dev/$report"
 poweroff -f

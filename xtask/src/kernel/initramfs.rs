@@ -10,7 +10,9 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::command::Invocation;
 use crate::host;
+use crate::kernel::fetch;
 use crate::kernel::machine::Guest;
+use crate::kernel::processor::Processor;
 use crate::project::{Project, make_folder};
 
 const INIT: &str = include_str!("init.sh");
@@ -22,7 +24,7 @@ pub(crate) const PAYLOAD: &str = "payload";
 /// What the guest runs.
 pub(crate) struct Payload {
     /// Programs copied into `/payload`, without debug information, with their libraries.
-    programs: Vec<PathBuf>,
+    pub(crate) programs: Vec<PathBuf>,
     /// Shell text that `/payload/command` holds.
     command: String,
     kind: Kind,
@@ -39,6 +41,15 @@ impl Payload {
     pub(crate) fn of_command(command: String) -> Self {
         Self {
             programs: Vec::new(),
+            command,
+            kind: Kind::Command,
+        }
+    }
+
+    /// A shell command with a program beside it.
+    pub(crate) fn of_program(program: PathBuf, command: String) -> Self {
+        Self {
+            programs: vec![program],
             command,
             kind: Kind::Command,
         }
@@ -66,31 +77,32 @@ impl Payload {
             kind: Kind::Test,
         }
     }
+
+    /// The same, after these lines of shell.
+    pub(crate) fn after(self, lines: &str) -> Self {
+        Self {
+            command: format!("{lines}{}", self.command),
+            ..self
+        }
+    }
+
+    pub(crate) fn is_test(&self) -> bool {
+        self.kind == Kind::Test
+    }
 }
 
 /// Where a program of the payload lies in the guest.
-fn place(program: &Path) -> String {
+pub(crate) fn place(program: &Path) -> String {
     format!(
         "/{PAYLOAD}/{}",
         program.file_name().unwrap_or_default().to_string_lossy()
     )
 }
 
-/// Writes the initramfs of a guest without systemd.
+/// Writes the initramfs of a guest without systemd that has the host's own programs.
 pub(crate) fn build(project: &Project, payload: &Payload) -> Result<Guest> {
-    let folder = project.target.join("vm");
-    let root = folder.join("root");
-    if root.exists() {
-        fs::remove_dir_all(&root).with_context(|| format!("cannot remove {}", root.display()))?;
-    }
-    for merged in MERGED {
-        make_folder(&root.join("usr").join(merged))?;
-        symlink(format!("usr/{merged}"), root.join(merged))?;
-    }
-    for empty in ["dev", "proc", "sys", "tmp", "run", "root", "etc", PAYLOAD] {
-        make_folder(&root.join(empty))?;
-    }
-
+    let root = project.target.join("vm/root");
+    begin(&root)?;
     let busybox =
         host::find_program("busybox").context("busybox is missing (Debian: busybox-static)")?;
     let openssl = host::find_program("openssl").context("openssl is missing")?;
@@ -109,18 +121,36 @@ pub(crate) fn build(project: &Project, payload: &Payload) -> Result<Guest> {
         make_folder(&root.join("usr/lib/ssl"))?;
         install(configuration, &root.join("usr/lib/ssl/openssl.cnf"))?;
     }
-    write_program(&root.join("init"), INIT)?;
-    write_program(&root.join(PAYLOAD).join("command"), &payload.command)?;
-
-    let image = folder.join("initramfs");
-    pack(&root, &image)?;
+    let image = project.target.join("vm/initramfs");
+    seal(&root, payload, &image)?;
     Ok(Guest {
+        processor: Processor::X86_64,
         image,
         memory_mib: 1_024,
         parameters: "",
-        is_test: payload.kind == Kind::Test,
+        is_test: payload.is_test(),
         time_limit: Duration::from_secs(600),
     })
+}
+
+/// A root file system with a merged /usr and nothing in it.
+pub(crate) fn begin(root: &Path) -> Result<()> {
+    fetch::start_over(root)?;
+    for merged in MERGED {
+        make_folder(&root.join("usr").join(merged))?;
+        symlink(format!("usr/{merged}"), root.join(merged))?;
+    }
+    for empty in ["dev", "proc", "sys", "tmp", "run", "root", "etc", PAYLOAD] {
+        make_folder(&root.join(empty))?;
+    }
+    Ok(())
+}
+
+/// Adds process 1 and what it runs, and packs it all.
+pub(crate) fn seal(root: &Path, payload: &Payload, image: &Path) -> Result<()> {
+    write_program(&root.join("init"), INIT)?;
+    write_program(&root.join(PAYLOAD).join("command"), &payload.command)?;
+    pack(root, image)
 }
 
 /// Packs a folder as the kernel unpacks it; everything in it is root's.

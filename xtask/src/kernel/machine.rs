@@ -11,6 +11,7 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::command::{Invocation, lines};
 use crate::kernel::fetch::Kernel;
+use crate::kernel::processor::Processor;
 use crate::project::Project;
 use crate::tally::Tally;
 
@@ -30,6 +31,8 @@ const CRASHES: [&str; 7] = [
 
 /// What is booted on a kernel.
 pub(crate) struct Guest {
+    /// Whose programs it has.
+    pub(crate) processor: Processor,
     /// Root file system, as the kernel unpacks it.
     pub(crate) image: PathBuf,
     /// LIMIT: memory, its root file system included.
@@ -118,11 +121,12 @@ pub(crate) fn boot(project: &Project, kernel: &Kernel, guest: &Guest) -> Result<
 fn qemu(kernel: &Kernel, guest: &Guest, report: &Path) -> Invocation {
     // A crash must end the run, not reboot it; the mitigations cost much and protect nothing here.
     // Pages that khugepaged puts together can't be read meanwhile, which takes long where the
-    // processor that does it is emulated and waits; the tests assert that nothing is missing. A busy host
-    // gives the emulated timer no turn for so long that the kernel may take it for broken and panic.
-    let parameters = "console=ttyS0,115200 quiet loglevel=4 panic=-1 oops=panic nokaslr mitigations=off random.trust_cpu=on transparent_hugepage=never no_timer_check";
-    Invocation::new("qemu-system-x86_64")
-        .args(["-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2"])
+    // processor that does it is emulated and waits; the tests assert that nothing is missing.
+    let parameters = "quiet loglevel=4 panic=-1 oops=panic nokaslr mitigations=off random.trust_cpu=on transparent_hugepage=never";
+    let processor = kernel.processor;
+    Invocation::new(processor.emulator())
+        .args(processor.machine())
+        .args(["-accel", "tcg,thread=multi", "-smp", "2"])
         .args(["-m", &guest.memory_mib.to_string()])
         .args(["-nodefaults", "-display", "none", "-no-reboot"])
         .args([
@@ -133,12 +137,17 @@ fn qemu(kernel: &Kernel, guest: &Guest, report: &Path) -> Invocation {
         ])
         .arg("-chardev")
         .arg(format!("file,id=report,path={}", report.display()))
-        .args(["-serial", "chardev:report"])
+        .args(processor.report())
         .arg("-kernel")
         .arg(&kernel.image)
         .arg("-initrd")
         .arg(&guest.image)
-        .args(["-append", &format!("{parameters} {}", guest.parameters)])
+        .arg("-append")
+        .arg(format!(
+            "{parameters} {} {}",
+            processor.parameters(),
+            guest.parameters
+        ))
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
 }

@@ -1,9 +1,11 @@
-//! `test-kernel`: the live tests on this kernel, the probe tests on Debian's kernels in QEMU, and the
-//! service under a systemd there.
+//! `test-kernel`: the live tests on this kernel, the probe tests on Debian's kernels in QEMU, for arm64
+//! too, and the service under a systemd there.
 
+mod arm64;
 mod fetch;
 mod initramfs;
 mod machine;
+mod processor;
 mod systemd;
 
 use std::path::{Path, PathBuf};
@@ -12,9 +14,11 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 
+use crate::command::Invocation;
 use crate::kernel::fetch::Kernel;
 use crate::kernel::initramfs::Payload;
 use crate::kernel::machine::{Ending, Guest, Run};
+use crate::kernel::processor::Processor;
 use crate::project::Project;
 use crate::tally::Tally;
 use crate::{Usage, clients, debian, pins, setup, suite};
@@ -22,9 +26,9 @@ use crate::{Usage, clients, debian, pins, setup, suite};
 /// Which tests of the `kernel` test program run in the guest: those that bring all they need.
 const PROBE_TESTS: &str = "probe_";
 
-/// Kernels on which the service is tested, unless others are named: the unit as it is, and with the
-/// drop-in for older kernels.
-const SERVICE_SERIES: [&str; 2] = ["6.12", "6.1"];
+/// Kernels on which the service and the program for arm64 are tested, unless others are named: one with
+/// `uprobe_multi` links and the unit as it is, one with perf uprobes and the drop-in for older kernels.
+const ONE_OF_EACH: [&str; 2] = ["6.12", "6.1"];
 
 /// What locks the kernel down, which lasts: the test program is run once for the rest and then for it.
 const LAST_TESTS: &str = "locked_down";
@@ -32,7 +36,7 @@ const LAST_TESTS: &str = "locked_down";
 /// Skips that are right in a guest: series of the kernel, and the start of what is printed.
 const EXPECTED_SKIPS: &[(&str, &str)] = &[];
 
-/// `cargo xtask test-kernel local|vm|service ...`.
+/// `cargo xtask test-kernel local|vm|arm64|service ...`.
 pub(crate) fn run(project: &Project, arguments: &[String]) -> Result<ExitCode> {
     let mut tally = Tally::default();
     match arguments.split_first() {
@@ -41,7 +45,7 @@ pub(crate) fn run(project: &Project, arguments: &[String]) -> Result<ExitCode> {
             suite::live_tests_named(project, filters, &mut tally)?;
         }
         Some((place, rest)) if place == "vm" => {
-            let (pins, command) = chosen(rest)?;
+            let (pins, command) = chosen(rest, pins::KERNELS.iter().collect())?;
             setup::for_building(project)?;
             debian::install(&pins::TEST_PACKAGES)?;
             let payload = match command {
@@ -52,21 +56,30 @@ pub(crate) fn run(project: &Project, arguments: &[String]) -> Result<ExitCode> {
             on_kernels(project, &pins, &guest, &mut tally)?;
         }
         Some((place, rest)) if place == "service" => {
-            let pins = match chosen(rest)? {
-                (_, Some(_)) => {
-                    return Err(Usage("a service is started, not a command".into()).into());
-                }
-                (_, None) if rest.is_empty() => service_pins(),
-                (pins, None) => pins,
-            };
+            let (pins, command) = chosen(rest, one_of_each())?;
+            if command.is_some() {
+                return Err(Usage("a service is started, not a command".into()).into());
+            }
             setup::for_building(project)?;
             debian::install(&pins::TEST_PACKAGES)?;
             on_kernels(project, &pins, &service_tests(project)?, &mut tally)?;
         }
+        Some((place, rest)) if place == "arm64" => {
+            let (pins, command) = chosen(rest, one_of_each())?;
+            setup::for_other_processors(project)?;
+            debian::install(&pins::ARM64_PACKAGES)?;
+            let guest = arm64::build(project, command)?;
+            on_kernels(project, &pins, &guest, &mut tally)?;
+        }
         _ => {
-            return Err(
-                Usage("say `test-kernel local`, `test-kernel vm [SERIES...]` or `test-kernel service [SERIES...]`".into()).into(),
-            );
+            let places = [
+                "local [FILTER...]",
+                "vm [SERIES...]",
+                "arm64 [SERIES...]",
+                "service [SERIES...]",
+            ];
+            let places = places.map(|place| format!("`test-kernel {place}`"));
+            return Err(Usage(format!("say one of {}", places.join(", "))).into());
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -81,11 +94,11 @@ pub(crate) fn matrix(project: &Project, tally: &mut Tally) -> Result<()> {
 
 /// The tests of the service under systemd.
 pub(crate) fn service(project: &Project, tally: &mut Tally) -> Result<()> {
-    on_kernels(project, &service_pins(), &service_tests(project)?, tally)
+    on_kernels(project, &one_of_each(), &service_tests(project)?, tally)
 }
 
-fn service_pins() -> Vec<&'static pins::KernelPin> {
-    let is_one = |pin: &&pins::KernelPin| SERVICE_SERIES.contains(&pin.series);
+fn one_of_each() -> Vec<&'static pins::KernelPin> {
+    let is_one = |pin: &&pins::KernelPin| ONE_OF_EACH.contains(&pin.series);
     pins::KERNELS.iter().filter(is_one).collect()
 }
 
@@ -98,12 +111,16 @@ pub(crate) fn mirror_of_debian() -> Result<String> {
 pub(crate) fn cached(project: &Project) -> Vec<String> {
     pins::KERNELS
         .iter()
-        .filter_map(|pin| fetch::cached(project, pin))
+        .filter_map(|pin| fetch::cached(project, pin, Processor::X86_64))
         .map(|k| k.version)
         .collect()
 }
 
-fn chosen(arguments: &[String]) -> Result<(Vec<&'static pins::KernelPin>, Option<String>)> {
+/// The kernels that the arguments name, or else the `usual` ones, and the command.
+fn chosen(
+    arguments: &[String],
+    usual: Vec<&'static pins::KernelPin>,
+) -> Result<(Vec<&'static pins::KernelPin>, Option<String>)> {
     let (mut chosen, mut command) = (Vec::new(), None);
     let mut arguments = arguments.iter();
     while let Some(argument) = arguments.next() {
@@ -125,7 +142,7 @@ fn chosen(arguments: &[String]) -> Result<(Vec<&'static pins::KernelPin>, Option
         chosen.push(pin);
     }
     if chosen.is_empty() {
-        chosen.extend(&pins::KERNELS);
+        chosen = usual;
     }
     Ok((chosen, command))
 }
@@ -139,7 +156,7 @@ fn on_kernels(
 ) -> Result<()> {
     let kernels = pins
         .iter()
-        .map(|pin| fetch::kernel(project, pin))
+        .map(|pin| fetch::kernel(project, pin, guest.processor))
         .collect::<Result<Vec<_>>>()?;
     let mut verdicts = Vec::new();
     for kernel in kernels {
@@ -228,11 +245,18 @@ struct Built(String);
 impl Built {
     /// A test program that loads probes, and the agent's binary.
     fn test(project: &Project, name: &str) -> Result<Self> {
-        let messages = project
-            .cargo(&["test", "--locked", "--package", "agent"])
+        let cargo = project
+            .cargo(&["test", "--no-run"])
+            .without_env("AYA_BUILD_SKIP");
+        Self::by(cargo, name)
+    }
+
+    /// The same, built by this command.
+    fn by(cargo: Invocation, name: &str) -> Result<Self> {
+        let messages = cargo
+            .args(["--locked", "--package", "agent"])
             .args(["--features", "kernel-tests", "--test", name])
-            .args(["--no-run", "--message-format=json-render-diagnostics"])
-            .without_env("AYA_BUILD_SKIP")
+            .arg("--message-format=json-render-diagnostics")
             .read()?;
         Ok(Self(messages))
     }
@@ -281,13 +305,17 @@ not json
     }
 
     #[test]
-    fn without_a_series_all_kernels_are_chosen() {
-        let (pins, command) = chosen(&["--command".into(), "uname -r".into()]).unwrap();
+    fn without_a_series_the_usual_kernels_are_chosen() {
+        let command = ["--command".into(), "uname -r".into()];
+        let (pins, command) = chosen(&command, one_of_each()).unwrap();
 
+        let series: Vec<_> = pins.iter().map(|pin| pin.series).collect();
         assert_eq!(
-            (pins.len(), command.as_deref()),
-            (pins::KERNELS.len(), Some("uname -r"))
+            (series.as_slice(), command.as_deref()),
+            (["6.1", "6.12"].as_slice(), Some("uname -r"))
         );
-        assert!(chosen(&["4.19".into()]).is_err());
+        let (pins, _) = chosen(&["7".into()], one_of_each()).unwrap();
+        assert_eq!(pins, [&pins::KERNELS[3]]);
+        assert!(chosen(&["4.19".into()], Vec::new()).is_err());
     }
 }

@@ -13,6 +13,7 @@ use crate::command::Invocation;
 use crate::debootstrap::Clean;
 use crate::kernel::initramfs::{self, PAYLOAD};
 use crate::kernel::machine::Guest;
+use crate::kernel::processor::Processor;
 use crate::project::{Project, make_folder};
 use crate::{dist, host};
 
@@ -113,6 +114,7 @@ pub(crate) fn build(
     initramfs::pack(&root, &image)?;
     fs::remove_dir_all(&root).with_context(|| format!("cannot remove {}", root.display()))?;
     Ok(Guest {
+        processor: Processor::X86_64,
         image,
         memory_mib: 2_048,
         parameters: "systemd.show_status=false",
