@@ -82,9 +82,12 @@ impl Client {
                 return None;
             }
         };
-        // It has passed its exec when `spawn` returns; it may even have ended.
-        let exe = fs::read_link(format!("/proc/{}/exe", child.id()))
-            .unwrap_or_else(|_| resolve(Path::new(command.get_program())));
+        // The kernel lets `spawn` return an instant before the child has its new program. It may even
+        // have ended.
+        let own = fs::read_link("/proc/self/exe").unwrap();
+        let program = || fs::read_link(format!("/proc/{}/exe", child.id()));
+        poll(CLIENT_LIMIT, || program().map_or(true, |exe| exe != own));
+        let exe = program().unwrap_or_else(|_| resolve(Path::new(command.get_program())));
         let who = Who {
             pid: child.id(),
             exe: exe.display().to_string(),
