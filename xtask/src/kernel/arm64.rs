@@ -84,6 +84,8 @@ pub(crate) fn build(project: &Project, command: Option<String>) -> Result<Guest>
     for library in fetch::files(&root.join(LIBRARIES), "a")? {
         fs::remove_file(library)?;
     }
+    // As the installation of a Debian would have written it.
+    fs::write(root.join("etc/hosts"), "127.0.0.1 localhost\n")?;
     // They are looked for from the folder of the package that the tests were compiled in.
     let source = root.join(project.root.strip_prefix("/").unwrap_or(&project.root));
     make_folder(&source.join("agent"))?;
