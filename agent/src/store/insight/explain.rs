@@ -125,15 +125,14 @@ impl Reader {
         let mut sums: HashMap<UseKey, UseSum> = HashMap::new();
         let mut costs: HashMap<i64, u64> = HashMap::new();
         let mut misses = BTreeMap::new();
-        let passing = Passing::calls(filters);
+        let passing = Passing::calls(filters, window);
         let sql = format!(
             "SELECT {}, {SPENT}, {CACHE_USE}, {KEPT} FROM request_derived AS r
-             WHERE r.started_ms >= ?1 AND r.started_ms < ?2
+             WHERE r.started_ms >= {} AND r.started_ms < {}
              ORDER BY r.started_ms, r.request_id",
-            passing.condition
+            passing.condition, window.from_ms, window.until_ms
         );
-        let own = [window.from_ms, window.until_ms];
-        self.rows_of(&sql, passing.parameters(&own), |row| {
+        self.rows_of(&sql, passing.parameters(), |row| {
             let passes = row.get(0)?;
             let mut columns = Columns::from(row, SPENT_AT);
             let started_ms = columns.next()?;

@@ -138,14 +138,15 @@ impl Reader {
     /// Those of SQLite.
     pub(super) fn not_kept(&self, kept: &Kept, filters: &[Filter]) -> Result<NotKept, Error> {
         let passing = Passing::sums(filters);
-        let condition = passing
-            .as_ref()
-            .map_or("1", |passing| passing.condition.as_str());
+        let is_told = passing.is_some();
+        // Where sums do not tell it, all calls are compared.
+        let passing = passing.unwrap_or_else(|| Passing::calls(&[], kept.quarters));
         let sql = format!(
-            "SELECT sum(requests), sum(ifnull(context_tokens, 0) + ifnull(output_tokens, 0)),
-                    sum(cost_nanousd)
-             FROM ({}) WHERE {condition}",
-            kinds(kept.quarters, &Spans::Any)
+            "SELECT sum(r.requests), sum(ifnull(r.context_tokens, 0) + ifnull(r.output_tokens, 0)),
+                    sum(r.cost_nanousd)
+             FROM ({}) AS r WHERE {}",
+            kinds(kept.quarters, &Spans::Any),
+            passing.condition
         );
         let read = |row: &Row<'_>| {
             let mut columns = Columns::from(row, 0);
@@ -155,22 +156,19 @@ impl Reader {
                 cost_nanousd: columns.count()?,
             })
         };
-        let summed = match &passing {
-            Some(passing) => self.rows_of(&sql, passing.parameters(&[]), read)?,
-            None => self.rows_of(&sql, [], read)?,
-        };
+        let summed = self.rows_of(&sql, passing.parameters(), read)?;
         let summed = summed.first().copied().unwrap_or_default();
-        Ok(match passing {
-            Some(_) => NotKept {
-                requests: summed.requests.saturating_sub(kept.passed.requests),
-                tokens: summed.tokens.saturating_sub(kept.passed.tokens),
-                cost_nanousd: summed.cost_nanousd.saturating_sub(kept.passed.cost_nanousd),
-                untold_requests: 0,
-            },
-            None => NotKept {
+        if !is_told {
+            return Ok(NotKept {
                 untold_requests: summed.requests.saturating_sub(kept.all.requests),
                 ..NotKept::default()
-            },
+            });
+        }
+        Ok(NotKept {
+            requests: summed.requests.saturating_sub(kept.passed.requests),
+            tokens: summed.tokens.saturating_sub(kept.passed.tokens),
+            cost_nanousd: summed.cost_nanousd.saturating_sub(kept.passed.cost_nanousd),
+            untold_requests: 0,
         })
     }
 }

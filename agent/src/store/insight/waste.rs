@@ -196,15 +196,14 @@ impl Reader {
         let mut kept = Kept::new(window);
         let mut waste = Waste::default();
         let mut parts: HashMap<i64, Size> = HashMap::new();
-        let passing = Passing::calls(filters);
+        let passing = Passing::calls(filters, window);
         let sql = format!(
             "SELECT {}, {STEP}, {CACHE_USE}, {KEPT}, {PAID} FROM request_derived AS r
-             WHERE r.started_ms >= {} AND r.started_ms < ?2 AND ?1 <= ?2
+             WHERE r.started_ms >= {} AND r.started_ms < {}
              ORDER BY r.started_ms, r.request_id",
-            passing.condition, walked.from_ms
+            passing.condition, walked.from_ms, walked.until_ms
         );
-        let own = [window.from_ms, window.until_ms];
-        self.rows_of(&sql, passing.parameters(&own), |row| {
+        self.rows_of(&sql, passing.parameters(), |row| {
             let step = Step::of(row)?;
             let session = sessions.get(&step.session_id);
             let mut miss = None;
