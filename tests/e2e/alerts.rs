@@ -25,7 +25,7 @@ const LIMIT: Duration = Duration::from_secs(60);
 
 const MINUTE_MS: i64 = 60_000;
 
-fn condition(workflow: &str, severity: Severity) -> Condition {
+pub(crate) fn condition(workflow: &str, severity: Severity) -> Condition {
     let mut evidence = Map::new();
     evidence.insert("spent_nanousd".to_owned(), 7_000_000_000_u64.into());
     Condition {
@@ -46,14 +46,14 @@ fn courier(toml: &str) -> Courier {
 }
 
 /// The alerts of a host, at moments that the test gives.
-struct Host {
-    home: Home,
+pub(crate) struct Host {
+    pub(crate) home: Home,
     writer: Writer,
     dispatch: Dispatch,
 }
 
 impl Host {
-    fn new(toml: &str) -> Self {
+    pub(crate) fn new(toml: &str) -> Self {
         let home = Home::new();
         let mut writer = home.writer();
         let dispatch = Dispatch::restore(&mut writer, courier(toml), "web-01").unwrap();
@@ -64,7 +64,7 @@ impl Host {
         }
     }
 
-    fn step(&mut self, now_ms: i64, conditions: Vec<Condition>) {
+    pub(crate) fn step(&mut self, now_ms: i64, conditions: Vec<Condition>) {
         let budgets = BudgetChannels::default();
         self.dispatch
             .step(&mut self.writer, now_ms, conditions, &budgets)
@@ -72,7 +72,7 @@ impl Host {
     }
 
     /// Waits for what becomes of a message.
-    fn record(&mut self, now_ms: i64) {
+    pub(crate) fn record(&mut self, now_ms: i64) {
         let is_there = self.dispatch.record_next(&mut self.writer, now_ms, LIMIT);
         assert!(is_there.unwrap());
     }
@@ -82,7 +82,7 @@ impl Host {
         self.dispatch = Dispatch::restore(&mut self.writer, courier(toml), "web-01").unwrap();
     }
 
-    fn deliveries(&self) -> String {
+    pub(crate) fn deliveries(&self) -> String {
         self.home
             .sqlite3("SELECT channel, kind, state, attempts, ifnull(last_error, '') FROM alert_delivery ORDER BY delivery_id")
             .text()

@@ -1,6 +1,6 @@
 //! The built binary on ledgers that the library wrote: reports, windows, refusals, readers.
 //!
-//! Needs `sqlite3`, `promtool` and `tmux`. Tests that become another user need root, and print `SKIP` without it.
+//! Needs `msmtp`, `sqlite3`, `promtool` and `tmux`. Tests that become another user need root, and print `SKIP` without it.
 #![expect(
     clippy::panic,
     clippy::print_stdout,
@@ -17,6 +17,7 @@ mod faults;
 mod hostile;
 mod insight;
 mod ledger;
+mod mail;
 mod merge;
 mod metrics;
 mod metrics_served;

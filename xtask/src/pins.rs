@@ -52,7 +52,7 @@ pub(crate) const ARM64_GLIBC: &str = "2.41";
 pub(crate) const BPF_TARGET: &str = "bpfel-unknown-none";
 
 /// Debian packages that the tests need beyond gcc, git, Python and Node.
-pub(crate) const TEST_PACKAGES: [&str; 15] = [
+pub(crate) const TEST_PACKAGES: [&str; 16] = [
     "busybox-static",
     "ca-certificates",
     "cpio",
@@ -62,6 +62,7 @@ pub(crate) const TEST_PACKAGES: [&str; 15] = [
     // The Collector of the Python clients has Python inside.
     "libpython3-dev",
     "libssl-dev",
+    "msmtp",
     "openssl",
     // promtool.
     "prometheus",

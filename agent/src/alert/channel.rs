@@ -58,7 +58,9 @@ impl Channel {
                 let body = forms::alertmanager(payload, now_unix_ms);
                 http::post(&url, headers_file.as_deref(), &body)
             }
-            NotifyKind::Mail { to } => exec::mail(&forms::mail(payload, to)),
+            NotifyKind::Mail { to, command, user } => {
+                exec::mail(command.as_deref(), user, &forms::mail(payload, to))
+            }
         }
     }
 

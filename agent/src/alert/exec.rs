@@ -47,16 +47,22 @@ pub(super) fn run(command: &[String], user: &str, payload: &Value) -> Result<(),
     start(command, user, text.as_bytes(), NewPrivileges::Never)
 }
 
-/// Gives a mail to the host's sendmail, as nobody.
+/// Gives a mail to a program that is used as sendmail is, the host's if none is named, as `user`.
 ///
 /// # Errors
 /// As [`run`], and there may be no sendmail.
-pub(super) fn mail(message: &str) -> Result<(), Failure> {
+pub(super) fn mail(command: Option<&[String]>, user: &str, message: &str) -> Result<(), Failure> {
     let is_there = |path: &&&str| Path::new(path).exists();
-    let program = SENDMAIL.iter().find(is_there).ok_or(Failure::NoSendmail)?;
+    let mut command = match command {
+        Some(command) => command.to_vec(),
+        None => {
+            let program = SENDMAIL.iter().find(is_there).ok_or(Failure::NoSendmail)?;
+            vec![(*program).to_owned()]
+        }
+    };
     // Recipients are those of the message, so that none is taken for an option.
-    let command = [*program, "-i", "-t"].map(str::to_owned);
-    start(&command, NOBODY, message.as_bytes(), NewPrivileges::ByFile)
+    command.extend(["-i", "-t"].map(str::to_owned));
+    start(&command, user, message.as_bytes(), NewPrivileges::ByFile)
 }
 
 fn start(

@@ -2,12 +2,16 @@
 
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
+use sha2::{Digest as _, Sha256};
 
 /// How long an Alertmanager takes an alert for firing after it was told.
 const FIRES_FOR_MS: i64 = 5 * 60_000;
 
 /// LIMIT: characters of a text for people.
 const TEXT_CHARS: usize = 3_000;
+
+/// LIMIT: characters of the subject of a mail.
+const SUBJECT_CHARS: usize = 200;
 
 fn text<'a>(of: &'a Value, key: &str) -> &'a str {
     of.get(key).and_then(Value::as_str).unwrap_or_default()
@@ -62,26 +66,98 @@ pub(super) fn slack(payload: &Value) -> Value {
     json!({ "text": text })
 }
 
-/// A mail (RFC 5322), for `sendmail -t`.
+/// A mail (RFC 5322), for `sendmail -t`, which adds who it is from: it knows the name of the host in the
+/// world. The same message has the same `Message-ID` each time that it is tried.
 pub(super) fn mail(payload: &Value, to: &[String]) -> String {
     let lines = lines(payload);
     let subject: String = lines
         .first()
         .map_or("", String::as_str)
         .chars()
-        .take(200)
-        .collect();
-    let subject: String = subject
-        .chars()
-        .map(|c| if c.is_ascii() { c } else { '?' })
+        .take(SUBJECT_CHARS)
         .collect();
     let document = serde_json::to_string_pretty(payload).unwrap_or_default();
+    let written: Option<Timestamp> = text(payload, "created_at").parse().ok();
+    let printer = jiff::fmt::rfc2822::DateTimePrinter::new();
+    let date = written.and_then(|moment| printer.timestamp_to_string(&moment).ok());
+    let date = date.map(|date| format!("Date: {date}\n"));
+    let digest = Sha256::digest(payload.to_string());
+    let id: String = digest
+        .iter()
+        .take(16)
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    let host: String = text(payload, "host")
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() { c } else { '-' })
+        .collect();
     format!(
-        "To: {}\nSubject: {subject}\nAuto-Submitted: auto-generated\nMIME-Version: 1.0\n\
-         Content-Type: text/plain; charset=utf-8\nContent-Transfer-Encoding: 8bit\n\n{}\n\n{document}\n",
+        "To: {}\nSubject: {}\n{}Message-ID: <{id}@{host}.bpftok>\nAuto-Submitted: auto-generated\n\
+         MIME-Version: 1.0\nContent-Type: text/plain; charset=utf-8\n\
+         Content-Transfer-Encoding: quoted-printable\n\n{}",
         to.join(", "),
-        lines.join("\n"),
+        header_text(&subject),
+        date.unwrap_or_default(),
+        quoted_printable(&format!("{}\n\n{document}\n", lines.join("\n"))),
     )
+}
+
+/// A text in a header: as it is, or as encoded words (RFC 2047, 2 and 4.2), each on a line of its own and
+/// each of whole characters.
+fn header_text(text: &str) -> String {
+    /// LIMIT: characters of an encoded word, without what is around its text.
+    const WORD_CHARS: usize = 75 - "=?utf-8?q??=".len();
+    if text.is_ascii() {
+        return text.to_owned();
+    }
+    let mut words = vec![String::new()];
+    for c in text.chars() {
+        let mut bytes = [0; 4];
+        let encoded: String = match c {
+            ' ' => "_".to_owned(),
+            c if c.is_ascii_alphanumeric() => c.to_string(),
+            c => c.encode_utf8(&mut bytes).bytes().map(escaped).collect(),
+        };
+        match words.last_mut() {
+            Some(word) if word.len() + encoded.len() <= WORD_CHARS => word.push_str(&encoded),
+            _ => words.push(encoded),
+        }
+    }
+    let words = words.iter().map(|word| format!("=?utf-8?q?{word}?="));
+    words.collect::<Vec<String>>().join("\n ")
+}
+
+/// A text that passes servers which take ASCII alone and short lines (RFC 2045, 6.7).
+fn quoted_printable(text: &str) -> String {
+    /// LIMIT: characters of a line, without the `=` that says that it goes on.
+    const LINE_CHARS: usize = 75;
+    let mut out = String::new();
+    let mut width = 0;
+    let mut bytes = text.bytes().peekable();
+    while let Some(byte) = bytes.next() {
+        let encoded = match byte {
+            b'\n' => {
+                out.push('\n');
+                width = 0;
+                continue;
+            }
+            b' ' if bytes.peek().is_some_and(|next| *next != b'\n') => " ".to_owned(),
+            b'=' => escaped(byte),
+            byte if byte.is_ascii_graphic() => char::from(byte).to_string(),
+            byte => escaped(byte),
+        };
+        if width + encoded.len() > LINE_CHARS {
+            out.push_str("=\n");
+            width = 0;
+        }
+        width += encoded.len();
+        out.push_str(&encoded);
+    }
+    out
+}
+
+fn escaped(byte: u8) -> String {
+    format!("={byte:02X}")
 }
 
 /// What `POST /api/v2/alerts` of an Alertmanager takes (its api/v2/openapi.yaml, `postableAlerts`). Labels
@@ -214,13 +290,57 @@ mod tests {
             })
         );
         let mail = mail(&payload(), &["ops@example.com".to_owned()]);
-        let head = mail.split("\n\n").next().unwrap();
+        let (head, _) = mail.split_once("\n\n").unwrap();
+        let head: Vec<_> = head
+            .lines()
+            .filter(|line| !line.starts_with("Message-ID: "))
+            .collect();
         assert_eq!(
             head,
-            "To: ops@example.com\nSubject: [page] web-01: <!channel> [31m Bcc: x (bpftok alerts show 7)\n\
-             Auto-Submitted: auto-generated\nMIME-Version: 1.0\n\
-             Content-Type: text/plain; charset=utf-8\nContent-Transfer-Encoding: 8bit"
+            [
+                "To: ops@example.com",
+                "Subject: [page] web-01: <!channel> [31m Bcc: x (bpftok alerts show 7)",
+                "Date: Wed, 18 Nov 2026 11:06:40 -0000",
+                "Auto-Submitted: auto-generated",
+                "MIME-Version: 1.0",
+                "Content-Type: text/plain; charset=utf-8",
+                "Content-Transfer-Encoding: quoted-printable",
+            ]
         );
         assert!(!mail.contains('\u{1b}'));
+    }
+    #[test]
+    fn a_mail_that_is_tried_again_has_the_id_that_it_had_and_another_one_has_another() {
+        let id = |payload: &Value| {
+            let mail = mail(payload, &[]);
+            let mut lines = mail.lines();
+            lines
+                .find(|line| line.starts_with("Message-ID: "))
+                .unwrap()
+                .to_owned()
+        };
+        let mut other = payload();
+        other["created_at"] = "2026-11-18T12:00:00Z".into();
+        assert_eq!(id(&payload()), id(&payload()));
+        assert_ne!(id(&payload()), id(&other));
+        assert!(id(&other).ends_with("@web-01.bpftok>"));
+    }
+
+    #[test]
+    fn a_header_has_encoded_words_of_whole_characters_only_where_it_needs_them() {
+        assert_eq!(header_text("[page] web-01: x=1"), "[page] web-01: x=1");
+        assert_eq!(header_text("näch?"), "=?utf-8?q?n=C3=A4ch=3F?=");
+        let long = header_text(&"☃ ".repeat(12));
+        let word = format!("=?utf-8?q?{}?=", "=E2=98=83_".repeat(6));
+        assert_eq!(long, format!("{word}\n {word}"));
+    }
+
+    #[test]
+    fn a_body_is_of_short_lines_of_ascii_that_end_in_no_space() {
+        assert_eq!(quoted_printable("a = b \n\tc\n"), "a =3D b=20\n=09c\n");
+        assert_eq!(
+            quoted_printable(&"é".repeat(14)),
+            format!("{}=\n{}", "=C3=A9".repeat(12) + "=C3", "=A9=C3=A9")
+        );
     }
 }

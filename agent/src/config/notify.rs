@@ -60,10 +60,14 @@ pub enum NotifyKind {
         /// File with further headers, one a line.
         headers_file: Option<PathBuf>,
     },
-    /// A mail, by the host's sendmail.
+    /// A mail, by a program that is used as sendmail is.
     Mail {
         /// Who gets it.
         to: Vec<String>,
+        /// Path of the program, and its arguments before `-i -t`; the host's sendmail if none.
+        command: Option<Vec<String>>,
+        /// User that it runs as.
+        user: String,
     },
 }
 
@@ -173,7 +177,11 @@ pub(super) fn show(notify: &Notify) -> Vec<(&'static str, String)> {
             shown.push(("url", text(&url.to_string())));
             shown.extend(headers(headers_file));
         }
-        NotifyKind::Mail { to } => shown.push(("to", words(to))),
+        NotifyKind::Mail { to, command, user } => {
+            shown.push(("to", words(to)));
+            shown.extend(command.as_ref().map(|command| ("command", words(command))));
+            shown.push(("user", text(user)));
+        }
     }
     shown
 }
@@ -239,7 +247,7 @@ impl Check<'_> {
             "webhook" => &["url", "format", "headers_file"],
             "alertmanager" => &["url", "headers_file"],
             "exec" => &["command", "user"],
-            "mail" => &["to"],
+            "mail" => &["to", "command", "user"],
             _ => &[],
         };
         for (member, is_written) in [
@@ -250,7 +258,11 @@ impl Check<'_> {
             ("user", user.is_some()),
             ("to", to.is_some()),
         ] {
-            let is_needed = matches!(member, "url" | "command" | "to");
+            // The host has a program that takes mails.
+            let is_needed = match member {
+                "command" => kind == "exec",
+                member => matches!(member, "url" | "to"),
+            };
             if is_written && !allowed.contains(&member) {
                 self.mistake(
                     &format!("{key}.{member}"),
@@ -277,9 +289,13 @@ impl Check<'_> {
             },
             "exec" => NotifyKind::Exec {
                 command: command??,
-                user: user.flatten().unwrap_or_else(|| "nobody".to_owned()),
+                user: user.flatten().unwrap_or_else(nobody),
             },
-            "mail" => NotifyKind::Mail { to: to?? },
+            "mail" => NotifyKind::Mail {
+                to: to??,
+                command: command.flatten(),
+                user: user.flatten().unwrap_or_else(nobody),
+            },
             _ => NotifyKind::Log,
         };
         let least = match kind {
@@ -295,6 +311,11 @@ impl Check<'_> {
             kind,
         })
     }
+}
+
+/// The user without rights of every host.
+fn nobody() -> String {
+    "nobody".to_owned()
 }
 
 fn check_name(name: String) -> Result<String, String> {
@@ -428,6 +449,7 @@ mod tests {
         name = "post"
         kind = "mail"
         to = ["ops@example.com"]
+        command = ["/usr/bin/msmtp", "--account=ops"]
         [[notify]]
         name = "journal"
         kind = "log"
@@ -452,6 +474,17 @@ mod tests {
                     command: vec!["/usr/local/bin/page".to_owned(), "ops".to_owned()],
                     user: "nobody".to_owned(),
                 },
+            }
+        );
+        assert_eq!(
+            channels[3].kind,
+            NotifyKind::Mail {
+                to: vec!["ops@example.com".to_owned()],
+                command: Some(vec![
+                    "/usr/bin/msmtp".to_owned(),
+                    "--account=ops".to_owned()
+                ]),
+                user: "nobody".to_owned(),
             }
         );
         assert_eq!(channels[4].min_severity, Severity::Log);

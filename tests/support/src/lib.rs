@@ -11,6 +11,7 @@
 //! | [`script`] | a reply turned into the writes of a connection |
 //! | [`proxy`] | a proxy for tunnels |
 //! | [`receiver`] | a server that takes messages, and answers as the test says |
+//! | [`mail_server`] | a server that takes mails |
 //! | [`stranger`] | a client whose TLS library no probe knows |
 //! | [`discovery`] | the experiment behind `cargo xtask bench discovery` |
 //! | [`overhead`] | the experiment behind `cargo xtask bench overhead` |
@@ -24,6 +25,7 @@ pub mod call;
 pub mod certificate;
 pub mod discovery;
 pub mod endpoint;
+pub mod mail_server;
 pub mod numbers;
 mod observer;
 pub mod overhead;
