@@ -105,8 +105,8 @@ pub(super) fn mail(payload: &Value, to: &[String]) -> String {
 /// A text in a header: as it is, or as encoded words (RFC 2047, 2 and 4.2), each on a line of its own and
 /// each of whole characters.
 fn header_text(text: &str) -> String {
-    /// LIMIT: characters of an encoded word, without what is around its text.
-    const WORD_CHARS: usize = 75 - "=?utf-8?q??=".len();
+    /// LIMIT: characters of an encoded word, so that its line has 76 with the name of the header.
+    const WORD_CHARS: usize = 76 - "Subject: ".len() - "=?utf-8?q??=".len();
     if text.is_ascii() {
         return text.to_owned();
     }
@@ -331,8 +331,8 @@ mod tests {
         assert_eq!(header_text("[page] web-01: x=1"), "[page] web-01: x=1");
         assert_eq!(header_text("näch?"), "=?utf-8?q?n=C3=A4ch=3F?=");
         let long = header_text(&"☃ ".repeat(12));
-        let word = format!("=?utf-8?q?{}?=", "=E2=98=83_".repeat(6));
-        assert_eq!(long, format!("{word}\n {word}"));
+        let word = |number| format!("=?utf-8?q?{}?=", "=E2=98=83_".repeat(number));
+        assert_eq!(long, [word(5), word(5), word(2)].join("\n "));
     }
 
     #[test]
