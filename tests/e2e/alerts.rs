@@ -55,7 +55,11 @@ pub(crate) struct Host {
 impl Host {
     pub(crate) fn new(toml: &str) -> Self {
         let home = Home::new();
-        let mut writer = home.writer();
+        let writer = home.writer();
+        Self::with(toml, home, writer)
+    }
+
+    pub(crate) fn with(toml: &str, home: Home, mut writer: Writer) -> Self {
         let dispatch = Dispatch::restore(&mut writer, courier(toml), "web-01").unwrap();
         Self {
             home,

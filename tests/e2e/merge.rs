@@ -1,14 +1,18 @@
 //! Ledgers merged: each call once, sums those of the calls, whoever deleted what.
 
+use std::collections::BTreeSet;
 use std::io::Read as _;
+use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
 use agent::store::{AccountKey, HostFacts, Keep, Writer};
+use agent_core::alert::Severity;
 use agent_core::pipeline::{CoverageOutcome, Output};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
+use crate::alerts::{Host, condition};
 use crate::retention::{LASTING, ONE_DAY, lines_of_one, sweep};
 use crate::sums::{DIFFERENCE, history};
 use crate::world::{BPFTOK, Home, Ran, coverage, host, ms, ran, record, usage};
@@ -167,6 +171,81 @@ fn hosts_come_beside_each_other_and_reports_read_several_ledgers_as_one() {
         assert_eq!(refused.code, Some(64), "{command:?}");
         assert!(refused.err.contains("takes one --db"), "{}", refused.err);
     }
+}
+
+/// What a merged ledger has of alerts and messages.
+const ALERTS: &str = "
+    SELECT host_name, rule, scope_json, state, acknowledged_by, delivered_count, waiting_count
+    FROM v_alert ORDER BY 1, 3;
+    SELECT channel, kind, state FROM alert_delivery ORDER BY 1, 2;";
+
+#[test]
+fn alerts_come_with_their_hosts_in_their_later_state_and_nobody_is_told_again() {
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", closed.local_addr().unwrap());
+    drop(closed);
+    let channels = format!(
+        "[[notify]]\nname = \"ops\"\nkind = \"webhook\"\nurl = \"{url}\"\n\
+         [[notify]]\nname = \"journal\"\nkind = \"log\"\n"
+    );
+    let mut hosts = [host(), other_host()].map(|facts| {
+        let home = Home::new();
+        let writer = writer_of(&home, facts);
+        Host::with(&channels, home, writer)
+    });
+    let now = ms("2026-11-18T11:00:00Z");
+    for host in &mut hosts {
+        host.step(now, vec![condition("nightly", Severity::Page)]);
+        host.record(now);
+        host.record(now);
+        assert_eq!(host.deliveries().matches("ops|fire|failed|1|").count(), 1);
+    }
+    let fleet = hosts[0].home.path("fleet.db");
+    let earlier = hosts[0].home.path("earlier.db");
+    merge(&earlier, &[&hosts[0].home]);
+    let row = |host: &str, state: &str, by: &str, told: u32| {
+        format!("{host}|spike|[[\"workflow\",\"nightly\"]]|{state}|{by}|{told}|0\n")
+    };
+    let firing = row("build-01", "firing", "", 1)
+        + &row("build-02", "firing", "", 1)
+        + "journal|fire|delivered\njournal|fire|delivered\n";
+    for _ in 0..2 {
+        merge(&fleet, &[&hosts[0].home, &hosts[1].home]);
+        assert_eq!(read(&fleet, ALERTS), firing);
+    }
+
+    let paths = [0, 1].map(|place: usize| hosts[place].home.db().display().to_string());
+    let list = ["--db", &paths[0], "--db", &paths[1], "alerts", "-o", "json"];
+    let listed: Value = serde_json::from_str(&bpftok(&list).text()).unwrap();
+    let rows = listed["rows"].as_array().unwrap().iter();
+    let of: BTreeSet<_> = rows.map(|row| row["host_name"].as_str().unwrap()).collect();
+    assert_eq!(of, BTreeSet::from(["build-01", "build-02"]));
+
+    bpftok(&["alerts", "ack", "1", "--db", &paths[0]]).text();
+    hosts[0].step(now + 60_000, Vec::new());
+    while !hosts[0].deliveries().contains("journal|resolve|delivered") {
+        hosts[0].record(now + 60_000);
+    }
+    let by = read(&hosts[0].home.db(), "SELECT acknowledged_by FROM alert");
+    let resolved = row("build-01", "resolved", by.trim_end(), 2)
+        + &row("build-02", "firing", "", 1)
+        + "journal|fire|delivered\njournal|fire|delivered\njournal|resolve|delivered\n";
+    merge(&fleet, &[&hosts[0].home]);
+    assert_eq!(read(&fleet, ALERTS), resolved);
+    // A state of before changes nothing.
+    bpftok(&["merge", fleet.to_str().unwrap(), earlier.to_str().unwrap()]).text();
+    assert_eq!(read(&fleet, ALERTS), resolved);
+
+    let mut writer = Writer::open(&fleet, host(), Keep::default()).unwrap();
+    let (active, last) = writer.active_alerts().unwrap();
+    assert_eq!((active, last), (Vec::new(), 2));
+    for channel in ["ops", "journal"] {
+        let due = writer
+            .due_deliveries(channel, now + 10 * DAY_MS, 9)
+            .unwrap();
+        assert_eq!(due, Vec::new());
+    }
+    writer.close().unwrap();
 }
 
 /// A command that still writes has merged, and what it merged into would be somewhere.

@@ -334,22 +334,24 @@ impl Writer {
         .map_err(|source| Error::sql("read", path, source))
     }
 
-    /// Channels of which a message failed and none arrived since, and since when.
+    /// Channels of which a message failed and none of this host arrived since, and since when.
     ///
     /// # Errors
     /// Those of SQLite.
     pub fn failing_channels(&mut self) -> Result<Vec<(String, i64)>, Error> {
-        let (conn, _, path) = self.parts();
+        let (conn, host_id, path) = self.parts();
         let read = || {
             let mut statement = conn.prepare(
                 "SELECT f.channel, min(f.created_ms)
                  FROM alert_delivery AS f
                  WHERE f.state = 'failed' AND NOT EXISTS (
                      SELECT 1 FROM alert_delivery AS d
-                     WHERE d.channel = f.channel AND d.delivered_ms > f.created_ms)
+                     LEFT JOIN alert AS a USING (alert_id)
+                     WHERE d.channel = f.channel AND d.delivered_ms > f.created_ms
+                       AND ifnull(a.host_id, ?1) = ?1)
                  GROUP BY f.channel ORDER BY f.channel",
             )?;
-            let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            let rows = statement.query_map([host_id], |row| Ok((row.get(0)?, row.get(1)?)))?;
             rows.collect::<rusqlite::Result<Vec<_>>>()
         };
         read().map_err(|source| Error::sql("read", path, source))

@@ -10,6 +10,7 @@
 //! is an earlier or later state of the other. Only where two agents on one host each saw calls that the
 //! other did not, and deleted them, those of the smaller side are left out.
 
+mod alerts;
 mod calls;
 mod sums;
 mod tables;
@@ -143,6 +144,7 @@ fn one(
         });
     })?;
     sums::merge(&transaction)?;
+    alerts::merge(&transaction)?;
     rest(&transaction)?;
     transaction.commit()?;
     Ok(merged)
