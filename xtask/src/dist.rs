@@ -39,8 +39,10 @@ const COMPLETIONS: [(&str, &str); 3] = [
 
 /// `cargo xtask dist [ARCH...]`.
 pub(crate) fn run(project: &Project, arguments: &[String]) -> Result<ExitCode> {
+    let targets = chosen(arguments)?;
+    prepare(project)?;
     let mut made = Vec::new();
-    for target in chosen(arguments)? {
+    for target in targets {
         made.extend(packages(project, target, None)?);
     }
     println!("\nmade:");
@@ -82,16 +84,21 @@ pub(crate) fn of_this_host() -> Result<Target> {
     of(std::env::consts::ARCH)
 }
 
-/// Makes the packages of one target, with a version other than the workspace's if one is given.
+/// Makes what is the same in the packages of every processor and version.
+pub(crate) fn prepare(project: &Project) -> Result<()> {
+    setup::for_packaging(project)?;
+    share(project, &build(project, of_this_host()?)?)?;
+    notices(project)
+}
+
+/// Makes the packages of one target after [`prepare`], with a version other than the workspace's if one
+/// is given.
 pub(crate) fn packages(
     project: &Project,
     target: Target,
     version: Option<&str>,
 ) -> Result<Vec<PathBuf>> {
-    setup::for_packaging(project)?;
     let binary = build(project, target)?;
-    share(project, &build_once(project, of_this_host()?)?)?;
-    notices(project)?;
     let folder = project.target.join("dist").join(target.arch);
     make_folder(&folder)?;
     let plain = folder.join("bpftok");
@@ -175,14 +182,6 @@ fn notices(project: &Project) -> Result<()> {
         .arg(path)
         .arg("agent/packaging/notices.hbs")
         .run()
-}
-
-fn build_once(project: &Project, target: Target) -> Result<PathBuf> {
-    let binary = project.target.join(target.triple).join("release/bpftok");
-    if binary.is_file() {
-        return Ok(binary);
-    }
-    build(project, target)
 }
 
 fn write(path: &Path, text: &str) -> Result<()> {

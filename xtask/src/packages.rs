@@ -46,6 +46,7 @@ pub(crate) fn run(project: &Project, _: &[String]) -> Result<ExitCode> {
         bail!("a clean Debian is made and entered by root");
     }
     let target = dist::of_this_host()?;
+    dist::prepare(project)?;
     let older = project.target.join("packages/older.deb");
     make_folder(older.parent().unwrap_or(&project.target))?;
     let deb_of = |version: Option<&str>| -> Result<(PathBuf, PathBuf)> {

@@ -337,26 +337,10 @@ fn check_channels(names: Vec<String>) -> Result<Vec<String>, String> {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use agent_core::budget::Hours;
 
-    use super::super::{Error, Loaded};
+    use super::super::tests::{mistakes_of, parse};
     use super::*;
-
-    fn parse(text: &str) -> Result<Loaded, Error> {
-        Loaded::parse(Path::new("/etc/bpftok/config.toml"), text)
-    }
-
-    fn mistakes_of(text: &str) -> Vec<String> {
-        match parse(text) {
-            Err(Error::Mistakes { mistakes, .. }) => mistakes
-                .into_iter()
-                .map(|mistake| format!("{}: {}", mistake.key, mistake.problem))
-                .collect(),
-            other => panic!("{other:?}"),
-        }
-    }
 
     const BUDGETS: &str = r#"
         [[budget]]

@@ -410,24 +410,8 @@ fn check_to(addresses: Vec<String>) -> Result<Vec<String>, String> {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
-    use super::super::{Error, Loaded};
+    use super::super::tests::{mistakes_of, parse};
     use super::*;
-
-    fn parse(text: &str) -> Result<Loaded, Error> {
-        Loaded::parse(Path::new("/etc/bpftok/config.toml"), text)
-    }
-
-    fn mistakes(text: &str) -> Vec<String> {
-        match parse(text) {
-            Err(Error::Mistakes { mistakes, .. }) => mistakes
-                .into_iter()
-                .map(|mistake| format!("{}: {}", mistake.key, mistake.problem))
-                .collect(),
-            other => panic!("{other:?}"),
-        }
-    }
 
     const ALL: &str = r#"
         [[notify]]
@@ -503,7 +487,7 @@ mod tests {
 
     #[test]
     fn every_mistake_is_told_with_what_would_be_right_and_no_url() {
-        let found = mistakes(
+        let found = mistakes_of(
             r#"
             [[notify]]
             kind = "pigeon"
@@ -553,7 +537,7 @@ mod tests {
     fn two_channels_have_two_names() {
         let one = "[[notify]]\nname = \"ops\"\nkind = \"log\"\n";
         assert_eq!(
-            mistakes(&format!("{one}{one}")),
+            mistakes_of(&format!("{one}{one}")),
             ["notify[2].name: is the name of another entry; each channel has its own"]
         );
     }

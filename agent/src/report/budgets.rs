@@ -27,16 +27,11 @@ pub fn budgets(
     names: &[String],
     prices: &Prices,
 ) -> Result<Found, Error> {
-    let standings = stand(page, reader, budgets, names, prices)?;
-    if standings.is_empty() && page.is_for_people() {
-        writeln!(page.out, "{}", none(budgets, names))?;
+    let Some(standings) = some_stand(page, reader, budgets, names, prices)? else {
         return Ok(Found::Nothing);
-    }
+    };
     write(page, &standings)?;
-    Ok(match standings.is_empty() {
-        true => Found::Nothing,
-        false => Found::Something,
-    })
+    Ok(Found::Something)
 }
 
 /// Writes the budgets that burn or are exceeded, for scripts: nothing if all is well.
@@ -50,15 +45,9 @@ pub fn check_budgets(
     names: &[String],
     prices: &Prices,
 ) -> Result<Found, Error> {
-    let mut standings = stand(page, reader, budgets, names, prices)?;
-    if standings.is_empty() {
-        if page.is_for_people() {
-            writeln!(page.out, "{}", none(budgets, names))?;
-        } else {
-            write(page, &standings)?;
-        }
+    let Some(mut standings) = some_stand(page, reader, budgets, names, prices)? else {
         return Ok(Found::Nothing);
-    }
+    };
     let worst = standings.iter().map(|standing| standing.status.state).max();
     standings.retain(|standing| standing.status.state > State::Ok);
     if !standings.is_empty() || !page.is_for_people() {
@@ -135,6 +124,26 @@ or entries [[budget]] in the configuration (`bpftok config show`)."
             .to_owned(),
         None => "Nothing was used yet of any budget that is split by a value.".to_owned(),
     }
+}
+
+/// How budgets stand; where there is none that is written, and `None`.
+fn some_stand<'a>(
+    page: &mut Page<'_>,
+    reader: &Reader,
+    budgets: &'a [Budget],
+    names: &[String],
+    prices: &Prices,
+) -> Result<Option<Vec<Standing<'a>>>, Error> {
+    let standings = stand(page, reader, budgets, names, prices)?;
+    if !standings.is_empty() {
+        return Ok(Some(standings));
+    }
+    if page.is_for_people() {
+        writeln!(page.out, "{}", none(budgets, names))?;
+    } else {
+        write(page, &standings)?;
+    }
+    Ok(None)
 }
 
 /// How the budgets stand on each host of the ledger.

@@ -115,7 +115,7 @@ impl Writer {
     /// Those of SQLite.
     pub fn foreign_version(&self) -> Result<i64, Error> {
         self.connection()
-            .query_row("PRAGMA data_version", [], |row| row.get(0))
+            .query_row(super::DATA_VERSION, [], |row| row.get(0))
             .map_err(|source| Error::sql("read", self.path(), source))
     }
 }

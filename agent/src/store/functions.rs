@@ -10,7 +10,7 @@ use rusqlite::Connection;
 use rusqlite::functions::{Aggregate, Context, FunctionFlags};
 use rusqlite::types::ValueRef;
 
-use super::rates::InputRates;
+use super::rates::{InputRates, Windows};
 use super::{Dimension, Window, to_db};
 
 /// Gives a connection `hour_start(ms)`, `day_start(ms)`, `week_start(ms)` and `month_start(ms)` of
@@ -47,12 +47,14 @@ pub(super) fn install(conn: &Connection, zone: &TimeZone) -> rusqlite::Result<()
 pub(super) fn install_weights(conn: &Connection, prices: Prices) -> rusqlite::Result<()> {
     let flags = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DETERMINISTIC;
     let prices = Arc::new(prices);
-    let list = Arc::clone(&prices);
+    let windows = Windows::new(Arc::clone(&prices));
     conn.create_scalar_function(c"window_tokens", 2, flags, move |context| {
-        let model = context.get::<Option<String>>(1)?;
-        let window = match model {
-            Some(model) => list.window_tokens(&context.get::<String>(0)?, &model),
-            None => None,
+        let window = match context.get_raw(1) {
+            ValueRef::Null => None,
+            model @ (ValueRef::Integer(_)
+            | ValueRef::Real(_)
+            | ValueRef::Text(_)
+            | ValueRef::Blob(_)) => windows.of(context.get_raw(0).as_str()?, model.as_str()?),
         };
         Ok(window.map(to_db))
     })?;

@@ -203,7 +203,7 @@ impl Reader {
     /// # Errors
     /// Those of SQLite.
     pub fn data_version(&self) -> Result<i64, Error> {
-        let found = self.rows_of("PRAGMA data_version", params![], |row| row.get(0))?;
+        let found = self.rows_of(super::DATA_VERSION, params![], |row| row.get(0))?;
         Ok(found.into_iter().next().unwrap_or(0))
     }
 

@@ -81,6 +81,9 @@ pub use vacuum::{Vacuumed, vacuum};
 pub use workflows::{Kind, SeenWorkflow, Size};
 pub use writer::{Applied, Durability, Keep, Writer};
 
+/// Asks for a number that is another one as soon as somebody else has committed to the ledger.
+const DATA_VERSION: &str = "PRAGMA data_version";
+
 /// What could not be done with the ledger.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {

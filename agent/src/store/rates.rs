@@ -1,4 +1,4 @@
-//! What models' input costs, remembered by the hour.
+//! What models' input costs, remembered by the hour, and how long their prompts may be.
 
 use std::borrow::Borrow;
 use std::cell::RefCell;
@@ -54,5 +54,38 @@ impl<P: Borrow<Prices>> InputRates<P> {
                 rate
             }
         }
+    }
+}
+
+/// How long prompts of models may be, each looked up once: as many as there are models in what is asked
+/// for.
+#[derive(Debug)]
+pub(super) struct Windows<P> {
+    prices: P,
+    /// By provider and model.
+    known: RefCell<BTreeMap<String, BTreeMap<String, Option<u64>>>>,
+}
+
+impl<P: Borrow<Prices>> Windows<P> {
+    pub(super) fn new(prices: P) -> Self {
+        Self {
+            prices,
+            known: RefCell::default(),
+        }
+    }
+
+    /// As [`Prices::window_tokens`].
+    pub(super) fn of(&self, provider: &str, model: &str) -> Option<u64> {
+        let mut known = self.known.borrow_mut();
+        let models = known.get(provider);
+        if let Some(window) = models.and_then(|models| models.get(model)) {
+            return *window;
+        }
+        let window = self.prices.borrow().window_tokens(provider, model);
+        known
+            .entry(provider.to_owned())
+            .or_default()
+            .insert(model.to_owned(), window);
+        window
     }
 }
