@@ -280,7 +280,7 @@ Examples:
 Ledgers of other hosts come beside what is there; a later state of one that was merged before adds what
 is new. Merging twice changes nothing. INTO is made where it is missing, and no agent may write to it;
 the others are only read, also while agents write to them. All must have this version's schema: an
-agent that starts upgrades its ledger.
+agent that starts upgrades its ledger. Alerts come too; nobody is told of them again.
 
 Examples:
   bpftok merge fleet.db web-01.db web-02.db
