@@ -451,6 +451,26 @@ fn a_filter_leaves_only_waste_of_the_calls_that_pass() {
     assert!(told.contains("\nwhere outcome=aborted\n"), "{told}");
 }
 
+/// Kinds of waste of the calls from a moment on, and how many calls each has.
+fn waste_since(home: &Home, from: &str) -> Vec<String> {
+    let arguments = [
+        "waste",
+        "--since",
+        from,
+        "--until",
+        "2026-12-01",
+        "-o",
+        "json",
+    ];
+    let told = document(home.run(arguments));
+    let rows = told["rows"].as_array().unwrap().iter();
+    let mut kinds: Vec<String> = rows
+        .map(|row| format!("{} {}", row["kind"].as_str().unwrap(), row["calls"]))
+        .collect();
+    kinds.sort();
+    kinds
+}
+
 #[test]
 fn a_request_that_is_asked_anew_after_half_a_day_is_no_duplicate() {
     const NIGHT: u64 = 24 * 3_600;
@@ -467,27 +487,15 @@ fn a_request_that_is_asked_anew_after_half_a_day_is_no_duplicate() {
         again(NIGHT + 24 * 3_600 + 1, 4),
     ];
     let home = Home::with(&calls).timeless();
-    let calls = |from: &str| {
-        let arguments = [
-            "waste",
-            "--since",
-            from,
-            "--until",
-            "2026-12-01",
-            "-o",
-            "json",
-        ];
-        let told = document(home.run(arguments));
-        let rows = told["rows"].as_array().unwrap().iter();
-        let duplicates = rows.filter(|row| row["kind"] == "duplicate");
-        duplicates
-            .map(|row| row["calls"].as_u64().unwrap())
-            .sum::<u64>()
+    let duplicates = |from: &str| {
+        let mut kinds = waste_since(&home, from);
+        kinds.retain(|kind| kind.starts_with("duplicate"));
+        kinds
     };
-    assert_eq!(calls("2026-11-01"), 1);
+    assert_eq!(duplicates("2026-11-01"), ["duplicate 1"]);
     // What was answered before the time that is asked for counts.
-    assert_eq!(calls("2026-11-03T18:00:00Z"), 1);
-    assert_eq!(calls("2026-11-04"), 0);
+    assert_eq!(duplicates("2026-11-03T18:00:00Z"), ["duplicate 1"]);
+    assert_eq!(duplicates("2026-11-04"), [""; 0]);
     let view = home.sqlite3("SELECT request_id, earlier_request_id, after_ms FROM v_duplicate");
     assert_eq!(view.text(), "3|2|43200000\n");
 }
@@ -511,27 +519,15 @@ fn what_was_before_the_time_that_is_asked_for_tells_what_is_waste_in_it() {
         }),
     ];
     let home = Home::with(&calls.map(usage)).timeless();
-    let kinds = |from: &str| {
-        let arguments = [
-            "waste",
-            "--since",
-            from,
-            "--until",
-            "2026-12-01",
-            "-o",
-            "json",
-        ];
-        let told = document(home.run(arguments));
-        let rows = told["rows"].as_array().unwrap().iter();
-        let mut kinds: Vec<String> = rows
-            .map(|row| format!("{} {}", row["kind"].as_str().unwrap(), row["calls"]))
-            .collect();
-        kinds.sort();
-        kinds
-    };
-    assert_eq!(kinds("2026-11-01"), ["cache_expired 1", "idle 1"]);
-    assert_eq!(kinds("2026-11-05"), ["cache_expired 1", "idle 1"]);
-    assert_eq!(kinds("2026-11-07"), ["idle 1"]);
+    assert_eq!(
+        waste_since(&home, "2026-11-01"),
+        ["cache_expired 1", "idle 1"]
+    );
+    assert_eq!(
+        waste_since(&home, "2026-11-05"),
+        ["cache_expired 1", "idle 1"]
+    );
+    assert_eq!(waste_since(&home, "2026-11-07"), ["idle 1"]);
 }
 
 #[test]
