@@ -463,9 +463,13 @@ fn waste_since(home: &Home, from: &str) -> Vec<String> {
         "json",
     ];
     let told = document(home.run(arguments));
-    let rows = told["rows"].as_array().unwrap().iter();
+    let rows = told.get("rows").and_then(Value::as_array).unwrap();
     let mut kinds: Vec<String> = rows
-        .map(|row| format!("{} {}", row["kind"].as_str().unwrap(), row["calls"]))
+        .iter()
+        .map(|row| {
+            let [kind, calls] = ["kind", "calls"].map(|key| row.get(key).unwrap());
+            format!("{} {calls}", kind.as_str().unwrap())
+        })
         .collect();
     kinds.sort();
     kinds

@@ -2,7 +2,8 @@
 
 use rusqlite::params;
 
-use crate::store::source::cut_calls;
+use super::columns::Columns;
+use crate::store::source::{Spans, cut_calls, kinds};
 use crate::store::{Error, Reader, Window, from_db};
 
 /// The usage of a window by what a production index tells apart.
@@ -65,58 +66,58 @@ impl Reader {
     /// # Errors
     /// Those of SQLite.
     pub fn hosts(&self, window: Window) -> Result<Vec<String>, Error> {
-        self.rows(
-            "SELECT DISTINCT host_name FROM v_usage_15m
-             WHERE bucket_start_ms >= ?1 AND bucket_start_ms < ?2 ORDER BY 1",
-            window,
-            |row| row.get(0),
-        )
+        let sql = format!(
+            "SELECT DISTINCT h.host_name FROM ({}) AS u
+             JOIN usage_key AS k ON k.usage_key_id = u.usage_key_id
+             JOIN host AS h ON h.host_id = k.host_id
+             ORDER BY 1",
+            kinds(window, &Spans::Any)
+        );
+        self.rows_of(&sql, [], |row| row.get(0))
     }
 
-    /// The usage of the quarters of an hour that begin in `window`, by provider, model, kind of work
-    /// and whether a tool was asked for.
+    /// The usage of the calls that began in `window`, by provider, model, kind of work and whether a
+    /// tool was asked for.
     ///
     /// # Errors
     /// Those of SQLite.
     pub fn slices(&self, window: Window) -> Result<Vec<Slice>, Error> {
-        self.rows(
-            "SELECT provider, model, task_type, has_tool_call, sum(request_count),
-                    sum(input_uncached_tokens), sum(cache_read_tokens),
-                    sum(ifnull(cache_write_5m_tokens, 0) + ifnull(cache_write_1h_tokens, 0)
-                        + ifnull(cache_write_other_tokens, 0)),
-                    sum(context_tokens), sum(output_tokens), sum(unpriced_tokens),
-                    sum(estimated_tokens), sum(cost_nanousd), sum(estimated_cost_nanousd),
-                    sum(subscription_cost_nanousd), sum(lower_bound_requests),
-                    sum(cost_lower_bound_requests)
-             FROM v_usage_15m WHERE bucket_start_ms >= ?1 AND bucket_start_ms < ?2
+        let sql = format!(
+            "SELECT k.provider, k.model, k.task_type, k.has_tool_call, sum(u.requests),
+                    sum(u.input_uncached_tokens), sum(u.cache_read_tokens),
+                    sum(ifnull(u.cache_write_5m_tokens, 0) + ifnull(u.cache_write_1h_tokens, 0)
+                        + ifnull(u.cache_write_other_tokens, 0)),
+                    sum(u.context_tokens), sum(u.output_tokens), sum(u.unpriced_tokens),
+                    sum(u.estimated_tokens), sum(u.cost_nanousd), sum(u.estimated_cost_nanousd),
+                    sum(CASE WHEN k.billing_kind = 'subscription' THEN u.cost_nanousd END),
+                    sum(u.lower_bound_requests), sum(u.cost_lower_bound_requests)
+             FROM ({}) AS u
+             JOIN usage_key AS k ON k.usage_key_id = u.usage_key_id
              GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4",
-            window,
-            |row| {
-                let count = |column: usize| {
-                    let stored = row.get::<_, Option<i64>>(column)?;
-                    Ok::<_, rusqlite::Error>(stored.map_or(0, from_db))
-                };
-                Ok(Slice {
-                    provider: row.get(0)?,
-                    model: row.get(1)?,
-                    task_type: row.get(2)?,
-                    has_tool_call: row.get(3)?,
-                    requests: count(4)?,
-                    uncached_tokens: count(5)?,
-                    read_tokens: count(6)?,
-                    written_tokens: count(7)?,
-                    context_tokens: count(8)?,
-                    output_tokens: count(9)?,
-                    unpriced_tokens: count(10)?,
-                    estimated_tokens: count(11)?,
-                    cost_nanousd: row.get::<_, Option<i64>>(12)?.map(from_db),
-                    estimated_cost_nanousd: count(13)?,
-                    subscription_cost_nanousd: count(14)?,
-                    lower_bound_requests: count(15)?,
-                    cost_lower_bound_requests: count(16)?,
-                })
-            },
-        )
+            kinds(window, &Spans::Any)
+        );
+        self.rows_of(&sql, [], |row| {
+            let mut columns = Columns::from(row, 0);
+            Ok(Slice {
+                provider: columns.next()?,
+                model: columns.next()?,
+                task_type: columns.next()?,
+                has_tool_call: columns.next()?,
+                requests: columns.count()?,
+                uncached_tokens: columns.count()?,
+                read_tokens: columns.count()?,
+                written_tokens: columns.count()?,
+                context_tokens: columns.count()?,
+                output_tokens: columns.count()?,
+                unpriced_tokens: columns.count()?,
+                estimated_tokens: columns.count()?,
+                cost_nanousd: columns.known()?,
+                estimated_cost_nanousd: columns.count()?,
+                subscription_cost_nanousd: columns.count()?,
+                lower_bound_requests: columns.count()?,
+                cost_lower_bound_requests: columns.count()?,
+            })
+        })
     }
 
     /// What the sessions of each length used in `window`, shortest first. Sessions that lie in it
@@ -134,16 +135,20 @@ impl Reader {
                          WHEN s.request_count <= 100 THEN '21-100'
                          WHEN s.request_count <= 500 THEN '101-500'
                          ELSE '501+' END,
-                    count(DISTINCT t.session_id), sum(t.requests), sum(t.tokens),
-                    ifnull(sum(t.cost_nanousd), 0), min(s.request_count) AS shortest
-             FROM (SELECT session_id, requests,
-                          ifnull(context_tokens, 0) + ifnull(output_tokens, 0) AS tokens,
-                          cost_nanousd
-                   FROM session_usage WHERE {among} AND first_ms >= ?1 AND last_ms < ?2
-                   UNION ALL
-                   SELECT r.session_id, r.requests,
-                          ifnull(r.context_tokens, 0) + ifnull(r.output_tokens, 0), r.cost_nanousd
-                   FROM {calls}) AS t
+                    count(*), sum(t.requests), sum(t.tokens), ifnull(sum(t.cost_nanousd), 0),
+                    min(s.request_count) AS shortest
+             FROM (SELECT session_id, sum(requests) AS requests, sum(tokens) AS tokens,
+                          sum(cost_nanousd) AS cost_nanousd
+                   FROM (SELECT session_id, requests,
+                                ifnull(context_tokens, 0) + ifnull(output_tokens, 0) AS tokens,
+                                cost_nanousd
+                         FROM session_usage WHERE {among} AND first_ms >= ?1 AND last_ms < ?2
+                         UNION ALL
+                         SELECT r.session_id, r.requests,
+                                ifnull(r.context_tokens, 0) + ifnull(r.output_tokens, 0),
+                                r.cost_nanousd
+                         FROM {calls})
+                   GROUP BY session_id) AS t
              JOIN session AS s ON s.session_id = t.session_id
              GROUP BY 1 ORDER BY shortest"
         );
