@@ -124,7 +124,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<Found> {
         Command::Doctor(arguments) => doctor::run(&configured(&global)?, &arguments)?,
         Command::Record(arguments) => app::record(&configured(&global)?, &arguments)?,
         Command::Replay(arguments) => app::replay(&configured(&global)?, &arguments)?,
-        Command::SelfCheck(arguments) => capture::self_check::call(&arguments.library)?,
+        Command::SelfCheck(arguments) => agent_self_check::call(&arguments.library)?,
         Command::Config { command } => configuration(global, command)?,
         Command::Exec(arguments) => return Err(execute(arguments)?.into()),
         Command::Workflow { command } => return of_workflows(global, command),

@@ -15,6 +15,8 @@ use crate::{Usage, pins, setup};
 pub(crate) struct Target {
     /// As rustc calls it.
     pub(crate) triple: &'static str,
+    /// The same for programs that load the host's libraries.
+    dynamic: &'static str,
     /// As it is called on the command line.
     arch: &'static str,
 }
@@ -22,10 +24,12 @@ pub(crate) struct Target {
 const TARGETS: [Target; 2] = [
     Target {
         triple: "x86_64-unknown-linux-musl",
+        dynamic: "x86_64-unknown-linux-gnu",
         arch: "x86_64",
     },
     Target {
         triple: "aarch64-unknown-linux-musl",
+        dynamic: "aarch64-unknown-linux-gnu",
         arch: "aarch64",
     },
 ];
@@ -36,6 +40,9 @@ const COMPLETIONS: [(&str, &str); 3] = [
     ("zsh", "_bpftok"),
     ("fish", "bpftok.fish"),
 ];
+
+/// What the static program has make a call of a TLS library, for it can't load one.
+pub(crate) const HELPER: &str = "bpftok-self-check";
 
 /// `cargo xtask dist [ARCH...]`.
 pub(crate) fn run(project: &Project, arguments: &[String]) -> Result<ExitCode> {
@@ -99,18 +106,21 @@ pub(crate) fn packages(
     version: Option<&str>,
 ) -> Result<Vec<PathBuf>> {
     let binary = build(project, target)?;
+    let helper = build_helper(project, target)?;
     let folder = project.target.join("dist").join(target.arch);
     make_folder(&folder)?;
     let plain = folder.join("bpftok");
-    fs::copy(&binary, &plain).with_context(|| format!("cannot copy {}", binary.display()))?;
+    copy(&binary, &plain)?;
+    let beside = folder.join(HELPER);
+    copy(&helper, &beside)?;
     let deb = deb(project, target, &folder, version)?;
     let rpm = rpm(project, target, &folder)?;
-    Ok(vec![plain, deb, rpm])
+    Ok(vec![plain, beside, deb, rpm])
 }
 
 /// A static binary without debug information.
 pub(crate) fn build(project: &Project, target: Target) -> Result<PathBuf> {
-    zigbuild(project, target)
+    zigbuild(project, target.triple)
         .args(["--release", "--locked", "--package", "agent"])
         .run()?;
     let binary = project.target.join(target.triple).join("release/bpftok");
@@ -118,14 +128,28 @@ pub(crate) fn build(project: &Project, target: Target) -> Result<PathBuf> {
     Ok(binary)
 }
 
+/// The program that loads a TLS library for the static one, without debug information, beside that one.
+fn build_helper(project: &Project, target: Target) -> Result<PathBuf> {
+    let dynamic = format!("{}.{}", target.dynamic, pins::OLDEST_GLIBC);
+    zigbuild(project, &dynamic)
+        .args(["--release", "--locked", "--package", "agent-self-check"])
+        .run()?;
+    let release = |triple: &str| project.target.join(triple).join("release").join(HELPER);
+    let built = release(target.dynamic);
+    objcopy()?.arg("--strip-all").arg(&built).run()?;
+    let beside = release(target.triple);
+    copy(&built, &beside)?;
+    Ok(beside)
+}
+
 /// `cargo zigbuild` for a target, with the kernel programs.
-pub(crate) fn zigbuild(project: &Project, target: Target) -> Invocation {
+pub(crate) fn zigbuild(project: &Project, triple: &str) -> Invocation {
     let zig = project.tools().join("zig/bin");
     let mut path = zig.into_os_string();
     path.push(":");
     path.push(project.search_path());
     project
-        .cargo(&["zigbuild", "--target", target.triple])
+        .cargo(&["zigbuild", "--target", triple])
         .quiet_env("PATH", path)
         .without_env("AYA_BUILD_SKIP")
 }
@@ -182,6 +206,11 @@ fn notices(project: &Project) -> Result<()> {
         .arg(path)
         .arg("agent/packaging/notices.hbs")
         .run()
+}
+
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    fs::copy(from, to).with_context(|| format!("cannot copy {}", from.display()))?;
+    Ok(())
 }
 
 fn write(path: &Path, text: &str) -> Result<()> {

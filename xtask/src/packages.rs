@@ -25,7 +25,7 @@ const CONFIGURATION: &str = "etc/bpftok/config.toml";
 const EDITED: &str = "[session]\nidle_minutes = 5\n";
 
 /// What both packages bring beyond their own documentation.
-const FILES: [&str; 12] = [
+const FILES: [&str; 13] = [
     "/etc/bpftok/config.toml",
     "/usr/bin/bpftok",
     "/usr/lib/bpftok/fit-service",
@@ -33,6 +33,7 @@ const FILES: [&str; 12] = [
     "/usr/lib/systemd/system/bpftok.service",
     "/usr/lib/sysusers.d/bpftok.conf",
     "/usr/lib/tmpfiles.d/bpftok.conf",
+    "/usr/libexec/bpftok/self-check",
     "/usr/share/bash-completion/completions/bpftok",
     "/usr/share/doc/bpftok/README.md",
     "/usr/share/doc/bpftok/THIRD-PARTY-NOTICES",
@@ -52,7 +53,7 @@ pub(crate) fn run(project: &Project, _: &[String]) -> Result<ExitCode> {
     let deb_of = |version: Option<&str>| -> Result<(PathBuf, PathBuf)> {
         let made = dist::packages(project, target, version)?;
         match made.as_slice() {
-            [_, deb, rpm] => Ok((deb.clone(), rpm.clone())),
+            [.., deb, rpm] => Ok((deb.clone(), rpm.clone())),
             _ => bail!("a deb and an rpm were to be made"),
         }
     };
@@ -178,6 +179,9 @@ fn live_through(project: &Project, debian: &Debian, older: &Path, newer: &Path) 
     debian.install(older)?;
     expect(debian.has("usr/bin/bpftok"), "the program is installed")?;
     debian.inside("bpftok").args(["config", "check"]).run()?;
+    // Every Debian with systemd has an OpenSSL.
+    let call = "echo packages.invalid | /usr/libexec/bpftok/self-check /usr/lib/*/libssl.so.3";
+    debian.inside("sh").args(["-c", call]).run()?;
     let owner = debian
         .inside("stat")
         .args(["-c", "%U:%G %a", "/var/lib/bpftok"])

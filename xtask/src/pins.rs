@@ -36,6 +36,13 @@ pub(crate) const CARGO_ABOUT: &str = "0.9.3";
 pub(crate) const STATIC_TARGETS: [&str; 2] =
     ["x86_64-unknown-linux-musl", "aarch64-unknown-linux-musl"];
 
+/// The targets of programs that load the host's libraries.
+pub(crate) const DYNAMIC_TARGETS: [&str; 2] =
+    ["x86_64-unknown-linux-gnu", "aarch64-unknown-linux-gnu"];
+
+/// The oldest C library that those run with: that of RHEL 8; Debian's are newer since 10.
+pub(crate) const OLDEST_GLIBC: &str = "2.28";
+
 /// Debian packages that packaging needs, and the tests of packages.
 pub(crate) const PACKAGING_PACKAGES: [&str; 3] = ["debootstrap", "lintian", "rpm"];
 

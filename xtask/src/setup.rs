@@ -41,7 +41,7 @@ pub(crate) fn for_other_processors(project: &Project) -> Result<()> {
         ])
         .ask()
         .unwrap_or_default();
-    for target in pins::STATIC_TARGETS {
+    for target in [pins::STATIC_TARGETS, pins::DYNAMIC_TARGETS].concat() {
         if !installed.lines().any(|line| line == target) {
             Invocation::new("rustup")
                 .args(["target", "add", "--toolchain", pins::TOOLCHAIN, target])

@@ -14,11 +14,12 @@ use crate::{Usage, accuracy, clients, coverage, fuzz, host, kernel, pins, progra
 const EXPECTED_SKIPS: &[&str] = &[];
 
 /// Packages whose tests need neither the agent's binary nor a kernel.
-const PURE_PACKAGES: [&str; 6] = [
+const PURE_PACKAGES: [&str; 7] = [
     "agent-common",
     "agent-core",
     "agent-ebpf",
     "agent-resolver",
+    "agent-self-check",
     "test-support",
     "xtask",
 ];

@@ -53,7 +53,7 @@ pub(crate) fn build(project: &Project, command: Option<String>) -> Result<Guest>
         Some(command) => Payload::of_program(agent, command),
         None => {
             // The agent that they start is that of the packages: the one beside them needs no probes.
-            let cargo = dist::zigbuild(project, target).quiet_env("AYA_BUILD_SKIP", "1");
+            let cargo = dist::zigbuild(project, target.triple).quiet_env("AYA_BUILD_SKIP", "1");
             let built = Built::by(cargo, "kernel")?;
             let doctor = format!("{} doctor || exit\n", initramfs::place(&agent));
             let started = [

@@ -5,15 +5,21 @@ use crate::tidy::{Source, find};
 
 /// Packages of ours, where they are, and which others of ours they may depend on. What only tests
 /// or the build script need is free: the program does not contain it.
-const PACKAGES: [(&str, &str, &[&str]); 7] = [
+const PACKAGES: [(&str, &str, &[&str]); 8] = [
     ("agent-common", "agent-common", &[]),
     ("agent-ebpf", "agent-ebpf", &["agent-common"]),
     ("agent-core", "agent/core", &["agent-common"]),
     ("agent-resolver", "agent/resolver", &[]),
+    ("agent-self-check", "agent/self-check", &[]),
     (
         "agent",
         "agent",
-        &["agent-common", "agent-core", "agent-resolver"],
+        &[
+            "agent-common",
+            "agent-core",
+            "agent-resolver",
+            "agent-self-check",
+        ],
     ),
     (
         "test-support",
