@@ -3,10 +3,9 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
-use rusqlite::{OptionalExtension as _, Row};
+use rusqlite::OptionalExtension as _;
 
-use super::columns::Columns;
-use super::met::{MetModel, MetSession};
+use super::met::{MET, MetCall, MetModel, MetSession};
 use crate::store::Reader;
 
 /// Five minutes, the life of what is written to a cache where nothing else is said.
@@ -25,51 +24,23 @@ pub enum MissCause {
     Evicted,
 }
 
-/// What [`Threads::meet`] reads of calls `r`.
-pub(super) const CACHE_USE: &str = "
-    r.thread_id, r.started_ms, r.duration_ms, r.usage_key_id, r.usage_source = 'provider',
-    r.continues, r.cache_read_tokens, r.cache_write_5m_tokens, r.cache_write_1h_tokens,
-    r.cache_write_other_tokens";
-
-/// A call of a thread, by what it read from a cache and left there.
+/// A call of a thread, by what it left in a cache.
 #[derive(Clone, Copy, Debug)]
-struct CacheUse {
-    thread_id: Option<i64>,
-    started_ms: i64,
-    duration_ms: i64,
+struct Left {
+    end_ms: i64,
     usage_key_id: i64,
-    is_from_provider: bool,
-    continues: Option<bool>,
-    read: u64,
-    written_1h: u64,
-    left: u64,
+    tokens: u64,
+    is_for_an_hour: bool,
 }
 
-impl CacheUse {
-    fn of(row: &Row<'_>, at: usize) -> rusqlite::Result<Self> {
-        let mut columns = Columns::from(row, at);
-        let mut found = Self {
-            thread_id: columns.next()?,
-            started_ms: columns.next()?,
-            duration_ms: columns.next()?,
-            usage_key_id: columns.next()?,
-            is_from_provider: columns.next()?,
-            continues: columns.next()?,
-            read: columns.count()?,
-            written_1h: 0,
-            left: 0,
-        };
-        let written_5m = columns.count()?;
-        found.written_1h = columns.count()?;
-        let other = columns.count()?;
-        found.left = [found.read, written_5m, found.written_1h, other]
-            .into_iter()
-            .fold(0, u64::saturating_add);
-        Ok(found)
-    }
-
-    const fn end_ms(&self) -> i64 {
-        self.started_ms.saturating_add(self.duration_ms)
+impl Left {
+    fn by(call: &MetCall) -> Self {
+        Self {
+            end_ms: call.started_ms.saturating_add(call.duration_ms),
+            usage_key_id: call.usage_key_id,
+            tokens: call.left(),
+            is_for_an_hour: call.written_1h > 0,
+        }
     }
 }
 
@@ -86,7 +57,7 @@ pub(super) struct Threads<'a> {
     models: &'a HashMap<i64, MetModel>,
     /// Beginning of the walk.
     from_ms: i64,
-    last: HashMap<i64, CacheUse>,
+    last: HashMap<i64, Left>,
 }
 
 impl<'a> Threads<'a> {
@@ -103,19 +74,17 @@ impl<'a> Threads<'a> {
         }
     }
 
-    /// Takes the next complete call, of which the row has [`CACHE_USE`] from a column on, and tells
-    /// what it missed.
+    /// Takes the next complete call, and tells what it missed.
     pub(super) fn meet(
         &mut self,
-        (row, at): (&Row<'_>, usize),
+        call: &MetCall,
         session: Option<&MetSession>,
     ) -> rusqlite::Result<Option<Miss>> {
-        let call = CacheUse::of(row, at)?;
         let Some(thread_id) = call.thread_id else {
             return Ok(None);
         };
         let before = match self.last.entry(thread_id) {
-            Entry::Occupied(mut last) => Some(last.insert(call)),
+            Entry::Occupied(mut last) => Some(last.insert(Left::by(call))),
             Entry::Vacant(first) => {
                 let began = session.map_or(i64::MIN, |session| session.started_ms);
                 let before = if began < self.from_ms {
@@ -123,28 +92,28 @@ impl<'a> Threads<'a> {
                 } else {
                     None
                 };
-                first.insert(call);
+                first.insert(Left::by(call));
                 before
             }
         };
-        Ok(before.and_then(|before| self.miss(&before, &call)))
+        Ok(before.and_then(|before| self.miss(&before, call)))
     }
 
-    fn miss(&self, before: &CacheUse, call: &CacheUse) -> Option<Miss> {
-        let model = |call: &CacheUse| self.models.get(&call.usage_key_id).map(|of| &of.model);
-        let is_missed = before.left > 0
+    fn miss(&self, before: &Left, call: &MetCall) -> Option<Miss> {
+        let model = |kind: i64| self.models.get(&kind).map(|of| &of.model);
+        let is_missed = before.tokens > 0
             && call.is_from_provider
-            && model(before) == model(call)
-            && call.read.saturating_mul(2) < before.left;
+            && call.read.saturating_mul(2) < before.tokens
+            && model(before.usage_key_id) == model(call.usage_key_id);
         if !is_missed {
             return None;
         }
-        let life_ms = if before.written_1h > 0 {
+        let life_ms = if before.is_for_an_hour {
             LONG_LIFE_MS
         } else {
             LIFE_MS
         };
-        let cause = if call.started_ms.saturating_sub(before.end_ms()) > life_ms {
+        let cause = if call.started_ms.saturating_sub(before.end_ms) > life_ms {
             MissCause::Expired
         } else if call.continues == Some(false) {
             MissCause::PrefixChanged
@@ -153,22 +122,24 @@ impl<'a> Threads<'a> {
         };
         Some(Miss {
             cause,
-            missing_tokens: before.left.saturating_sub(call.read),
+            missing_tokens: before.tokens.saturating_sub(call.read),
         })
     }
 }
 
 impl Reader {
-    /// The last complete call of a thread that began before a moment.
-    fn last_of_thread(&self, thread_id: i64, before_ms: i64) -> rusqlite::Result<Option<CacheUse>> {
+    /// What the last complete call of a thread that began before a moment left.
+    fn last_of_thread(&self, thread_id: i64, before_ms: i64) -> rusqlite::Result<Option<Left>> {
         let sql = format!(
-            "SELECT {CACHE_USE} FROM request_derived AS r
+            "SELECT {MET} FROM request_derived AS r
              WHERE r.is_call AND r.outcome = 'complete' AND r.thread_id = ?1 AND r.started_ms < ?2
              ORDER BY r.started_ms DESC, r.request_id DESC LIMIT 1"
         );
         self.conn
             .prepare_cached(&sql)?
-            .query_row([thread_id, before_ms], |row| CacheUse::of(row, 0))
+            .query_row([thread_id, before_ms], |row| {
+                Ok(Left::by(&MetCall::of(row, 0)?))
+            })
             .optional()
     }
 }

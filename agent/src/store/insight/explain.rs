@@ -4,11 +4,10 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 
-use super::cache::{CACHE_USE, MissCause, Threads};
+use super::cache::{MissCause, Threads};
 use super::columns::Columns;
-use super::kept::{KEPT, Kept, NotKept};
+use super::kept::{Kept, NotKept};
 use super::met::{MetModel, MetSession};
-use super::passing::Passing;
 use crate::store::{Error, Filter, Reader, UsageSum, Window};
 
 /// Classes of tokens that have a price each: uncached input, read from a cache, written to one for
@@ -97,20 +96,6 @@ struct Price {
     rates: [Option<u64>; CLASSES],
 }
 
-/// What [`Reader::spent`] reads of calls `r` itself.
-const SPENT: &str = "
-    r.started_ms, r.session_id, r.usage_key_id, r.price_id, r.is_call AND r.outcome = 'complete',
-    r.cost_nanousd, r.input_uncached_tokens, r.cache_read_tokens, r.cache_write_5m_tokens,
-    r.cache_write_1h_tokens, r.cache_write_12h_tokens,
-    max(ifnull(r.cache_write_other_tokens, 0) - ifnull(r.cache_write_12h_tokens, 0), 0),
-    r.output_tokens, ifnull(r.context_tokens, 0) + ifnull(r.output_tokens, 0) > 0";
-
-const SPENT_AT: usize = 1;
-const SPENT_COLUMNS: usize = 14;
-const CACHE_AT: usize = SPENT_AT + SPENT_COLUMNS;
-const CACHE_COLUMNS: usize = 10;
-const KEPT_AT: usize = CACHE_AT + CACHE_COLUMNS;
-
 impl Reader {
     /// What the calls that began in `window` and pass `filters` cost, and why.
     ///
@@ -125,42 +110,38 @@ impl Reader {
         let mut sums: HashMap<UseKey, UseSum> = HashMap::new();
         let mut costs: HashMap<i64, u64> = HashMap::new();
         let mut misses = BTreeMap::new();
-        let passing = Passing::calls(filters, window);
-        let sql = format!(
-            "SELECT {}, {SPENT}, {CACHE_USE}, {KEPT} FROM request_derived AS r
-             WHERE r.started_ms >= {} AND r.started_ms < {}
-             ORDER BY r.started_ms, r.request_id",
-            passing.condition, window.from_ms, window.until_ms
-        );
-        self.rows_of(&sql, passing.parameters(), |row| {
-            let passes = row.get(0)?;
-            let mut columns = Columns::from(row, SPENT_AT);
-            let started_ms = columns.next()?;
-            let session_id = columns.next()?;
-            let session = sessions.get(&session_id);
-            let (usage_key_id, price_id) = (columns.next()?, columns.next()?);
-            kept.add((row, KEPT_AT), started_ms, passes)?;
-            if columns.next()? {
-                let miss = threads.meet((row, CACHE_AT), session)?;
+        self.walk(window, (window, filters), |call, passes| {
+            let session = sessions.get(&call.session_id);
+            kept.add(&call, passes);
+            if call.is_call && call.is_complete {
+                let miss = threads.meet(&call, session)?;
                 if let Some(miss) = miss.filter(|_| passes) {
                     *misses.entry(miss.cause).or_default() += 1;
                 }
             }
-            let Some(cost_nanousd) = columns.known()?.filter(|_| passes) else {
+            let Some(cost_nanousd) = call.cost_nanousd.filter(|_| passes) else {
                 return Ok(());
             };
-            let mut tokens = [0; CLASSES];
-            for class in &mut tokens {
-                *class = columns.count()?;
-            }
-            let workflow = session.map_or(&nobody, |session| &session.workflow);
-            let key = (usage_key_id, Rc::clone(workflow), price_id, columns.next()?);
-            sums.entry(key).or_default().add(&UseSum {
+            let [for_5m, for_1h, for_12h, other] = call.writes();
+            let output = call.output.unwrap_or(0);
+            let used = UseSum {
                 rows: 1,
                 cost_nanousd,
-                tokens,
-            });
-            let cost = costs.entry(session_id).or_default();
+                tokens: [
+                    call.uncached,
+                    call.read,
+                    for_5m,
+                    for_1h,
+                    for_12h,
+                    other,
+                    output,
+                ],
+            };
+            let workflow = Rc::clone(session.map_or(&nobody, |session| &session.workflow));
+            let has_tokens = call.tokens() > 0;
+            let key = (call.usage_key_id, workflow, call.price_id, has_tokens);
+            sums.entry(key).or_default().add(&used);
+            let cost = costs.entry(call.session_id).or_default();
             *cost = cost.saturating_add(cost_nanousd);
             Ok(())
         })?;

@@ -3,6 +3,7 @@
 use rusqlite::Row;
 
 use super::columns::Columns;
+use super::met::MetCall;
 use super::passing::Passing;
 use crate::store::rollup::{BUCKET_MS, bucket, ceil};
 use crate::store::source::{Spans, kinds};
@@ -20,11 +21,6 @@ pub struct NotKept {
     /// Calls more, of which sums do not tell whether they pass.
     pub untold_requests: u64,
 }
-
-/// What [`Kept::add`] reads of calls `r`, of those that pass and of others.
-pub(super) const KEPT: &str = "
-    r.is_call, r.context_tokens, r.output_tokens, r.estimated_tokens, r.is_lower_bound,
-    r.cost_nanousd, r.is_cost_lower_bound, r.billing_kind = 'subscription', r.provider_cost_nanousd";
 
 /// Sums of the calls of a window, of which all are met.
 #[derive(Debug)]
@@ -67,27 +63,13 @@ impl Kept {
         }
     }
 
-    /// Adds a call, or a model that ran inside of one, of which the row has [`KEPT`] from a column on.
-    pub(super) fn add(
-        &mut self,
-        (row, at): (&Row<'_>, usize),
-        started_ms: i64,
-        passes: bool,
-    ) -> rusqlite::Result<()> {
-        let mut columns = Columns::from(row, at);
-        let is_call: bool = columns.next()?;
-        let (context, output) = (columns.known()?, columns.known()?);
-        let estimated_tokens = columns.count()?;
-        let is_lower_bound: bool = columns.next()?;
-        let cost = columns.known()?;
-        let is_cost_lower_bound: bool = columns.next()?;
-        let is_subscription: bool = columns.next()?;
-        let provider_cost = columns.known()?;
-
-        let tokens = context.unwrap_or(0).saturating_add(output.unwrap_or(0));
-        if (self.quarters.from_ms..self.quarters.until_ms).contains(&started_ms) {
+    /// Adds a call, or a model that ran inside of one.
+    pub(super) fn add(&mut self, call: &MetCall, passes: bool) {
+        let tokens = call.tokens();
+        let cost = call.cost_nanousd;
+        if (self.quarters.from_ms..self.quarters.until_ms).contains(&call.started_ms) {
             let size = Size {
-                requests: u64::from(is_call),
+                requests: u64::from(call.is_call),
                 tokens,
                 cost_nanousd: cost.unwrap_or(0),
             };
@@ -97,36 +79,37 @@ impl Kept {
             }
         }
         if !passes {
-            return Ok(());
+            return;
         }
         let totals = &mut self.totals;
-        totals.requests += u64::from(is_call);
-        totals.estimated_tokens = totals.estimated_tokens.saturating_add(estimated_tokens);
-        totals.lower_bound_requests += u64::from(is_call && is_lower_bound);
-        totals.cost.is_lower_bound |= is_cost_lower_bound;
-        totals.cost_lower_bound_requests += u64::from(is_cost_lower_bound);
+        totals.requests += u64::from(call.is_call);
+        totals.estimated_tokens = totals
+            .estimated_tokens
+            .saturating_add(call.estimated_tokens);
+        totals.lower_bound_requests += u64::from(call.is_call && call.is_lower_bound);
+        totals.cost.is_lower_bound |= call.is_cost_lower_bound;
+        totals.cost_lower_bound_requests += u64::from(call.is_cost_lower_bound);
         if cost.is_none() {
             totals.unpriced_tokens = totals.unpriced_tokens.saturating_add(tokens);
         }
         for (sum, more) in [
-            (&mut totals.context.value, context),
-            (&mut totals.output.value, output),
+            (&mut totals.context.value, call.context),
+            (&mut totals.output.value, call.output),
             (&mut totals.cost.value, cost),
             (
                 &mut totals.estimated_cost,
-                cost.filter(|_| estimated_tokens > 0),
+                cost.filter(|_| call.estimated_tokens > 0),
             ),
             (
                 &mut totals.subscription_cost,
-                cost.filter(|_| is_subscription),
+                cost.filter(|_| call.is_subscription),
             ),
-            (&mut totals.provider_cost, provider_cost),
+            (&mut totals.provider_cost, call.provider_cost_nanousd),
         ] {
             if let Some(more) = more {
                 *sum = Some(sum.unwrap_or(0).saturating_add(more));
             }
         }
-        Ok(())
     }
 }
 

@@ -3,13 +3,10 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::rc::Rc;
 
-use rusqlite::Row;
-
-use super::cache::{CACHE_USE, Miss, MissCause, Threads};
+use super::cache::{Miss, MissCause, Threads};
 use super::columns::Columns;
-use super::kept::{KEPT, Kept, NotKept};
-use super::met::MetSession;
-use super::passing::Passing;
+use super::kept::{Kept, NotKept};
+use super::met::{MetCall, MetSession};
 use crate::store::{Error, Filter, Reader, UsageSum, Window};
 
 /// Time without a person and without work of its own after which a session is idle.
@@ -82,39 +79,6 @@ pub struct Waste {
     pub not_kept: NotKept,
 }
 
-/// What [`Step`] reads of calls `r`, beside [`CACHE_USE`].
-const STEP: &str = "
-    r.request_id, r.started_ms, r.host_id, r.session_id, r.thread_id, r.part_of, r.request_hash,
-    r.outcome = 'complete', r.outcome = 'aborted', r.task_type = 'auxiliary', r.is_human_turn,
-    ifnull(r.context_tokens, 0) + ifnull(r.output_tokens, 0), r.cost_nanousd,
-    r.is_cost_lower_bound, r.is_call";
-
-/// Columns of [`STEP`], behind the one that tells whether the call passes.
-const STEP_COLUMNS: usize = 15;
-const STEP_AT: usize = 1;
-const CACHE_AT: usize = STEP_AT + STEP_COLUMNS;
-const CACHE_COLUMNS: usize = 10;
-const KEPT_AT: usize = CACHE_AT + CACHE_COLUMNS;
-const KEPT_COLUMNS: usize = 9;
-const PAID_AT: usize = KEPT_AT + KEPT_COLUMNS;
-
-/// A call, or a model that ran inside of one.
-struct Step {
-    request_id: i64,
-    started_ms: i64,
-    host_id: i64,
-    session_id: i64,
-    thread_id: Option<i64>,
-    part_of: Option<i64>,
-    request_hash: Option<i64>,
-    is_complete: bool,
-    is_aborted: bool,
-    is_auxiliary: bool,
-    is_human_turn: bool,
-    size: Size,
-    is_call: bool,
-}
-
 /// What a call used.
 #[derive(Clone, Copy, Debug, Default)]
 struct Size {
@@ -134,39 +98,28 @@ impl Size {
     }
 }
 
-impl Step {
-    fn of(row: &Row<'_>) -> rusqlite::Result<Self> {
-        let mut columns = Columns::from(row, STEP_AT);
-        Ok(Self {
-            request_id: columns.next()?,
-            started_ms: columns.next()?,
-            host_id: columns.next()?,
-            session_id: columns.next()?,
-            thread_id: columns.next()?,
-            part_of: columns.next()?,
-            request_hash: columns.next()?,
-            is_complete: columns.next()?,
-            is_aborted: columns.next()?,
-            is_auxiliary: columns.next()?,
-            is_human_turn: columns.next()?,
-            size: Size {
-                tokens: columns.count()?,
-                cost_nanousd: columns.known()?,
-                is_cost_lower_bound: columns.next()?,
-            },
-            is_call: columns.next()?,
-        })
-    }
-
-    fn wasted(&self, session: &MetSession) -> WastedCall {
-        WastedCall {
-            request_id: self.request_id,
+impl WastedCall {
+    fn of(call: &MetCall, session: &MetSession) -> Self {
+        Self {
+            request_id: call.request_id,
             session_key: Rc::clone(&session.key),
             workflow: Rc::clone(&session.workflow),
-            tokens: self.size.tokens,
-            cost_nanousd: self.size.cost_nanousd,
-            is_cost_lower_bound: self.size.is_cost_lower_bound,
+            tokens: call.tokens(),
+            cost_nanousd: call.cost_nanousd,
+            is_cost_lower_bound: call.is_cost_lower_bound,
         }
+    }
+
+    fn add(&mut self, part: Size) {
+        let mut size = Size {
+            tokens: self.tokens,
+            cost_nanousd: self.cost_nanousd,
+            is_cost_lower_bound: self.is_cost_lower_bound,
+        };
+        size.add(part);
+        self.tokens = size.tokens;
+        self.cost_nanousd = size.cost_nanousd;
+        self.is_cost_lower_bound = size.is_cost_lower_bound;
     }
 }
 
@@ -196,71 +149,63 @@ impl Reader {
         let mut kept = Kept::new(window);
         let mut waste = Waste::default();
         let mut parts: HashMap<i64, Size> = HashMap::new();
-        let passing = Passing::calls(filters, window);
-        let sql = format!(
-            "SELECT {}, {STEP}, {CACHE_USE}, {KEPT}, {PAID} FROM request_derived AS r
-             WHERE r.started_ms >= {} AND r.started_ms < {}
-             ORDER BY r.started_ms, r.request_id",
-            passing.condition, walked.from_ms, walked.until_ms
-        );
-        self.rows_of(&sql, passing.parameters(), |row| {
-            let step = Step::of(row)?;
-            let session = sessions.get(&step.session_id);
+        self.walk(walked, (window, filters), |call, passes| {
+            let session = sessions.get(&call.session_id);
             let mut miss = None;
             let (mut is_duplicate, mut is_idle) = (false, false);
-            if step.is_call {
-                if step.is_complete {
-                    miss = threads.meet((row, CACHE_AT), session)?;
-                    is_duplicate = answered.meet(&step);
+            if call.is_call {
+                if call.is_complete {
+                    miss = threads.meet(&call, session)?;
+                    is_duplicate = answered.meet(&call);
                 }
-                if session.is_some_and(|session| session.is_long) {
-                    is_idle = idling.meet(&step, session)?;
+                if let Some(session) = session.filter(|session| session.is_long) {
+                    is_idle = idling.meet(&call, session)?;
                 }
             }
-            if step.started_ms < window.from_ms {
+            if call.started_ms < window.from_ms {
                 return Ok(());
             }
-            let passes = row.get(0)?;
-            kept.add((row, KEPT_AT), step.started_ms, passes)?;
-            if let Some(call) = step.part_of {
-                parts.entry(call).or_default().add(step.size);
+            kept.add(&call, passes);
+            if let Some(whole) = call.part_of {
+                let size = Size {
+                    tokens: call.tokens(),
+                    cost_nanousd: call.cost_nanousd,
+                    is_cost_lower_bound: call.is_cost_lower_bound,
+                };
+                parts.entry(whole).or_default().add(size);
             }
-            let Some(session) = session.filter(|_| passes && step.is_call) else {
+            let Some(session) = session.filter(|_| passes && call.is_call) else {
                 return Ok(());
             };
-            let Candidates {
-                retried: tries,
-                aborted,
-                duplicates,
-                idle,
-                missed,
-            } = &mut waste.candidates;
+            let found = &mut waste.candidates;
             let lists = [
-                (retried.contains(&step.request_id), tries),
-                (step.is_aborted, aborted),
-                (is_duplicate, duplicates),
-                (is_idle, idle),
+                (retried.contains(&call.request_id), &mut found.retried),
+                (call.is_aborted, &mut found.aborted),
+                (is_duplicate, &mut found.duplicates),
+                (is_idle, &mut found.idle),
             ];
             for (_, list) in lists.into_iter().filter(|(is_wasted, _)| *is_wasted) {
-                list.push(step.wasted(session));
+                list.push(WastedCall::of(&call, session));
             }
             if let Some(Miss {
                 cause,
                 missing_tokens,
             }) = miss
             {
-                let (tokens, cost_nanousd) = paid(row, missing_tokens, &prices)?.lost();
+                let price = call.price_id.and_then(|id| prices.get(&id).copied());
+                let paid = Paid::by(&call, missing_tokens, price.unwrap_or_default());
+                let (tokens, cost_nanousd) = paid.lost();
                 let call = WastedCall {
                     tokens,
                     cost_nanousd,
                     is_cost_lower_bound: cost_nanousd.is_none(),
-                    ..step.wasted(session)
+                    ..WastedCall::of(&call, session)
                 };
-                missed.push(MissedRead { call, cause });
+                found.missed.push(MissedRead { call, cause });
             }
-            if step.is_complete {
-                waste.unseen.hashless += u64::from(step.request_hash.is_none());
-                waste.unseen.threadless += u64::from(step.thread_id.is_none());
+            if call.is_complete {
+                waste.unseen.hashless += u64::from(call.request_hash.is_none());
+                waste.unseen.threadless += u64::from(call.thread_id.is_none());
             }
             Ok(())
         })?;
@@ -370,11 +315,11 @@ struct Answered {
 
 impl Answered {
     /// Takes the next complete call, and tells whether its request had been answered.
-    fn meet(&mut self, step: &Step) -> bool {
-        let Some(hash) = step.request_hash else {
+    fn meet(&mut self, call: &MetCall) -> bool {
+        let Some(hash) = call.request_hash else {
             return false;
         };
-        let oldest_ms = step.started_ms.saturating_sub(SAME_MS);
+        let oldest_ms = call.started_ms.saturating_sub(SAME_MS);
         while let Some((at_ms, request)) = self
             .in_order
             .pop_front_if(|(started_ms, _)| *started_ms < oldest_ms)
@@ -383,9 +328,9 @@ impl Answered {
                 self.last.remove(&request);
             }
         }
-        let request = (step.host_id, hash);
-        self.in_order.push_back((step.started_ms, request));
-        self.last.insert(request, step.started_ms).is_some()
+        let request = (call.host_id, hash);
+        self.in_order.push_back((call.started_ms, request));
+        self.last.insert(request, call.started_ms).is_some()
     }
 }
 
@@ -403,28 +348,26 @@ struct Idling<'a> {
 
 impl Idling<'_> {
     /// Takes the next call of a session, and tells whether it keeps it warm.
-    fn meet(&mut self, step: &Step, session: Option<&MetSession>) -> rusqlite::Result<bool> {
-        let (human_ms, busy_ms) = match self.sessions.get(&step.session_id) {
+    fn meet(&mut self, call: &MetCall, session: &MetSession) -> rusqlite::Result<bool> {
+        let (human_ms, busy_ms) = match self.sessions.get(&call.session_id) {
             Some(known) => *known,
-            None if session.is_some_and(|session| session.started_ms < self.from_ms) => {
-                self.reader.last_work(step.session_id, self.from_ms)?
+            None if session.started_ms < self.from_ms => {
+                self.reader.last_work(call.session_id, self.from_ms)?
             }
             None => (None, None),
         };
-        let is_beside = step.is_auxiliary
-            || step
-                .thread_id
-                .is_some_and(|thread| self.beside.contains(&thread));
-        let at_ms = Some(step.started_ms);
-        let human_ms = if step.is_human_turn { at_ms } else { human_ms };
-        let busy_ms = if step.is_human_turn || !is_beside {
+        let is_of_such_a_thread = |thread| self.beside.contains(&thread);
+        let is_beside = call.is_auxiliary || call.thread_id.is_some_and(is_of_such_a_thread);
+        let at_ms = Some(call.started_ms);
+        let human_ms = if call.is_human_turn { at_ms } else { human_ms };
+        let busy_ms = if call.is_human_turn || !is_beside {
             at_ms
         } else {
             busy_ms
         };
-        self.sessions.insert(step.session_id, (human_ms, busy_ms));
+        self.sessions.insert(call.session_id, (human_ms, busy_ms));
         let is_left = busy_ms
-            .is_some_and(|busy_ms| step.started_ms.saturating_sub(busy_ms) > i64::from(IDLE_MS));
+            .is_some_and(|busy_ms| call.started_ms.saturating_sub(busy_ms) > i64::from(IDLE_MS));
         Ok(is_beside && human_ms.is_some() && is_left)
     }
 }
@@ -436,45 +379,6 @@ struct CachePrices {
     uncached: Option<u64>,
     /// For five minutes, an hour, twelve hours and another time.
     writes: [Option<u64>; 4],
-}
-
-/// What [`paid`] reads of calls `r`.
-const PAID: &str = "
-    r.price_id, r.input_uncached_tokens, r.cache_write_5m_tokens, r.cache_write_1h_tokens,
-    r.cache_write_12h_tokens,
-    max(ifnull(r.cache_write_other_tokens, 0) - ifnull(r.cache_write_12h_tokens, 0), 0)";
-
-fn paid(row: &Row<'_>, missing: u64, prices: &HashMap<i64, CachePrices>) -> rusqlite::Result<Paid> {
-    let mut columns = Columns::from(row, PAID_AT);
-    let price_id = columns.next::<Option<i64>>()?;
-    let price = price_id.and_then(|id| prices.get(&id).copied());
-    let price = price.unwrap_or_default();
-    let uncached = columns.count()?;
-    let mut writes = [(0, None); 4];
-    for (write, rate) in writes.iter_mut().zip(price.writes) {
-        *write = (columns.count()?, rate);
-    }
-    Ok(Paid {
-        missing,
-        uncached,
-        writes,
-        read_rate: price.read,
-        uncached_rate: price.uncached,
-    })
-}
-
-impl WastedCall {
-    fn add(&mut self, part: Size) {
-        let mut size = Size {
-            tokens: self.tokens,
-            cost_nanousd: self.cost_nanousd,
-            is_cost_lower_bound: self.is_cost_lower_bound,
-        };
-        size.add(part);
-        self.tokens = size.tokens;
-        self.cost_nanousd = size.cost_nanousd;
-        self.is_cost_lower_bound = size.is_cost_lower_bound;
-    }
 }
 
 /// What a call paid for that could have been read. Rates are billionths of a US dollar per million
@@ -490,6 +394,23 @@ struct Paid {
 }
 
 impl Paid {
+    fn by(call: &MetCall, missing: u64, prices: CachePrices) -> Self {
+        let mut writes = [(0, None); 4];
+        for (write, paid) in writes
+            .iter_mut()
+            .zip(call.writes().into_iter().zip(prices.writes))
+        {
+            *write = paid;
+        }
+        Self {
+            missing,
+            uncached: call.uncached,
+            writes,
+            read_rate: prices.read,
+            uncached_rate: prices.uncached,
+        }
+    }
+
     /// How many of the missing tokens were paid for, and what they cost more than reading them would
     /// have. What is missing is taken for written again, as far as the call wrote, at the mean price
     /// of its writes; the rest for uncached; and what is in neither was not sent any more.
