@@ -24,7 +24,7 @@ const FLAGS: [&str; 2] = ["--requests", "--seed"];
 const DAY_SECONDS: u64 = 24 * 60 * 60;
 
 /// What is timed: a name, and the arguments of bpftok.
-const REPORTS: [(&str, &[&str]); 20] = [
+const REPORTS: [(&str, &[&str]); 23] = [
     (
         "report --by day, 30 days",
         &["report", "--by", "day", "--since", "30 days ago"],
@@ -79,7 +79,10 @@ const REPORTS: [(&str, &[&str]); 20] = [
     ),
     ("sessions, 30 days", &["sessions", "--since", "30 days ago"]),
     ("waste, 7 days", &["waste", "--since", "7 days ago"]),
+    ("waste, 30 days", &["waste", "--since", "30 days ago"]),
     ("explain, 7 days", &["explain", "--since", "7 days ago"]),
+    ("explain, 30 days", &["explain", "--since", "30 days ago"]),
+    ("workflow list", &["workflow", "list"]),
     ("index", &["index"]),
     ("top -1", &["top", "-1"]),
     ("tail -n 50", &["tail", "-n", "50"]),
