@@ -18,6 +18,10 @@ use crate::maps::Call;
 use crate::ssl;
 
 /// LIMIT: records of one call.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "a constant of a few thousand"
+)]
 const RECORDS: u32 = (MAX_CALL_BYTES / MAX_PAYLOAD_BYTES as u64) as u32;
 
 /// A call that is being copied.

@@ -536,8 +536,19 @@ fn status_says_what_the_agent_said() {
         "{}",
         running.out
     );
-    let rest = running.out.split_once("hooked").unwrap().1;
+    let (above, rest) = running.out.split_once("hooked").unwrap();
+    assert!(
+        above.contains("6.12.0, probes by uprobe_multi\n"),
+        "{above}"
+    );
     assert_golden("status.txt", rest);
+    status.attach_kind.clear();
+    writer.set_status(&status).unwrap();
+    let starting = home.run(["status"]).out;
+    assert!(
+        starting.contains("6.12.0, its probes are not set yet\n"),
+        "{starting}"
+    );
     writer.close().unwrap();
     let ended = home.run(["status"]);
     assert_eq!(ended.code, Some(5));

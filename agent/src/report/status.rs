@@ -79,12 +79,11 @@ fn write_agent(
     writeln!(page.out, "started  {}", at(status.started_unix_ms))?;
     writeln!(page.out, "updated  {}", at(status.updated_unix_ms))?;
     writeln!(page.out, "ledger   {ledger}")?;
-    writeln!(
-        page.out,
-        "kernel   {}, probes by {}",
-        visible(&status.kernel),
-        visible(&status.attach_kind)
-    )?;
+    let probes = match status.attach_kind.as_str() {
+        "" => "its probes are not set yet".to_owned(),
+        kind => format!("probes by {}", visible(kind)),
+    };
+    writeln!(page.out, "kernel   {}, {probes}", visible(&status.kernel))?;
     if !status.capabilities.is_empty() {
         let names = status.capabilities.join(", ");
         writeln!(page.out, "rights   {}", visible(&names))?;
