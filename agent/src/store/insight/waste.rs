@@ -79,25 +79,6 @@ pub struct Waste {
     pub not_kept: NotKept,
 }
 
-/// What a call used.
-#[derive(Clone, Copy, Debug, Default)]
-struct Size {
-    tokens: u64,
-    cost_nanousd: Option<u64>,
-    is_cost_lower_bound: bool,
-}
-
-impl Size {
-    fn add(&mut self, other: Self) {
-        self.tokens = self.tokens.saturating_add(other.tokens);
-        let costs = [self.cost_nanousd, other.cost_nanousd]
-            .into_iter()
-            .flatten();
-        self.cost_nanousd = costs.reduce(u64::saturating_add);
-        self.is_cost_lower_bound |= other.is_cost_lower_bound;
-    }
-}
-
 impl WastedCall {
     fn of(call: &MetCall, session: &MetSession) -> Self {
         Self {
@@ -110,16 +91,12 @@ impl WastedCall {
         }
     }
 
-    fn add(&mut self, part: Size) {
-        let mut size = Size {
-            tokens: self.tokens,
-            cost_nanousd: self.cost_nanousd,
-            is_cost_lower_bound: self.is_cost_lower_bound,
-        };
-        size.add(part);
-        self.tokens = size.tokens;
-        self.cost_nanousd = size.cost_nanousd;
-        self.is_cost_lower_bound = size.is_cost_lower_bound;
+    /// Adds a model that ran inside of the call.
+    fn add(&mut self, part: &MetCall) {
+        self.tokens = self.tokens.saturating_add(part.tokens());
+        let costs = [self.cost_nanousd, part.cost_nanousd];
+        self.cost_nanousd = costs.into_iter().flatten().reduce(u64::saturating_add);
+        self.is_cost_lower_bound |= part.is_cost_lower_bound;
     }
 }
 
@@ -148,7 +125,7 @@ impl Reader {
         };
         let mut kept = Kept::new(window);
         let mut waste = Waste::default();
-        let mut parts: HashMap<i64, Size> = HashMap::new();
+        let mut parts: HashMap<i64, Vec<MetCall>> = HashMap::new();
         self.walk(walked, (window, filters), |call, passes| {
             let session = sessions.get(&call.session_id);
             let mut miss = None;
@@ -167,12 +144,7 @@ impl Reader {
             }
             kept.add(&call, passes);
             if let Some(whole) = call.part_of {
-                let size = Size {
-                    tokens: call.tokens(),
-                    cost_nanousd: call.cost_nanousd,
-                    is_cost_lower_bound: call.is_cost_lower_bound,
-                };
-                parts.entry(whole).or_default().add(size);
+                parts.entry(whole).or_default().push(call);
             }
             let Some(session) = session.filter(|_| passes && call.is_call) else {
                 return Ok(());
@@ -216,9 +188,9 @@ impl Reader {
             idle,
             missed: _,
         } = &mut waste.candidates;
-        if !parts.is_empty() {
-            for call in [retried, aborted, duplicates, idle].into_iter().flatten() {
-                call.add(parts.get(&call.request_id).copied().unwrap_or_default());
+        for call in [retried, aborted, duplicates, idle].into_iter().flatten() {
+            for part in parts.get(&call.request_id).into_iter().flatten() {
+                call.add(part);
             }
         }
         waste.not_kept = self.not_kept(&kept, filters)?;
