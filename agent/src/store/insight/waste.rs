@@ -6,7 +6,7 @@ use std::rc::Rc;
 use super::cache::{Miss, MissCause, Threads};
 use super::columns::Columns;
 use super::kept::{Kept, NotKept};
-use super::met::{MetCall, MetSession};
+use super::met::{MET, MetCall, MetSession};
 use crate::store::{Error, Filter, Reader, UsageSum, Window};
 
 /// Time without a person and without work of its own after which a session is idle.
@@ -255,27 +255,6 @@ impl Reader {
         )?;
         Ok(prices)
     }
-
-    /// When a person wrote last in a session before a moment, and when it last worked.
-    fn last_work(
-        &self,
-        session_id: i64,
-        before_ms: i64,
-    ) -> rusqlite::Result<(Option<i64>, Option<i64>)> {
-        self.conn
-            .prepare_cached(
-                "SELECT max(CASE WHEN r.is_human_turn THEN r.started_ms END),
-                        max(CASE WHEN r.is_human_turn
-                                   OR (ifnull(t.kind, '') NOT IN ('background', 'auxiliary')
-                                       AND r.task_type <> 'auxiliary')
-                            THEN r.started_ms END)
-                 FROM request_derived AS r LEFT JOIN thread AS t ON t.thread_id = r.thread_id
-                 WHERE r.is_call AND r.session_id = ?1 AND r.started_ms < ?2",
-            )?
-            .query_row([session_id, before_ms], |row| {
-                Ok((row.get(0)?, row.get(1)?))
-            })
-    }
 }
 
 /// When which request of which host was answered last, as far back as it matters.
@@ -314,33 +293,58 @@ struct Idling<'a> {
     from_ms: i64,
     /// Threads beside the work.
     beside: HashSet<i64>,
-    /// When a person wrote last, and when somebody worked last.
-    sessions: HashMap<i64, (Option<i64>, Option<i64>)>,
+    sessions: HashMap<i64, Work>,
+}
+
+/// What happened in a session so far.
+#[derive(Clone, Copy, Debug, Default)]
+struct Work {
+    /// Whether a person wrote in it.
+    has_human: bool,
+    /// When a person wrote, or a thread that works called, last.
+    busy_ms: Option<i64>,
 }
 
 impl Idling<'_> {
     /// Takes the next call of a session, and tells whether it keeps it warm.
     fn meet(&mut self, call: &MetCall, session: &MetSession) -> rusqlite::Result<bool> {
-        let (human_ms, busy_ms) = match self.sessions.get(&call.session_id) {
+        let mut work = match self.sessions.get(&call.session_id) {
             Some(known) => *known,
-            None if session.started_ms < self.from_ms => {
-                self.reader.last_work(call.session_id, self.from_ms)?
-            }
-            None => (None, None),
+            None if session.started_ms < self.from_ms => self.work_before(call.session_id)?,
+            None => Work::default(),
         };
+        let is_warmed = self.goes_on(&mut work, call);
+        self.sessions.insert(call.session_id, work);
+        Ok(is_warmed)
+    }
+
+    fn goes_on(&self, work: &mut Work, call: &MetCall) -> bool {
         let is_of_such_a_thread = |thread| self.beside.contains(&thread);
         let is_beside = call.is_auxiliary || call.thread_id.is_some_and(is_of_such_a_thread);
-        let at_ms = Some(call.started_ms);
-        let human_ms = if call.is_human_turn { at_ms } else { human_ms };
-        let busy_ms = if call.is_human_turn || !is_beside {
-            at_ms
-        } else {
-            busy_ms
-        };
-        self.sessions.insert(call.session_id, (human_ms, busy_ms));
-        let is_left = busy_ms
+        work.has_human |= call.is_human_turn;
+        if call.is_human_turn || !is_beside {
+            work.busy_ms = Some(call.started_ms);
+        }
+        let is_left = work
+            .busy_ms
             .is_some_and(|busy_ms| call.started_ms.saturating_sub(busy_ms) > i64::from(IDLE_MS));
-        Ok(is_beside && human_ms.is_some() && is_left)
+        is_beside && work.has_human && is_left
+    }
+
+    /// What happened in a session before the walk.
+    fn work_before(&self, session_id: i64) -> rusqlite::Result<Work> {
+        let sql = format!(
+            "SELECT {MET} FROM request_derived AS r
+             WHERE r.is_call AND r.session_id = ?1 AND r.started_ms < ?2
+             ORDER BY r.started_ms, r.request_id"
+        );
+        let mut statement = self.reader.conn.prepare_cached(&sql)?;
+        let mut rows = statement.query([session_id, self.from_ms])?;
+        let mut work = Work::default();
+        while let Some(row) = rows.next()? {
+            self.goes_on(&mut work, &MetCall::of(row, 0)?);
+        }
+        Ok(work)
     }
 }
 
