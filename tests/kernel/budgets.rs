@@ -10,7 +10,7 @@ use test_support::{Endpoint, Receiver};
 
 use crate::agent::{LEDGER_LIMIT, Place};
 use crate::monitor::Monitor;
-use crate::run::{Client, poll, python};
+use crate::run::{Client, poll, python, stream_messages};
 
 /// Calls of the loop, all alike.
 const CALLS: u32 = 25;
@@ -86,15 +86,9 @@ fn a_loop_that_breaks_a_budget_is_told_to_all_channels_once_over_a_kill_and_unti
     );
     let place = place.configured(config.leak());
     let Some(agent) = place.run(test) else { return };
-    let Some(mut command) = python("calls.py", &endpoint, test) else {
+    if stream_messages(&endpoint, test, &model, CALLS).is_none() {
         return;
-    };
-    command.args(["stdlib", "messages", "--stream", "--model", &model]);
-    command.args(["--calls", &CALLS.to_string()]);
-    let Some(client) = Client::start(command, test) else {
-        return;
-    };
-    client.succeed();
+    }
 
     // The agent is killed while the first message waits for its answer.
     let unanswered = hook.message().unwrap();

@@ -14,7 +14,7 @@ use test_support::Endpoint;
 
 use crate::agent::{Place, Row, skip};
 use crate::monitor::free_address;
-use crate::run::{Client, Kept, Steered, installed, peer, poll, python};
+use crate::run::{Kept, Steered, installed, peer, poll, stream_messages};
 
 /// Calls of the client.
 const CALLS: usize = 6;
@@ -169,15 +169,9 @@ fn what_a_collector_gives_on_is_what_the_ledger_says() {
     let config = format!("[otlp]\nendpoint = \"{}\"\n", collector.url);
     let place = Place::of(&endpoint).configured(config.leak());
     let Some(agent) = place.run(test) else { return };
-    let Some(mut command) = python("calls.py", &endpoint, test) else {
+    if stream_messages(&endpoint, test, &model, CALLS).is_none() {
         return;
-    };
-    command.args(["stdlib", "messages", "--stream", "--model", &model]);
-    command.args(["--calls", &CALLS.to_string()]);
-    let Some(client) = Client::start(command, test) else {
-        return;
-    };
-    client.succeed();
+    }
     assert_eq!(place.rows_when(CALLS).len(), CALLS, "{}", agent.said());
     let said = agent.stop();
 

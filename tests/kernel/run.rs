@@ -220,6 +220,21 @@ pub(crate) fn installed(variable: &str, test: &str) -> Option<PathBuf> {
     path
 }
 
+/// Lets Python ask for so many streamed messages of a model, to the end; `None`, with a `SKIP` line, where
+/// it is missing.
+pub(crate) fn stream_messages(
+    endpoint: &Endpoint,
+    test: &str,
+    model: &str,
+    calls: impl ToString,
+) -> Option<()> {
+    let mut command = python("calls.py", endpoint, test)?;
+    command.args(["stdlib", "messages", "--stream", "--model", model]);
+    command.args(["--calls", &calls.to_string()]);
+    Client::start(command, test)?.succeed();
+    Some(())
+}
+
 /// The interpreter with the pinned SDKs.
 pub(crate) fn python(script: &str, endpoint: &Endpoint, test: &str) -> Option<Command> {
     let mut command = Command::new(installed("BPFTOK_PYTHON", test)?);

@@ -7,7 +7,7 @@ use test_support::Endpoint;
 
 use crate::agent::{LEDGER_LIMIT, Place};
 use crate::monitor::{Monitor, free_address};
-use crate::run::{Client, poll, python};
+use crate::run::{poll, stream_messages};
 
 /// Calls of the client, all alike.
 const CALLS: u32 = 6;
@@ -76,15 +76,9 @@ fn prometheus_reads_the_agent_and_the_shipped_rules_fire_when_a_budget_is_used_u
         [Value::Null; 0]
     );
 
-    let Some(mut command) = python("calls.py", &endpoint, test) else {
+    if stream_messages(&endpoint, test, &model, CALLS).is_none() {
         return;
-    };
-    command.args(["stdlib", "messages", "--stream", "--model", &model]);
-    command.args(["--calls", &CALLS.to_string()]);
-    let Some(client) = Client::start(command, test) else {
-        return;
-    };
-    client.succeed();
+    }
 
     let requests = format!("sum(bpftok_requests_total{{model=~\"{model}.*\"}})");
     assert!(
