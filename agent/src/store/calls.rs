@@ -6,6 +6,7 @@ use agent_core::prices::Priced;
 use agent_core::session::{Hop, UsageRecord};
 use rusqlite::{OptionalExtension as _, params};
 
+use super::owner::Kind;
 use super::prices::price_row;
 use super::shape::Shape;
 use super::writer::Batch;
@@ -441,7 +442,15 @@ impl<'a> Batch<'a> {
         let signals = &record.call.signals;
         let is_call = row.part_of.is_none();
         let tool_calls = if is_call { signals.tool_calls } else { 0 };
-        let usage_key_id = self.usage_key(shape_id, place, tool_calls > 0)?;
+        let usage_key_id = self.usage_key(
+            shape_id,
+            place,
+            Kind {
+                has_tool_call: tool_calls > 0,
+                price_id,
+                is_priced: row.cost.cost_nanousd.is_some(),
+            },
+        )?;
         if place.hop_of.is_none() {
             self.keep_pruned_bucket(record.started_unix_ms)?;
             self.changed.grow(record.started_unix_ms, place.session_id);

@@ -7,7 +7,7 @@ use rusqlite::Connection;
 use super::Error;
 
 /// One step per version, in order, each of one or more files; a step that was released never changes.
-const STEPS: [&[&str]; 7] = [
+const STEPS: [&[&str]; 8] = [
     &[include_str!("schema/0001_ledger.sql")],
     &[include_str!("schema/0002_unprobed.sql")],
     &[include_str!("schema/0003_costs.sql")],
@@ -18,6 +18,7 @@ const STEPS: [&[&str]; 7] = [
     &[include_str!("schema/0005_retention.sql")],
     &[include_str!("schema/0006_alerts.sql")],
     &[include_str!("schema/0007_spans.sql")],
+    &[include_str!("schema/0008_prices.sql")],
 ];
 
 /// Version of the schema that this program writes.

@@ -10,6 +10,17 @@ use super::calls::Place;
 use super::to_db;
 use super::writer::Batch;
 
+/// What the sums of a call are kept apart by, besides its shape and its place.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Kind {
+    /// Whether a tool was asked for.
+    pub(super) has_tool_call: bool,
+    /// Its price.
+    pub(super) price_id: Option<i64>,
+    /// Whether its cost is known.
+    pub(super) is_priced: bool,
+}
+
 impl Batch<'_> {
     /// The row of a call's session, made or moved on by `calls` calls. Its workflow is that of its
     /// first call.
@@ -176,7 +187,7 @@ impl Batch<'_> {
         &self,
         shape_id: i64,
         place: &Place,
-        has_tool_call: bool,
+        kind: Kind,
     ) -> rusqlite::Result<i64> {
         let values = params![
             self.host_id,
@@ -184,7 +195,9 @@ impl Batch<'_> {
             place.session_id,
             place.process_id,
             place.checkout_id,
-            has_tool_call,
+            kind.has_tool_call,
+            kind.price_id,
+            kind.is_priced,
         ];
         let found = self
             .transaction
@@ -202,7 +215,7 @@ impl Batch<'_> {
                   AND k.systemd_unit IS p.systemd_unit
                   AND k.container IS ifnull(p.container_name, substr(p.container_id, 1, 12))
                   AND k.provider = s.provider AND k.billing_kind = s.billing_kind
-                  AND k.has_tool_call = ?6
+                  AND k.has_tool_call = ?6 AND k.price_id IS ?7 AND k.is_priced = ?8
                  WHERE s.shape_id = ?2",
             )?
             .query_row(values, |row| row.get(0))
@@ -214,11 +227,12 @@ impl Batch<'_> {
             .prepare_cached(
                 "INSERT INTO usage_key (
                      host_id, workflow_id, checkout_id, uid, user_name, client_name, systemd_unit,
-                     container, provider, model, task_type, billing_kind, outcome, has_tool_call)
+                     container, provider, model, task_type, billing_kind, outcome, has_tool_call,
+                     price_id, is_priced)
                  SELECT ?1, e.workflow_id, ?5, p.uid, p.user_name, s.client_name, p.systemd_unit,
                         ifnull(p.container_name, substr(p.container_id, 1, 12)), s.provider,
                         ifnull(s.model_served, s.model_requested), s.task_type, s.billing_kind,
-                        s.outcome, ?6
+                        s.outcome, ?6, ?7, ?8
                  FROM shape AS s
                  JOIN session AS e ON e.session_id = ?3
                  LEFT JOIN process AS p ON p.process_id = ?4
@@ -234,18 +248,24 @@ impl Batch<'_> {
         request_id: i64,
         checkout_id: Option<i64>,
     ) -> rusqlite::Result<()> {
-        let (shape_id, place, has_tool_call) = self
+        let (shape_id, place, kind) = self
             .transaction
             .prepare_cached(
-                "SELECT shape_id, session_id, process_id, tool_call_count > 0
+                "SELECT shape_id, session_id, process_id, tool_call_count > 0, price_id,
+                        cost_nanousd IS NOT NULL
                  FROM request WHERE request_id = ?1",
             )?
             .query_row([request_id], |row| {
                 let mut place = Place::of(row.get(1)?, row.get(2)?);
                 place.checkout_id = checkout_id;
-                Ok((row.get(0)?, place, row.get(3)?))
+                let kind = Kind {
+                    has_tool_call: row.get(3)?,
+                    price_id: row.get(4)?,
+                    is_priced: row.get(5)?,
+                };
+                Ok((row.get(0)?, place, kind))
             })?;
-        let usage_key_id = self.usage_key(shape_id, &place, has_tool_call)?;
+        let usage_key_id = self.usage_key(shape_id, &place, kind)?;
         self.transaction
             .prepare_cached("UPDATE request SET usage_key_id = ?2 WHERE request_id = ?1")?
             .execute([request_id, usage_key_id])?;

@@ -30,7 +30,7 @@ pub(super) fn session_key_of(table: &str) -> String {
 }
 
 /// Columns of sums: those that add up.
-const SUMS: [&str; 25] = [
+const SUMS: [&str; 30] = [
     "requests",
     "estimated_requests",
     "lower_bound_requests",
@@ -56,6 +56,11 @@ const SUMS: [&str; 25] = [
     "duration_ms",
     "stream_output_tokens",
     "stream_ms",
+    "cache_write_12h_tokens",
+    "priced_rows",
+    "tokenless_cost_nanousd",
+    "unhashed_requests",
+    "unthreaded_requests",
 ];
 
 /// Columns of sums: those that are 1 where one of the parts has 1.

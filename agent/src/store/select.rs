@@ -78,6 +78,18 @@ impl Select {
         }
     }
 
+    /// With one more table joined.
+    pub(super) fn join(mut self, joined: &'static str) -> Self {
+        self.joins.insert(joined);
+        self
+    }
+
+    /// The keys, and the id and `columns` of each kind of calls in them.
+    pub(super) fn by_kind_of_sums(mut self, columns: &str) -> Sql {
+        self.keys.push("u.usage_key_id".to_owned());
+        self.sql(columns)
+    }
+
     /// The keys, and `columns` of each group.
     pub(super) fn sql(self, columns: &str) -> Sql {
         let places: Vec<String> = (1..=self.keys.len()).map(|at| at.to_string()).collect();

@@ -117,6 +117,7 @@ impl Unused {
                 "SELECT process_id FROM session UNION SELECT process_id FROM coverage_minute
                  UNION SELECT process_id FROM session_usage",
             ),
+            (&mut self.prices, "SELECT DISTINCT price_id FROM usage_key"),
             (
                 &mut self.usage_keys,
                 "SELECT usage_key_id FROM usage_15m UNION SELECT usage_key_id FROM session_usage

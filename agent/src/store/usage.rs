@@ -280,11 +280,15 @@ impl Reader {
     /// # Errors
     /// Those of SQLite.
     pub fn sums(&self, question: &Question) -> Result<Vec<Group>, Error> {
-        let source = match grain(question) {
-            Grain::Kind => kinds(question.window, &self.spans(question)?),
-            Grain::Session | Grain::Call => self.sessions_or_calls(question)?,
-        };
-        self.sums_of(question, source)
+        self.sums_of(question, self.source(question)?)
+    }
+
+    /// The smallest source that knows all that a question asks for.
+    pub(super) fn source(&self, question: &Question) -> Result<String, Error> {
+        match grain(question) {
+            Grain::Kind => Ok(kinds(question.window, &self.spans(question)?)),
+            Grain::Session | Grain::Call => self.sessions_or_calls(question),
+        }
     }
 
     /// What [`Reader::sums`] says of the same question about a window before; groups that have no call
@@ -417,7 +421,7 @@ impl Reader {
     }
 
     /// The smallest source that knows sessions and all that a question asks for.
-    fn sessions_or_calls(&self, question: &Question) -> Result<String, Error> {
+    pub(super) fn sessions_or_calls(&self, question: &Question) -> Result<String, Error> {
         let window = question.window;
         Ok(match grain(question) {
             Grain::Kind | Grain::Session => sessions(window, &self.among(window)?),

@@ -13,7 +13,7 @@ use super::text::{self, Cut};
 use super::usage::written;
 use super::{Asked, Error, Format, Found, Page, coverage_json, coverage_parts};
 use crate::store::{
-    CoverageSum, Filter, MissCause, NotKept, Reader, SessionChange, Spent, UsageSum, Window,
+    CoverageSum, Filter, MissCause, Reader, SessionChange, Spent, UsageSum, Window,
 };
 use bridge::{Amount, Change, ModelKey, Part, bridge};
 use versus::versus;
@@ -34,7 +34,8 @@ struct Side {
     window: Window,
     totals: UsageSum,
     coverage: CoverageSum,
-    not_kept: NotKept,
+    /// Calls that are left out, because sums do not tell whether they pass.
+    untold_requests: u64,
 }
 
 impl Side {
@@ -43,23 +44,21 @@ impl Side {
             window,
             totals: spent.totals.clone(),
             coverage: reader.coverage(window)?,
-            not_kept: spent.not_kept,
+            untold_requests: spent.untold_requests,
         })
     }
 
     fn tokens(&self) -> i128 {
         let [context, output] = [self.totals.context, self.totals.output].map(|sum| sum.value);
-        i128::from(context.unwrap_or(0))
-            + i128::from(output.unwrap_or(0))
-            + i128::from(self.not_kept.tokens)
+        i128::from(context.unwrap_or(0)) + i128::from(output.unwrap_or(0))
     }
 
     fn cost(&self) -> i128 {
-        i128::from(self.totals.cost.value.unwrap_or(0)) + i128::from(self.not_kept.cost_nanousd)
+        i128::from(self.totals.cost.value.unwrap_or(0))
     }
 
     fn cost_text(&self) -> String {
-        if self.totals.cost.value.is_none() && self.not_kept.cost_nanousd == 0 {
+        if self.totals.cost.value.is_none() {
             return text::UNKNOWN.to_owned();
         }
         let bound = if self.is_lower_bound() { "≥ " } else { "" };
@@ -71,7 +70,7 @@ impl Side {
     }
 
     const fn is_empty(&self) -> bool {
-        self.totals.requests == 0 && self.not_kept.requests == 0
+        self.totals.requests == 0 && self.untold_requests == 0
     }
 }
 
@@ -165,8 +164,9 @@ fn read(
             }
         }
     }
-    let missed = now.misses.iter().rev().max_by_key(|(_, count)| **count);
-    let missed = missed.map(|(cause, count)| (*cause, *count, now.misses.values().sum()));
+    let misses = reader.misses(window, filters)?;
+    let missed = misses.iter().rev().max_by_key(|(_, count)| **count);
+    let missed = missed.map(|(cause, count)| (*cause, *count, misses.values().sum()));
     let sides = (
         Side::of(reader, earlier, &before)?,
         Side::of(reader, window, &now)?,
@@ -179,7 +179,7 @@ fn read(
     Ok(Explained {
         workflows: bridge(&before.uses, &now.uses),
         models,
-        sessions: now.session_changes(&before, sign, CONTRIBUTORS),
+        sessions: reader.session_changes((&before, &now), sign, CONTRIBUTORS)?,
         cached,
         output,
         missed,
@@ -193,15 +193,12 @@ impl Explained {
         self.now.cost() - self.before.cost()
     }
 
-    /// The parts of all workflows, and what is not kept call by call.
+    /// The parts of all workflows.
     fn parts(&self) -> Vec<(Part, i128)> {
         let mut sums: BTreeMap<Part, i128> = BTreeMap::new();
         for (part, amount) in self.workflows.values().flat_map(|change| &change.parts) {
             *sums.entry(*part).or_default() += amount;
         }
-        let not_kept = i128::from(self.now.not_kept.cost_nanousd)
-            - i128::from(self.before.not_kept.cost_nanousd);
-        sums.insert(Part::NotKept, not_kept);
         let of = |part: Part| Some((part, sums.get(&part).copied().filter(|sum| *sum != 0)?));
         Part::ALL.into_iter().filter_map(of).collect()
     }
@@ -221,11 +218,6 @@ impl Explained {
                 "searches, sound and pictures; models whose prices are not in the ledger".to_owned()
             }
             Part::NewWorkflows | Part::EndedWorkflows => self.workflow_note(part),
-            Part::NotKept => format!(
-                "{} calls before, {} now: only their sums are known",
-                text::grouped(self.before.not_kept.requests),
-                text::grouped(self.now.not_kept.requests)
-            ),
         }
     }
 
@@ -361,7 +353,7 @@ impl Explained {
         same.sort_by_key(|(_, amount, _)| std::cmp::Reverse(*amount));
         let all = change.abs();
         let Some((name, amount, first)) = same.first() else {
-            return format!("No workflow explains the {word}: it is of calls that are not kept.");
+            return format!("No workflow explains the {word}.");
         };
         let name = spend::name(name);
         let of_it = spend::change(*amount * sign);
@@ -375,8 +367,7 @@ impl Explained {
                 | Part::OutputShare
                 | Part::Cache
                 | Part::Other
-                | Part::Price
-                | Part::NotKept => format!(", mostly {}", part.title()),
+                | Part::Price => format!(", mostly {}", part.title()),
             });
         if *amount > all {
             format!(
@@ -523,7 +514,7 @@ fn write(page: &mut Page<'_>, found: &Explained, filters: &[Filter]) -> Result<(
         let words = "A part of the cost is not known (≥): the change is that of what is known.";
         spend::paragraph(page, words, 0)?;
     }
-    let untold = before.not_kept.untold_requests + now.not_kept.untold_requests;
+    let untold = before.untold_requests + now.untold_requests;
     if untold > 0 {
         let calls = text::grouped(untold);
         let words = format!(
@@ -610,9 +601,8 @@ fn side_json(side: &Side) -> Value {
         "is_cost_lower_bound": side.is_lower_bound(),
         "cost_lower_bound_requests": side.totals.cost_lower_bound_requests,
         "unpriced_tokens": side.totals.unpriced_tokens,
-        "requests": side.totals.requests.saturating_add(side.not_kept.requests),
-        "not_kept_requests": side.not_kept.requests,
-        "untold_requests": side.not_kept.untold_requests,
+        "requests": side.totals.requests,
+        "untold_requests": side.untold_requests,
         "tokens": number(side.tokens()),
         "estimated_tokens": side.totals.estimated_tokens,
         "coverage": coverage_json(&side.coverage),

@@ -1,12 +1,12 @@
 //! Calls that read less from a cache than the call before them left there.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap};
 
 use rusqlite::OptionalExtension as _;
 
 use super::met::{MET, MetCall, MetModel, MetSession};
-use crate::store::Reader;
+use crate::store::{Error, Filter, Reader, Window};
 
 /// Five minutes, the life of what is written to a cache where nothing else is said.
 const LIFE_MS: i64 = 300_000;
@@ -128,6 +128,31 @@ impl<'a> Threads<'a> {
 }
 
 impl Reader {
+    /// How many calls that began in `window` and pass `filters` missed a cache, by cause.
+    ///
+    /// # Errors
+    /// Those of SQLite.
+    pub fn misses(
+        &self,
+        window: Window,
+        filters: &[Filter],
+    ) -> Result<BTreeMap<MissCause, u64>, Error> {
+        let sessions = self.met_sessions(window, u32::MAX)?;
+        let models = self.met_models()?;
+        let mut threads = Threads::new(self, &models, window.from_ms);
+        let mut misses = BTreeMap::new();
+        self.walk(window, (window, filters), |call, passes| {
+            if call.is_call && call.is_complete {
+                let miss = threads.meet(&call, sessions.get(&call.session_id))?;
+                if let Some(miss) = miss.filter(|_| passes) {
+                    *misses.entry(miss.cause).or_default() += 1;
+                }
+            }
+            Ok(())
+        })?;
+        Ok(misses)
+    }
+
     /// What the last complete call of a thread that began before a moment left.
     fn last_of_thread(&self, thread_id: i64, before_ms: i64) -> rusqlite::Result<Option<Left>> {
         let sql = format!(

@@ -1,14 +1,15 @@
 //! What was spent in a window, by workflow, model, price and session.
+//!
+//! All of it is made of lasting sums, so that it outlives the calls.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
-use std::rc::Rc;
 
-use super::cache::{MissCause, Threads};
+use rusqlite::Row;
+
 use super::columns::Columns;
-use super::kept::{Kept, NotKept};
-use super::met::{MetModel, MetSession};
-use crate::store::{Error, Filter, Reader, UsageSum, Window};
+use crate::store::select::Select;
+use crate::store::{Error, Filter, Question, Reader, UsageSum, Window};
 
 /// Classes of tokens that have a price each: uncached input, read from a cache, written to one for
 /// five minutes, an hour, twelve hours, another time; and output, last.
@@ -27,7 +28,7 @@ pub struct PricedUse {
     pub service_tier: Option<String>,
     /// The price is that of prompts longer than this.
     pub context_over: Option<u64>,
-    /// Calls, and models inside of calls.
+    /// Calls, and models inside of calls, of which each cost was rounded.
     pub rows: u64,
     /// Tokens by class.
     pub tokens: [u64; CLASSES],
@@ -52,31 +53,78 @@ pub struct SessionChange {
     pub now_nanousd: u64,
 }
 
-/// The calls of a window: what was spent, and why so much.
-#[derive(Debug, Default)]
+/// What was spent in a window.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Spent {
     /// Calls with a known cost by workflow, model and price.
     pub uses: Vec<PricedUse>,
-    /// Calls that missed a cache, by cause.
-    pub misses: BTreeMap<MissCause, u64>,
-    /// What the calls that are kept used together, as the lines under a report need it.
+    /// What was used together, as the lines under a report need it.
     pub totals: UsageSum,
-    /// Calls that are not kept.
-    pub not_kept: NotKept,
+    /// Calls more, of which sums do not tell whether they pass.
+    pub untold_requests: u64,
     /// Known cost of each session, in billionths of a US dollar.
     costs: HashMap<i64, u64>,
-    sessions: HashMap<i64, MetSession>,
 }
 
-/// What tells uses apart: kind of calls, workflow, price, and whether tokens were used.
-type UseKey = (i64, Rc<str>, Option<i64>, bool);
+/// What tells uses apart: workflow, provider, model and price.
+type UseKey = (String, String, Option<String>, Option<i64>);
+
+/// The sums of a kind of calls, in the order in which [`Kind::of`] reads them.
+const KIND: &str = "
+    max(w.name), max(k.provider), max(k.model), max(k.price_id), sum(u.priced_rows),
+    sum(u.cost_nanousd), sum(u.tokenless_cost_nanousd), sum(u.input_uncached_tokens),
+    sum(u.cache_read_tokens), sum(u.cache_write_5m_tokens), sum(u.cache_write_1h_tokens),
+    sum(u.cache_write_12h_tokens), sum(u.cache_write_other_tokens), sum(u.output_tokens)";
+
+/// A kind of calls, summed up.
+struct Kind {
+    key: UseKey,
+    sum: UseSum,
+    /// The cost of those without a token.
+    tokenless_nanousd: Option<u64>,
+}
 
 /// What has one key, summed up.
-#[derive(Default)]
+#[derive(Clone, Copy, Debug, Default)]
 struct UseSum {
     rows: u64,
     cost_nanousd: u64,
     tokens: [u64; CLASSES],
+}
+
+impl Kind {
+    /// Reads [`KIND`], after the id of the kind; `None` where no cost is known.
+    fn of(row: &Row<'_>) -> rusqlite::Result<Option<Self>> {
+        let mut columns = Columns::from(row, 1);
+        let key = (
+            columns.next()?,
+            columns.next()?,
+            columns.next()?,
+            columns.next()?,
+        );
+        let rows = columns.count()?;
+        let cost_nanousd = columns.known()?;
+        let tokenless_nanousd = columns.known()?;
+        let [uncached, read, for_5m, for_1h] = [
+            columns.count()?,
+            columns.count()?,
+            columns.count()?,
+            columns.count()?,
+        ];
+        let for_12h = columns.count()?;
+        // Twelve hours are among the other times.
+        let other = columns.count()?.saturating_sub(for_12h);
+        let output = columns.count()?;
+        Ok(cost_nanousd.map(|cost_nanousd| Self {
+            key,
+            sum: UseSum {
+                rows,
+                cost_nanousd: cost_nanousd.saturating_sub(tokenless_nanousd.unwrap_or(0)),
+                tokens: [uncached, read, for_5m, for_1h, for_12h, other, output],
+            },
+            tokenless_nanousd,
+        }))
+    }
 }
 
 impl UseSum {
@@ -97,62 +145,85 @@ struct Price {
 }
 
 impl Reader {
-    /// What the calls that began in `window` and pass `filters` cost, and why.
+    /// What the calls that began in `window` and pass `filters` cost, and at which prices.
     ///
     /// # Errors
     /// Those of SQLite.
     pub fn spent(&self, window: Window, filters: &[Filter]) -> Result<Spent, Error> {
-        let sessions = self.met_sessions(window, u32::MAX)?;
-        let models = self.met_models()?;
-        let nobody: Rc<str> = Rc::from("unattributed");
-        let mut threads = Threads::new(self, &models, window.from_ms);
-        let mut kept = Kept::new(window);
-        let mut sums: HashMap<UseKey, UseSum> = HashMap::new();
+        let question = Question {
+            filters: filters.to_vec(),
+            ..Question::all(window)
+        };
+        let select = Select::new(&question, self.source(&question)?)
+            .join("JOIN workflow AS w ON w.workflow_id = k.workflow_id");
+        let sql = select.by_kind_of_sums(KIND);
+        let kinds = self.rows_of(&sql.text, sql.parameters().as_slice(), Kind::of)?;
+        let totals = self.sums(&question)?.into_iter().next();
+        Ok(Spent {
+            uses: priced(kinds.into_iter().flatten(), &self.prices_by_id()?),
+            totals: totals.map(|all| all.sum).unwrap_or_default(),
+            untold_requests: self.pruned(&question)?,
+            costs: self.session_costs(&question)?,
+        })
+    }
+
+    /// The known cost of each session, of the calls that a question is about.
+    fn session_costs(&self, question: &Question) -> Result<HashMap<i64, u64>, Error> {
         let mut costs: HashMap<i64, u64> = HashMap::new();
-        let mut misses = BTreeMap::new();
-        self.walk(window, (window, filters), |call, passes| {
-            let session = sessions.get(&call.session_id);
-            kept.add(&call, passes);
-            if call.is_call && call.is_complete {
-                let miss = threads.meet(&call, session)?;
-                if let Some(miss) = miss.filter(|_| passes) {
-                    *misses.entry(miss.cause).or_default() += 1;
-                }
+        let source = self.sessions_or_calls(question)?;
+        let sql = Select::new(question, source).each("u.session_id, u.cost_nanousd");
+        self.rows_of(&sql.text, sql.parameters().as_slice(), |row| {
+            let mut columns = Columns::from(row, 0);
+            let session_id = columns.next()?;
+            if let Some(more) = columns.known()? {
+                let cost = costs.entry(session_id).or_default();
+                *cost = cost.saturating_add(more);
             }
-            let Some(cost_nanousd) = call.cost_nanousd.filter(|_| passes) else {
-                return Ok(());
-            };
-            let [for_5m, for_1h, for_12h, other] = call.writes();
-            let output = call.output.unwrap_or(0);
-            let used = UseSum {
-                rows: 1,
-                cost_nanousd,
-                tokens: [
-                    call.uncached,
-                    call.read,
-                    for_5m,
-                    for_1h,
-                    for_12h,
-                    other,
-                    output,
-                ],
-            };
-            let workflow = Rc::clone(session.map_or(&nobody, |session| &session.workflow));
-            let has_tokens = call.tokens() > 0;
-            let key = (call.usage_key_id, workflow, call.price_id, has_tokens);
-            sums.entry(key).or_default().add(&used);
-            let cost = costs.entry(call.session_id).or_default();
-            *cost = cost.saturating_add(cost_nanousd);
             Ok(())
         })?;
-        Ok(Spent {
-            uses: priced(sums, &models, &self.prices_by_id()?),
-            misses,
-            not_kept: self.not_kept(&kept, filters)?,
-            totals: kept.totals,
-            costs,
-            sessions,
-        })
+        Ok(costs)
+    }
+
+    /// The sessions whose cost grew most from one window to a later one, or shrank most where `sign` is
+    /// negative; at most `limit`.
+    ///
+    /// # Errors
+    /// Those of SQLite.
+    pub fn session_changes(
+        &self,
+        (before, now): (&Spent, &Spent),
+        sign: i128,
+        limit: usize,
+    ) -> Result<Vec<SessionChange>, Error> {
+        let cost = |spent: &Spent, id: &i64| spent.costs.get(id).copied().unwrap_or(0);
+        let ended = before.costs.keys().filter(|id| !now.costs.contains_key(id));
+        let mut changes: Vec<(Reverse<u64>, i64, u64, u64)> = now
+            .costs
+            .keys()
+            .chain(ended)
+            .map(|id| (id, cost(before, id), cost(now, id)))
+            .filter(|(_, earlier, later)| (i128::from(*later) - i128::from(*earlier)) * sign > 0)
+            .map(|(id, earlier, later)| (Reverse(later.abs_diff(earlier)), *id, earlier, later))
+            .collect();
+        changes.sort_unstable();
+        let mut named = Vec::new();
+        for (_, id, before_nanousd, now_nanousd) in changes.into_iter().take(limit) {
+            named.extend(self.rows_of(
+                "SELECT s.session_key, ifnull(w.name, 'unattributed')
+                 FROM session AS s LEFT JOIN workflow AS w ON w.workflow_id = s.workflow_id
+                 WHERE s.session_id = ?1",
+                [id],
+                |row| {
+                    Ok(SessionChange {
+                        key: row.get(0)?,
+                        workflow: row.get(1)?,
+                        before_nanousd,
+                        now_nanousd,
+                    })
+                },
+            )?);
+        }
+        Ok(named)
     }
 
     /// All prices of the ledger, by id.
@@ -185,27 +256,27 @@ impl Reader {
 }
 
 /// Uses by workflow, model and price, in this order, of sums by kind of calls.
-fn priced(
-    sums: HashMap<UseKey, UseSum>,
-    models: &HashMap<i64, MetModel>,
-    prices: &HashMap<i64, Price>,
-) -> Vec<PricedUse> {
-    let mut by_price: BTreeMap<_, UseSum> = BTreeMap::new();
-    for ((usage_key_id, workflow, price_id, has_tokens), sum) in sums {
-        let Some(MetModel { provider, model }) = models.get(&usage_key_id) else {
-            continue;
-        };
-        let key = (workflow, provider, model, price_id, has_tokens);
-        by_price.entry(key).or_default().add(&sum);
+fn priced(kinds: impl Iterator<Item = Kind>, prices: &HashMap<i64, Price>) -> Vec<PricedUse> {
+    let mut by_price: BTreeMap<(UseKey, bool), UseSum> = BTreeMap::new();
+    for kind in kinds {
+        if let Some(cost_nanousd) = kind.tokenless_nanousd {
+            let tokenless = UseSum {
+                cost_nanousd,
+                ..UseSum::default()
+            };
+            let sum = by_price.entry((kind.key.clone(), false)).or_default();
+            sum.add(&tokenless);
+        }
+        by_price.entry((kind.key, true)).or_default().add(&kind.sum);
     }
     by_price
         .into_iter()
-        .map(|((workflow, provider, model, price_id, _), sum)| {
+        .map(|(((workflow, provider, model, price_id), _), sum)| {
             let price = price_id.and_then(|id| prices.get(&id));
             PricedUse {
-                workflow: workflow.to_string(),
-                provider: provider.to_string(),
-                model: model.as_ref().map(ToString::to_string),
+                workflow,
+                provider,
+                model,
                 service_tier: price.and_then(|price| price.service_tier.clone()),
                 context_over: price.and_then(|price| price.context_over),
                 has_price: price_id.is_some(),
@@ -216,39 +287,4 @@ fn priced(
             }
         })
         .collect()
-}
-
-impl Spent {
-    /// The sessions whose cost grew most from an earlier window to this one, or shrank most where
-    /// `sign` is negative; at most `limit`.
-    #[must_use]
-    pub fn session_changes(&self, before: &Self, sign: i128, limit: usize) -> Vec<SessionChange> {
-        let cost = |spent: &Self, id: &i64| spent.costs.get(id).copied().unwrap_or(0);
-        let ended = before
-            .costs
-            .keys()
-            .filter(|id| !self.costs.contains_key(id));
-        let mut changes: Vec<(Reverse<u64>, &MetSession, u64, u64)> = self
-            .costs
-            .keys()
-            .chain(ended)
-            .map(|id| (id, cost(before, id), cost(self, id)))
-            .filter(|(_, earlier, now)| (i128::from(*now) - i128::from(*earlier)) * sign > 0)
-            .filter_map(|(id, earlier, now)| {
-                let session = self.sessions.get(id).or_else(|| before.sessions.get(id))?;
-                Some((Reverse(now.abs_diff(earlier)), session, earlier, now))
-            })
-            .collect();
-        changes.sort_by(|one, other| (one.0, &one.1.key).cmp(&(other.0, &other.1.key)));
-        changes
-            .into_iter()
-            .take(limit)
-            .map(|(_, session, before_nanousd, now_nanousd)| SessionChange {
-                key: session.key.to_string(),
-                workflow: session.workflow.to_string(),
-                before_nanousd,
-                now_nanousd,
-            })
-            .collect()
-    }
 }

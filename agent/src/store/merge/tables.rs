@@ -169,6 +169,7 @@ const TABLES: [Table; 9] = [
             ("host_id", "host"),
             ("workflow_id", "workflow"),
             ("checkout_id", "checkout"),
+            ("price_id", "price"),
         ],
         parent: None,
         both: &[],

@@ -37,13 +37,11 @@ pub(super) enum Part {
     NewWorkflows,
     /// Workflows that have none any more.
     EndedWorkflows,
-    /// Calls that are not kept one by one any more.
-    NotKept,
 }
 
 impl Part {
     /// All of them, in the order in which they are shown.
-    pub(super) const ALL: [Self; 9] = [
+    pub(super) const ALL: [Self; 8] = [
         Self::Volume,
         Self::ModelMix,
         Self::OutputShare,
@@ -52,7 +50,6 @@ impl Part {
         Self::Other,
         Self::NewWorkflows,
         Self::EndedWorkflows,
-        Self::NotKept,
     ];
 
     /// Name in documents.
@@ -66,7 +63,6 @@ impl Part {
             Self::Price => "price",
             Self::NewWorkflows => "new_workflows",
             Self::EndedWorkflows => "ended_workflows",
-            Self::NotKept => "not_kept",
         }
     }
 
@@ -81,7 +77,6 @@ impl Part {
             Self::Price => "price changes",
             Self::NewWorkflows => "new workflows",
             Self::EndedWorkflows => "ended workflows",
-            Self::NotKept => "calls not kept",
         }
     }
 }
