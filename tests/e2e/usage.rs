@@ -368,6 +368,68 @@ fn the_largest_are_kept_apart_and_the_others_are_one_row_that_loses_nothing() {
     );
 }
 
+/// By every dimension, in a window that cuts sessions: the row of the others has what their rows have,
+/// and the totals are the same whatever they are made of.
+#[test]
+fn the_row_of_the_others_is_the_sum_of_their_rows_by_every_dimension() {
+    let home = ledger(&some_calls(23, 300, "2026-11-01T00:00:00Z"));
+    let ask = |by: &str, top: &[&str]| {
+        let window = [
+            "--since",
+            "2026-11-03T05:07:09Z",
+            "--until",
+            "2026-11-09T11:13:17Z",
+        ];
+        let arguments = [["report", "--by", by].as_slice(), &window, top].concat();
+        document(&home, &arguments)
+    };
+    let sums = |rows: &[Value]| {
+        [
+            "requests",
+            "errors",
+            "aborted_requests",
+            "context_tokens",
+            "input_uncached_tokens",
+            "cache_read_tokens",
+            "cache_write_tokens",
+            "output_tokens",
+            "reasoning_tokens",
+            "estimated_tokens",
+            "cost_nanousd",
+            "unpriced_tokens",
+        ]
+        .map(|name| {
+            (
+                name,
+                rows.iter()
+                    .filter_map(|row| row[name].as_u64())
+                    .sum::<u64>(),
+            )
+        })
+    };
+    let totals = ask("model", &[])["totals"].clone();
+    for (dimension, _) in DIMENSIONS {
+        let (every, top) = (ask(dimension, &[]), ask(dimension, &["--top", "2"]));
+        let (every_rows, rows) = (&every["rows"], &top["rows"]);
+        let (every_rows, rows) = (every_rows.as_array().unwrap(), rows.as_array().unwrap());
+        assert_eq!(every["totals"], totals, "{dimension}");
+        assert_eq!(top["totals"], totals, "{dimension}");
+        if dimension.starts_with("length") || every_rows.len() <= 2 {
+            // In their own order, or nothing to cut.
+            assert_eq!(rows, every_rows, "{dimension}");
+            continue;
+        }
+        assert_eq!(rows[..2], every_rows[..2], "{dimension}");
+        let [other] = &rows[2..] else {
+            panic!("{dimension}: {rows:?}");
+        };
+        let rest = &every_rows[2..];
+        assert_eq!(sums(std::slice::from_ref(other)), sums(rest), "{dimension}");
+        let most = rest.iter().filter_map(|row| row["sessions"].as_u64()).max();
+        assert!(other["sessions"].as_u64() >= most, "{dimension}");
+    }
+}
+
 /// Two weeks: a workflow that grew, one that shrank, one that is new, and what has no price.
 pub(crate) fn two_weeks() -> Home {
     let mut outputs = Vec::new();

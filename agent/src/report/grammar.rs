@@ -30,6 +30,22 @@ impl Metric {
         }
     }
 
+    /// The sums that it is made of, besides the number of calls.
+    pub(super) const fn sums(self) -> &'static [&'static str] {
+        match self {
+            Self::Cost => &["cost_nanousd", "cost_lower_bound_requests"],
+            Self::Tokens => &[
+                "context_tokens",
+                "context_is_partial",
+                "output_tokens",
+                "output_is_partial",
+            ],
+            Self::WeightedTokens => &["weighted_tokens", "context_is_partial", "output_is_partial"],
+            Self::Requests => &[],
+            Self::Output => &["output_tokens", "output_is_partial"],
+        }
+    }
+
     /// How much of it a group has.
     pub(super) fn of(self, sum: &UsageSum) -> Sum {
         match self {

@@ -503,7 +503,7 @@ fn cost_parts(totals: &UsageSum, parts: &mut Vec<String>) {
             text::money(provider)
         ));
     }
-    if let Some(repriced) = totals.repriced_cost {
+    if let Some(repriced) = totals.repriced_cost() {
         parts.push(format!(
             "{} by the prices of `bpftok reprice`",
             text::money(repriced)

@@ -6,7 +6,7 @@ use super::table::{Cell, Column, Table};
 use super::text::Cut;
 use super::usage::{hosts_part, sum_cells, sum_columns};
 use super::{Asked, Error, Found, Page, WindowReport};
-use crate::store::{Question, Reader, Session};
+use crate::store::{Reader, Session};
 
 /// Writes the sessions with a call in the window, at most `limit`.
 ///
@@ -20,12 +20,7 @@ pub fn sessions(
 ) -> Result<Found, Error> {
     let window = page.window(asked)?;
     let sessions = reader.sessions(window, limit)?;
-    let totals = reader
-        .usage(&Question::all(window))?
-        .into_iter()
-        .next()
-        .map(|group| group.sum)
-        .unwrap_or_default();
+    let totals = reader.all_usage(window)?;
     let coverage = reader.coverage(window)?;
     let is_empty = sessions.is_empty();
     if is_empty && page.is_for_people() {
@@ -90,7 +85,8 @@ pub fn sessions(
 
 fn row(session: &Session) -> Vec<Cell> {
     let usage = &session.usage;
-    let length = u64::try_from(usage.last_ms - usage.first_ms).unwrap_or(0);
+    let (first_ms, last_ms) = (usage.first_ms.unwrap_or(0), usage.last_ms.unwrap_or(0));
+    let length = u64::try_from(last_ms - first_ms).unwrap_or(0);
     let mut cells = vec![
         Cell::Text(session.key.clone()),
         Cell::Text(session.key_source.clone()),
@@ -101,7 +97,7 @@ fn row(session: &Session) -> Vec<Cell> {
         Cell::text(session.comm.clone()),
         Cell::text(session.user_name.clone()),
         Cell::text(session.cwd.clone()),
-        Cell::Moment(usage.first_ms),
+        Cell::Moment(first_ms),
         Cell::Millis(length),
         session
             .peak_context_tokens

@@ -35,7 +35,11 @@ pub(crate) fn is_hidden(c: char) -> bool {
 
 /// Columns of a terminal that `text` takes.
 pub(crate) fn width(text: &str) -> usize {
-    text.width()
+    // Nearly all of what is shown, and told at once.
+    match text.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
+        true => text.len(),
+        false => text.width(),
+    }
 }
 
 /// Which end of a text is given up first.

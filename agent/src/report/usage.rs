@@ -1,6 +1,6 @@
 //! `bpftok report`: usage by day, workflow, session, model and so on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
 
@@ -9,7 +9,7 @@ use super::table::{Cell, Change, Column, Exactness, Share, Table};
 use super::text::{grouped, visible};
 use super::{Asked, Error, Found, Metric, Page, Reach, Wanted, WindowReport};
 use crate::store::{
-    Dimension, Filter, Group, Key, Question, Reader, Relation, Sum, UsageSum, Window,
+    Dimension, Filter, Group, Key, Question, Reader, Relation, Sum, Sums, UsageSum, Window,
 };
 
 /// Writes the usage of a window.
@@ -35,31 +35,28 @@ pub fn usage(
         filters: wanted.filters.clone(),
         kept: None,
     };
-    let mut sizes = Sizes::read(reader, &question, wanted)?;
-    let others = sizes.cut(wanted.top);
-    if let (Some(dimension), 1..) = (sizes.dimension, others) {
-        question.kept = Some((dimension, sizes.top(wanted.top)));
+    let all = question.of_all();
+    let mut sums = reader.sums(&question)?;
+    let mut totals = reader.total(&question, &sums)?;
+    let sizes = Sizes::read(reader, &question, &mut sums, wanted)?;
+    let others = sizes.others;
+    if let (Some(at), 1..) = (sizes.at, others) {
+        let kept: BTreeSet<Key> = sizes.ranks.keys().cloned().collect();
+        sums = sums.kept(at, &kept);
+        question.kept = wanted.by.get(at).map(|by| (*by, kept));
     }
-    let mut groups = match sizes.groups.take() {
-        // The same was asked already.
-        Some(groups) if question.kept.is_none() => groups,
-        _ => reader.sums(&question)?,
-    };
-    let all = Question {
-        by: Vec::new(),
-        kept: None,
-        ..question.clone()
-    };
-    let mut totals = reader.sums(&all)?;
-    reader.complete(&mut [(&question, &mut groups), (&all, &mut totals)])?;
-    let totals = only(totals);
+    reader.complete(&mut [(&question, &mut sums), (&all, &mut totals)])?;
+    for at in (0..wanted.by.len()).filter(|at| sizes.at != Some(*at)) {
+        reader.describe(&question, at, sums.groups.iter_mut())?;
+    }
+    let before = Before::read(reader, &question, &sums, wanted)?;
+    let (mut groups, totals) = (sums.groups, totals.only());
     let is_empty = groups.is_empty();
     if is_empty && page.is_for_people() {
         page.nothing_decoded(reader, &coverage)?;
         return Ok(Found::Nothing);
     }
     sizes.sort(&mut groups, wanted);
-    let before = Before::read(reader, &question, &all)?;
     let table = table(page, wanted, &groups, &totals, &before, others);
     let pruned = reader.pruned(&question)?;
     let hosts = reader.host_names()?;
@@ -89,23 +86,15 @@ fn reach(wanted: &Wanted) -> Reach {
     }
 }
 
-fn only(groups: Vec<Group>) -> UsageSum {
-    groups
-        .into_iter()
-        .next()
-        .map(|group| group.sum)
-        .unwrap_or_default()
-}
-
 /// How much the values of the dimension have that rows are ordered and cut by: the first one that has
 /// no order of its own.
 struct Sizes {
-    dimension: Option<Dimension>,
-    /// Most first.
-    values: Vec<Key>,
+    /// Its place among the dimensions.
+    at: Option<usize>,
+    /// The places of the values that are kept apart, that with most first.
     ranks: BTreeMap<Key, usize>,
-    /// The sums of the values, where rows are by no other dimension.
-    groups: Option<Vec<Group>>,
+    /// How many are not.
+    others: usize,
 }
 
 /// What groups are ordered by: the metric, and where that is not known or the same, the tokens.
@@ -116,66 +105,80 @@ fn size(sum: &UsageSum, metric: Metric) -> Size {
 }
 
 impl Sizes {
-    fn read(reader: &Reader, question: &Question, wanted: &Wanted) -> Result<Self, Error> {
-        let dimension = wanted.by.iter().copied().find(|by| !by.is_ordered());
-        let mut sizes: Vec<(Size, Option<String>, Key)> = Vec::new();
-        let mut groups = None;
-        if let Some(dimension) = dimension {
-            let alone = Question {
-                by: vec![dimension],
-                ..question.clone()
-            };
-            let sums = reader.sums(&alone)?;
-            for group in &sums {
-                let size = size(&group.sum, wanted.metric);
-                let name = group.names.first().cloned().flatten();
-                sizes.extend(group.keys.first().map(|key| (size, name, key.clone())));
-            }
-            groups = (wanted.by == [dimension]).then_some(sums);
+    /// Gives names to those groups that may be kept apart.
+    fn read(
+        reader: &Reader,
+        question: &Question,
+        sums: &mut Sums,
+        wanted: &Wanted,
+    ) -> Result<Self, Error> {
+        let Some(at) = wanted.by.iter().position(|by| !by.is_ordered()) else {
+            return Ok(Self {
+                at: None,
+                ranks: BTreeMap::new(),
+                others: 0,
+            });
+        };
+        let sized = |group: &Group| {
+            let key = group.keys.first()?.clone();
+            Some((size(&group.sum, wanted.metric), key))
+        };
+        let mut sizes: Vec<(Size, Key)> = match wanted.by.len() {
+            1 => sums.groups.iter().filter_map(sized).collect(),
+            _ => sums.along(at).groups.iter().filter_map(sized).collect(),
+        };
+        sizes.sort_by(|one, other| other.cmp(one));
+        let count = sizes.len();
+        let top = wanted.top.unwrap_or(count).min(count);
+        // Names decide between those that are as large as the smallest one.
+        if let Some((smallest, _)) = sizes.get(top.saturating_sub(1)).cloned() {
+            sizes.retain(|(size, _)| *size >= smallest);
         }
-        sizes.sort_by(|one, other| {
-            (other.0.cmp(&one.0)).then_with(|| (&one.1, &one.2).cmp(&(&other.1, &other.2)))
+        let shown: BTreeSet<&Key> = sizes.iter().map(|(_, key)| key).collect();
+        let is_shown =
+            |group: &&mut Group| group.keys.get(at).is_some_and(|key| shown.contains(key));
+        let groups = sums.groups.iter_mut();
+        reader.describe(question, at, groups.filter(is_shown))?;
+        let mut names: BTreeMap<&Key, Option<&str>> = BTreeMap::new();
+        for group in &sums.groups {
+            if let (Some(key), Some(name)) = (group.keys.get(at), group.names.get(at)) {
+                names.insert(key, name.as_deref());
+            }
+        }
+        sizes.sort_by(|(one, a), (other, b)| {
+            (other.cmp(one)).then_with(|| (names.get(a), a).cmp(&(names.get(b), b)))
         });
-        let values: Vec<Key> = sizes.into_iter().map(|(_, _, key)| key).collect();
-        let ranks = values.iter().cloned().zip(0..).collect();
+        sizes.truncate(top);
         Ok(Self {
-            dimension,
-            values,
-            ranks,
-            groups,
+            at: Some(at),
+            ranks: sizes.into_iter().map(|(_, key)| key).zip(0..).collect(),
+            others: count - top,
         })
-    }
-
-    /// How many values are not kept apart.
-    fn cut(&self, top: Option<usize>) -> usize {
-        top.map_or(0, |top| self.values.len().saturating_sub(top))
-    }
-
-    fn top(&self, top: Option<usize>) -> Vec<Key> {
-        let count = top.unwrap_or(usize::MAX);
-        self.values.iter().take(count).cloned().collect()
     }
 
     /// Puts ordered values in their order, others by size, and what is not kept apart last.
     fn sort(&self, groups: &mut [Group], wanted: &Wanted) {
         groups.sort_by_cached_key(|group| {
             let size = size(&group.sum, wanted.metric);
-            let place = |(by, key): (&Dimension, &Key)| {
+            let place = |(at, (by, key)): (usize, (&Dimension, &Key))| {
                 let rank = if *key == Key::Other {
                     usize::MAX
-                } else if !by.is_ordered() && self.dimension == Some(*by) {
+                } else if self.at == Some(at) {
                     self.ranks.get(key).copied().unwrap_or(usize::MAX)
                 } else {
                     0
                 };
                 let own = by.is_ordered().then(|| key.clone());
                 // The second of two dimensions without an order goes by the size of the group.
-                let by_size = (!by.is_ordered() && self.dimension != Some(*by))
-                    .then_some(std::cmp::Reverse(size));
+                let by_size =
+                    (!by.is_ordered() && self.at != Some(at)).then_some(std::cmp::Reverse(size));
                 (rank, own, by_size)
             };
-            let places: Vec<_> = wanted.by.iter().zip(&group.keys).map(place).collect();
-            (places, group.names.clone(), group.keys.clone())
+            let keys = wanted.by.iter().zip(&group.keys);
+            let places: Vec<_> = keys.enumerate().map(place).collect();
+            // No two values of one dimension have the same place.
+            let tie = (wanted.by.len() > 1).then(|| (group.names.clone(), group.keys.clone()));
+            (places, tie)
         });
     }
 }
@@ -190,7 +193,12 @@ struct Before {
 }
 
 impl Before {
-    fn read(reader: &Reader, question: &Question, all: &Question) -> Result<Self, Error> {
+    fn read(
+        reader: &Reader,
+        question: &Question,
+        sums: &Sums,
+        wanted: &Wanted,
+    ) -> Result<Self, Error> {
         let Window { from_ms, until_ms } = question.window;
         let window = Window {
             from_ms: from_ms.saturating_sub(until_ms.saturating_sub(from_ms)),
@@ -205,15 +213,17 @@ impl Before {
                 begins_ms: None,
             });
         }
-        let groups = reader.sums_before(question, window)?;
+        let parts = wanted.metric.sums();
+        let (groups, totals) = reader.sums_before(question, sums, window, parts)?;
         Ok(Self {
             groups: Some(
                 groups
+                    .groups
                     .into_iter()
                     .map(|group| (group.keys, group.sum))
                     .collect(),
             ),
-            totals: Some(only(reader.sums_before(all, window)?)),
+            totals: Some(totals),
             begins_ms: first_ms.filter(|first| *first > window.from_ms),
         })
     }
@@ -439,7 +449,7 @@ pub(super) fn sum_cells(group: &UsageSum) -> Vec<Cell> {
         sum(group.output),
         sum(group.reasoning),
         Cell::Count(group.estimated_requests),
-        count(group.output_tokens_per_second),
+        count(group.output_tokens_per_second()),
         millis(group.ttft_p50_ms),
         millis(group.ttft_p95_ms),
         millis(group.duration_p50_ms),
@@ -452,7 +462,7 @@ pub(super) fn sum_cells(group: &UsageSum) -> Vec<Cell> {
         group.estimated_cost.map_or(Cell::Unknown, Cell::Money),
         group.subscription_cost.map_or(Cell::Unknown, Cell::Money),
         group.provider_cost.map_or(Cell::Unknown, Cell::Money),
-        group.repriced_cost.map_or(Cell::Unknown, Cell::Money),
+        group.repriced_cost().map_or(Cell::Unknown, Cell::Money),
         Cell::Count(group.cost_lower_bound_requests),
         Cell::Count(group.unpriced_tokens),
         money(group.cost),

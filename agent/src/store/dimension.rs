@@ -142,6 +142,16 @@ impl Dimension {
             )
     }
 
+    /// Whether kinds of calls have it.
+    pub(super) fn is_of_kind(self) -> bool {
+        self.grain() == Grain::Kind && !self.is_period()
+    }
+
+    /// Whether it is of a session, or of a process or thread in it.
+    pub(super) fn is_of_session(self) -> bool {
+        self.grain() == Grain::Session
+    }
+
     pub(super) const fn grain(self) -> Grain {
         match self {
             Self::Session
@@ -295,25 +305,59 @@ impl Dimension {
         }
     }
 
-    /// What else describes a group that is told by this dimension alone, in SQL; `{from}` and
-    /// `{until}` stand for the window.
-    pub(super) const fn details(self) -> &'static [&'static str] {
+    /// What has to be joined to the number of a value, `i.value`, to know its text where the sums do not
+    /// have it.
+    pub(super) const fn looked_up(self) -> Option<&'static str> {
         match self {
-            Self::Process => &["max(p.comm)", "max(p.user_name)", "max(p.exe_path)"],
+            Self::Session => Some("JOIN session AS s ON s.session_id = i.value"),
+            Self::Process => Some("JOIN process AS p ON p.process_id = i.value"),
+            Self::Hour
+            | Self::Day
+            | Self::Week
+            | Self::Month
+            | Self::Workflow
+            | Self::BillingCode
+            | Self::Client
+            | Self::Unit
+            | Self::Container
+            | Self::User
+            | Self::Repo
+            | Self::Branch
+            | Self::Model
+            | Self::Provider
+            | Self::Task
+            | Self::ThreadKind
+            | Self::LengthBucket
+            | Self::LengthDuration
+            | Self::LengthContext
+            | Self::Outcome
+            | Self::Host
+            | Self::Billing => None,
+        }
+    }
+
+    /// What else describes a group that is told by this dimension alone.
+    pub(super) const fn details(self) -> &'static [Detail] {
+        match self {
+            Self::Process => &[
+                Detail::OfValue("p.comm"),
+                Detail::OfValue("p.user_name"),
+                Detail::OfValue("p.exe_path"),
+            ],
             Self::Session => &[
-                "max(s.client_name)",
-                "max(k.user_name)",
-                "max(s.key_source)",
+                Detail::OfValue("s.client_name"),
+                Detail::Greatest("k.user_name"),
+                Detail::OfValue("s.key_source"),
             ],
-            Self::Model => &["group_concat(DISTINCT k.provider)"],
-            Self::Workflow => &["group_concat(DISTINCT w.origin)"],
-            Self::Repo => &["max(c.git_root)"],
+            Self::Model => &[Detail::Each("k.provider")],
+            Self::Workflow => &[Detail::Each("w.origin")],
+            Self::Repo => &[Detail::Greatest("c.git_root")],
             // The sums are not kept apart by versions; sessions have them.
-            Self::Client => &[
+            Self::Client => &[Detail::OfValue(
                 "(SELECT group_concat(DISTINCT n.client_version) FROM session AS n
-                 WHERE n.client_name IS k.client_name AND n.last_request_ms >= {from}
+                 WHERE n.client_name IS i.value AND n.last_request_ms >= {from}
                    AND n.started_ms < {until})",
-            ],
+            )],
             Self::Hour
             | Self::Day
             | Self::Week
@@ -332,6 +376,28 @@ impl Dimension {
             | Self::Outcome
             | Self::Host
             | Self::Billing => &[],
+        }
+    }
+}
+
+/// Where a text comes from that describes a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Detail {
+    /// The value has it: in SQL over its number or text, `i.value`, and what [`Dimension::looked_up`]
+    /// joins; `{from}` and `{until}` stand for the window.
+    OfValue(&'static str),
+    /// The greatest of those that its kinds of calls have: in SQL over `k` and what is joined to it.
+    Greatest(&'static str),
+    /// Those that its kinds of calls have, each once.
+    Each(&'static str),
+}
+
+impl Detail {
+    /// What the kinds of calls have to do with it, in SQL.
+    pub(super) const fn of_kind(self) -> &'static str {
+        match self {
+            Self::OfValue(_) => "NULL",
+            Self::Greatest(text) | Self::Each(text) => text,
         }
     }
 }

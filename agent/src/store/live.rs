@@ -184,8 +184,7 @@ impl Reader {
     /// # Errors
     /// Those of SQLite.
     pub fn live_cost(&self, window: Window) -> Result<Sum, Error> {
-        let groups = self.sums(&Question::all(window))?;
-        Ok(groups.first().map(|all| all.sum.cost).unwrap_or_default())
+        Ok(self.sums(&Question::all(window))?.only().cost)
     }
 
     /// The last moment that the ledger knows of: the end of the call that began last, or the last

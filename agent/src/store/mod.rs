@@ -14,12 +14,14 @@
 //! - **Readable**: directory 0750, files 0640, group `bpftok` where it exists. The write-ahead log
 //!   stays when the writer ends; without it a reader who may not write cannot open the file.
 
+mod adding;
 mod alerts;
 mod beside;
 mod budgets;
 mod calls;
 mod dimension;
 mod functions;
+mod grouping;
 mod host;
 mod insight;
 mod live;
@@ -42,6 +44,7 @@ mod shape;
 mod source;
 mod spends;
 mod status;
+mod sums;
 mod unused;
 mod usage;
 mod vacuum;
@@ -76,6 +79,7 @@ pub use retention::{Progress, PrunedCalls, Retention};
 pub use sessions::{ContextPoint, Session, SessionDetail, Thread};
 pub use spends::{BucketSpend, Spends};
 pub use status::{AgentStatus, CalledHost, CallingProcess, FailedFile, HookedFile, TlsFile};
+pub use sums::Sums;
 pub use usage::{Filter, Group, Key, MOST_CALLS_OF_PERCENTILES, Question, Relation, Sum, UsageSum};
 pub use vacuum::{Vacuumed, vacuum};
 pub use workflows::{Kind, SeenWorkflow, Size};

@@ -6,9 +6,8 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::functions::{percentile, period_start};
 use super::rollup::{BUCKET_MS, bucket};
-use super::select::Select;
 use super::source::{active_sessions, cut_calls};
-use super::usage::{Group, Key, Question, keys};
+use super::usage::{Group, Key, Question};
 use super::{Error, Reader, Window};
 
 /// LIMIT: ranges of time that are looked through one by one; more are one range.
@@ -45,7 +44,8 @@ struct Tally<'a> {
     session: Parts,
     /// What is known of sessions of which more has to be read.
     unfinished: HashMap<i64, Parts>,
-    counts: HashMap<Place, u64>,
+    /// Numbers of sessions by the number of the period, for each group of kinds.
+    counts: Vec<Vec<u64>>,
     /// Costs of sessions, by the number of the group.
     costs: Vec<Vec<i64>>,
 }
@@ -73,10 +73,20 @@ impl Reader {
     /// Those of SQLite.
     pub(super) fn among(&self, window: Window) -> Result<String, Error> {
         let Window { from_ms, until_ms } = window;
-        let found = self.rows_of(
-            "SELECT count(*), min(session_id), max(session_id) FROM session
-             WHERE last_request_ms >= ?1",
+        let first = self.rows_of(
+            "SELECT min(last_request_ms) >= ?1 FROM session",
             [from_ms],
+            |row| row.get::<_, Option<bool>>(0),
+        )?;
+        if first.contains(&Some(true)) {
+            // No session ended before it.
+            return Ok("1".to_owned());
+        }
+        let found = self.rows_of(
+            "SELECT count(*), min(session_id),
+                    (SELECT max(session_id) FROM session WHERE started_ms < ?2)
+             FROM session WHERE last_request_ms >= ?1",
+            [from_ms, until_ms],
             |row| {
                 let last: Option<i64> = row.get(2)?;
                 let ends = row.get::<_, Option<i64>>(1)?.zip(last);
@@ -190,55 +200,16 @@ impl Reader {
         Ok(())
     }
 
-    /// Finds the cost that 95 of 100 sessions keep below, for groups that are by neither session nor
-    /// period.
-    ///
-    /// # Errors
-    /// Those of SQLite.
-    pub(super) fn add_session_costs(
-        &self,
-        question: &Question,
-        source: String,
-        groups: &mut [Group],
-    ) -> Result<(), Error> {
-        let mut numbers: BTreeMap<Vec<Key>, usize> = BTreeMap::new();
-        let mut sums: HashMap<(usize, i64), i64> = HashMap::new();
-        let width = question.by.len();
-        let sql = Select::new(question, source).each("u.session_id, u.cost_nanousd");
-        self.rows_of(&sql.text, sql.parameters().as_slice(), |row| {
-            let (session, cost) = (row.get(width)?, row.get::<_, Option<i64>>(width + 1)?);
-            if let Some(cost) = cost {
-                let next = numbers.len();
-                let number = *numbers.entry(keys(row, width)?).or_insert(next);
-                let sum = sums.entry((number, session)).or_default();
-                *sum = sum.saturating_add(cost);
-            }
-            Ok(())
-        })?;
-        let mut costs: HashMap<usize, Vec<i64>> = HashMap::new();
-        for ((number, _), cost) in sums {
-            costs.entry(number).or_default().push(cost);
-        }
-        for group in groups {
-            group.sum.session_cost_p95 = numbers
-                .get(&group.keys)
-                .and_then(|number| costs.get_mut(number))
-                .and_then(|costs| percentile(costs, 95))
-                .map(super::from_db);
-        }
-        Ok(())
-    }
-
     fn tally<'a>(&self, question: &'a Question) -> Result<Tally<'a>, Error> {
         let mut kinds = Kinds {
             numbers: HashMap::new(),
             groups: BTreeMap::new(),
         };
-        self.each_kind(question, |kind, keys| {
+        for kind in self.counted_kinds(question)? {
             let next = kinds.groups.len();
-            let number = *kinds.groups.entry(keys).or_insert(next);
-            kinds.numbers.insert(kind, number);
-        })?;
+            let number = *kinds.groups.entry(kind.keys).or_insert(next);
+            kinds.numbers.insert(kind.id, number);
+        }
         let kinds_count = kinds.groups.len();
         Ok(Tally {
             question,
@@ -249,7 +220,7 @@ impl Reader {
             last_quarter: None,
             session: Vec::new(),
             unfinished: HashMap::new(),
-            counts: HashMap::new(),
+            counts: vec![Vec::new(); kinds_count],
             costs: vec![Vec::new(); kinds_count],
         })
     }
@@ -399,14 +370,19 @@ impl Tally<'_> {
     fn count(&mut self, parts: &mut Parts) {
         parts.sort_unstable();
         for of_group in parts.chunk_by(|(one, _), (other, _)| one == other) {
-            let Some((place, _)) = of_group.first() else {
+            let Some(((period, number), _)) = of_group.first() else {
                 continue;
             };
-            *self.counts.entry(*place).or_default() += 1;
+            if let Some(counts) = self.counts.get_mut(*number) {
+                counts.resize(counts.len().max(period + 1), 0);
+                if let Some(count) = counts.get_mut(*period) {
+                    *count += 1;
+                }
+            }
             let costs = of_group.iter().filter_map(|(_, cost)| *cost);
             if let Some(cost) = costs.reduce(i64::saturating_add)
                 && !self.is_by_period
-                && let Some(costs) = self.costs.get_mut(place.1)
+                && let Some(costs) = self.costs.get_mut(*number)
             {
                 costs.push(cost);
             }
@@ -430,7 +406,7 @@ impl Tally<'_> {
                 false => Some(0),
             };
             let place = period.zip(self.kinds.groups.get(&of_kind).copied());
-            let count = place.and_then(|place| self.counts.get(&place));
+            let count = place.and_then(|(period, number)| self.counts.get(number)?.get(period));
             group.sum.sessions = count.copied().unwrap_or(0);
             group.sum.session_cost_p95 = place
                 .and_then(|(_, number)| self.costs.get_mut(number))

@@ -2,8 +2,9 @@
 
 use rusqlite::{Row, params};
 
+use super::select::OF_KINDS;
 use super::source::sessions;
-use super::usage::{SUMS, UsageSum, usage_sum};
+use super::usage::UsageSum;
 use super::{Error, Reader, Window, from_db};
 
 /// LIMIT: sessions that are named where the beginning of an id fits more than one.
@@ -125,24 +126,19 @@ impl Reader {
     /// Those of SQLite.
     pub fn sessions(&self, window: Window, limit: u32) -> Result<Vec<Session>, Error> {
         let among = self.among(window)?;
-        // The sums of those that are not shown are not read.
-        let latest = "session_id IN (SELECT session_id FROM latest)";
         let sql = format!(
             "WITH latest AS MATERIALIZED (
                  SELECT session_id, max(last_ms) AS last_ms FROM ({})
                  GROUP BY session_id ORDER BY 2 DESC LIMIT {limit})
              SELECT s.session_id, s.session_key, s.key_source, s.client_name, p.pid, p.comm,
                     p.user_name, p.cwd, s.peak_context_tokens, w.name, ({TASK_TYPE}),
-                    ({LENGTH_BUCKET}), t.*
-             FROM (SELECT u.session_id AS session_ref, {SUMS}, NULL
-                   FROM ({}) AS u JOIN usage_key AS k ON k.usage_key_id = u.usage_key_id
-                   GROUP BY u.session_id) AS t
-             JOIN session AS s ON s.session_id = t.session_ref
+                    ({LENGTH_BUCKET})
+             FROM latest AS t
+             JOIN session AS s ON s.session_id = t.session_id
              LEFT JOIN process AS p ON p.process_id = s.process_id
              LEFT JOIN workflow AS w ON w.workflow_id = s.workflow_id
              ORDER BY t.last_ms DESC, s.session_key",
-            sessions(window, &among),
-            sessions(window, latest)
+            sessions(window, &among)
         );
         let mut found = self.rows_of(&sql, [], |row| {
             let session = Session {
@@ -157,11 +153,24 @@ impl Reader {
                 workflow: row.get(9)?,
                 task_type: row.get(10)?,
                 length_bucket: row.get(11)?,
-                usage: usage_sum(row, 13)?,
+                usage: UsageSum::default(),
             };
             Ok((row.get::<_, i64>(0)?, session))
         })?;
+        // The sums of those that are not shown are not read.
+        let ids: Vec<String> = found.iter().map(|(id, _)| id.to_string()).collect();
+        let shown = format!("session_id IN ({})", ids.join(", "));
+        let mut sums = self.added_by(
+            |columns| {
+                format!(
+                    "SELECT u.session_id, {columns} FROM ({}) AS u {OF_KINDS}",
+                    sessions(window, &shown)
+                )
+            },
+            [],
+        )?;
         for (session_id, session) in &mut found {
+            session.usage = sums.remove(&Some(*session_id)).unwrap_or_default();
             let times = self.rows_of(
                 "SELECT percentile(ttft_ms, 50), percentile(ttft_ms, 95),
                         percentile(duration_ms, 50), percentile(duration_ms, 95), count(*)
@@ -231,13 +240,8 @@ impl Reader {
                      FROM request_derived AS r
                      WHERE r.session_id = s.session_id AND is_call AND outcome = 'complete'),
                     (SELECT ifnull(sum(is_call), 0) FROM request_derived AS r
-                     WHERE r.session_id = s.session_id),
-                    t.*
+                     WHERE r.session_id = s.session_id)
              FROM session AS s
-             JOIN (SELECT u.session_id AS session_ref, {SUMS}, NULL
-                   FROM session_usage AS u JOIN usage_key AS k ON k.usage_key_id = u.usage_key_id
-                   WHERE u.session_id = ?1 GROUP BY u.session_id) AS t
-               ON t.session_ref = s.session_id
              JOIN host AS h ON h.host_id = s.host_id
              LEFT JOIN process AS p ON p.process_id = s.process_id
              LEFT JOIN workflow AS w ON w.workflow_id = s.workflow_id
@@ -248,8 +252,19 @@ impl Reader {
                  GROUP BY k.checkout_id ORDER BY sum(u.requests) DESC, k.checkout_id LIMIT 1)
              WHERE s.session_id = ?1"
         );
+        let sums = self.added_by(
+            |columns| {
+                format!(
+                    "SELECT u.session_id, {columns} FROM session_usage AS u {OF_KINDS}
+                     WHERE u.session_id = ?1"
+                )
+            },
+            [session_id],
+        )?;
+        let Some(usage) = sums.into_values().next() else {
+            return Ok(None);
+        };
         let found = self.rows_of(&sql, [session_id], |row| {
-            let usage = usage_sum(row, 28)?;
             let kept: u64 = from_db(row.get(26)?);
             Ok(SessionDetail {
                 session_id: row.get(0)?,
@@ -279,7 +294,7 @@ impl Reader {
                 peak_context_tokens: count(row, 24)?,
                 duplicates: from_db(row.get(25)?),
                 pruned: usage.requests.saturating_sub(kept),
-                usage,
+                usage: usage.clone(),
             })
         })?;
         Ok(found.into_iter().next())
@@ -291,34 +306,41 @@ impl Reader {
     /// # Errors
     /// Those of SQLite.
     pub fn threads(&self, session_id: i64) -> Result<Vec<Thread>, Error> {
-        let sql = format!(
-            "SELECT t.thread_id, t.parent_thread_id, t.thread_key, t.kind, t.agent_type, n.*
-             FROM (SELECT q.thread_id AS thread_ref, {SUMS}, NULL
-                   FROM (SELECT r.*, started_ms AS first_ms, started_ms AS last_ms
-                         FROM request_sums AS r WHERE session_id = ?1) AS u
-                   JOIN request AS q ON q.request_id = u.request_id
-                   JOIN usage_key AS k ON k.usage_key_id = u.usage_key_id
-                   GROUP BY q.thread_id) AS n
-             LEFT JOIN thread AS t ON t.thread_id = n.thread_ref"
-        );
-        let mut threads = self.rows_of(&sql, [session_id], |row| {
-            Ok(Thread {
-                usage: usage_sum(row, 6)?,
-                ..thread(row)?
-            })
-        })?;
-        let bare = self.rows_of(
-            "SELECT thread_id, parent_thread_id, thread_key, kind, agent_type FROM thread
-             WHERE session_id = ?1",
+        let mut sums = self.added_by(
+            |columns| {
+                format!(
+                    "SELECT q.thread_id, {columns}
+                     FROM (SELECT r.*, started_ms AS first_ms, started_ms AS last_ms
+                           FROM request_sums AS r WHERE session_id = ?1) AS u
+                     JOIN request AS q ON q.request_id = u.request_id {OF_KINDS}"
+                )
+            },
             [session_id],
-            thread,
         )?;
-        let with_calls: std::collections::BTreeSet<Option<i64>> =
-            threads.iter().map(|thread| thread.thread_id).collect();
-        threads.extend(
-            bare.into_iter()
-                .filter(|thread| !with_calls.contains(&thread.thread_id)),
-        );
+        let mut threads = self.rows_of(
+            "SELECT thread_id, parent_thread_id, thread_key, kind, agent_type FROM thread
+             WHERE session_id = ?1
+                OR thread_id IN (SELECT thread_id FROM request WHERE session_id = ?1)",
+            [session_id],
+            |row| {
+                Ok(Thread {
+                    thread_id: row.get(0)?,
+                    parent_id: row.get(1)?,
+                    key: row.get(2)?,
+                    kind: row.get(3)?,
+                    agent_type: row.get(4)?,
+                    usage: UsageSum::default(),
+                })
+            },
+        )?;
+        for thread in &mut threads {
+            thread.usage = sums.remove(&thread.thread_id).unwrap_or_default();
+        }
+        threads.extend(sums.into_values().map(|usage| Thread {
+            kind: "main".to_owned(),
+            usage,
+            ..Thread::default()
+        }));
         threads.sort_by_key(|thread| (thread.usage.first_ms, thread.thread_id));
         Ok(threads)
     }
@@ -374,20 +396,6 @@ const LENGTH_BUCKET: &str = "
     CASE WHEN s.request_count <= 1 THEN '1' WHEN s.request_count <= 5 THEN '2-5'
          WHEN s.request_count <= 20 THEN '6-20' WHEN s.request_count <= 100 THEN '21-100'
          WHEN s.request_count <= 500 THEN '101-500' ELSE '501+' END";
-
-/// Reads a thread from the first five columns.
-fn thread(row: &Row<'_>) -> rusqlite::Result<Thread> {
-    Ok(Thread {
-        thread_id: row.get(0)?,
-        parent_id: row.get(1)?,
-        key: row.get::<_, Option<String>>(2)?.unwrap_or_default(),
-        kind: row
-            .get::<_, Option<String>>(3)?
-            .unwrap_or_else(|| "main".to_owned()),
-        agent_type: row.get(4)?,
-        usage: UsageSum::default(),
-    })
-}
 
 fn count(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<u64>> {
     Ok(row.get::<_, Option<i64>>(column)?.map(from_db))

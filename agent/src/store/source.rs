@@ -153,19 +153,37 @@ pub(super) fn active_sessions(window: Window) -> String {
     source
 }
 
-/// Sums by session, process, thread and kind of call, of those sessions that `among` is a condition of.
+/// Sums by session, process, thread and kind of call that lie in a window, of those sessions that
+/// `among` is a condition of.
 pub(super) fn sessions(window: Window, among: &str) -> String {
     let Window { from_ms, until_ms } = window;
-    let (columns, of_calls) = (columns(), columns_of("r"));
+    format!(
+        "{} AND first_ms >= {from_ms} AND last_ms < {until_ms} UNION ALL {}",
+        sessions_of(window, among),
+        cut_sums(window, among)
+    )
+}
+
+/// The same with all of their calls, those outside of the window too: of the sums that have any in it.
+pub(super) fn sessions_of(window: Window, among: &str) -> String {
+    let Window { from_ms, until_ms } = window;
     format!(
         "SELECT first_ms, last_ms, usage_key_id, session_id, nullif(process_id, 0) AS process_id,
-                nullif(thread_id, 0) AS thread_id, NULL AS ttft_ms, {columns}
+                nullif(thread_id, 0) AS thread_id, NULL AS ttft_ms, {}
          FROM session_usage
-         WHERE {among} AND first_ms >= {from_ms} AND last_ms < {until_ms}
-         UNION ALL
-         SELECT r.started_ms, r.started_ms, r.usage_key_id, r.session_id, nullif(r.process_id, 0),
-                nullif(r.thread_id, 0), NULL, {of_calls}
+         WHERE {among} AND last_ms >= {from_ms} AND first_ms < {until_ms}",
+        columns()
+    )
+}
+
+/// The calls of a window whose session's sums have calls outside of it too.
+pub(super) fn cut_sums(window: Window, among: &str) -> String {
+    format!(
+        "SELECT r.started_ms AS first_ms, r.started_ms AS last_ms, r.usage_key_id, r.session_id,
+                nullif(r.process_id, 0) AS process_id, nullif(r.thread_id, 0) AS thread_id,
+                NULL AS ttft_ms, {}
          FROM {}",
+        columns_of("r"),
         cut_calls(window, among)
     )
 }

@@ -5,7 +5,7 @@
 //! calls of those that the window cuts; and the calls alone. The first two
 //! outlast the calls, so [`Reader::pruned`] says what the calls miss.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rusqlite::Row;
 use rusqlite::types::ValueRef;
@@ -13,8 +13,9 @@ use rusqlite::types::ValueRef;
 use super::dimension::{Dimension, Grain};
 use super::functions::day_starts;
 use super::rollup::{BUCKET_MS, bucket, session_key_of};
-use super::select::{Select, Sql, in_window};
+use super::select::{Select, Sql};
 use super::source::{Spans, are_cut, calls, kinds, quarters, sessions};
+use super::sums::Sums;
 use super::{Error, Reader, Window, from_db};
 
 /// LIMIT: percentiles are made of calls, not of sums. Of more calls than this, or where a call of
@@ -69,8 +70,10 @@ pub struct UsageSum {
     pub subscription_cost: Option<u64>,
     /// What providers said that their calls cost.
     pub provider_cost: Option<u64>,
-    /// The cost by other prices, of those calls that were priced anew, and the cost of the others.
-    pub repriced_cost: Option<u64>,
+    /// The cost by other prices, of those calls that were priced anew.
+    pub repriced: Option<u64>,
+    /// What those calls cost before.
+    pub repriced_from: Option<u64>,
     /// Calls whose reply was cut.
     pub aborted_requests: u64,
     /// Calls that repeat a failed try.
@@ -88,14 +91,16 @@ pub struct UsageSum {
     pub duration_p50_ms: Option<u64>,
     /// The duration that 95 of 100 calls keep below.
     pub duration_p95_ms: Option<u64>,
-    /// Output of streams over the time from their first token to their end.
-    pub output_tokens_per_second: Option<u64>,
+    /// Output of streams.
+    pub stream_output: Option<u64>,
+    /// The time of streams from their first token to their end, in milliseconds.
+    pub stream_ms: Option<u64>,
     /// The cost that 95 of 100 sessions keep below, of their calls in the group.
     pub session_cost_p95: Option<u64>,
     /// First call, or the beginning of its quarter of an hour, in milliseconds since the Unix epoch.
-    pub first_ms: i64,
+    pub first_ms: Option<i64>,
     /// Last call, or the beginning of its quarter of an hour, in milliseconds since the Unix epoch.
-    pub last_ms: i64,
+    pub last_ms: Option<i64>,
 }
 
 impl Sum {
@@ -106,7 +111,7 @@ impl Sum {
 }
 
 /// Both, as far as they are known.
-fn added(one: Option<u64>, other: Option<u64>) -> Option<u64> {
+pub(super) fn added(one: Option<u64>, other: Option<u64>) -> Option<u64> {
     match (one, other) {
         (Some(one), Some(other)) => Some(one.saturating_add(other)),
         (one, other) => one.or(other),
@@ -114,7 +119,7 @@ fn added(one: Option<u64>, other: Option<u64>) -> Option<u64> {
 }
 
 impl UsageSum {
-    /// Adds other calls: what adds up. Sessions, rates and percentiles do not, and are left alone.
+    /// Adds other calls: what adds up. Sessions and percentiles do not, and are left alone.
     pub fn add(&mut self, other: &Self) {
         for (sum, more) in [
             (&mut self.requests, other.requests),
@@ -144,7 +149,27 @@ impl UsageSum {
         self.estimated_cost = added(self.estimated_cost, other.estimated_cost);
         self.subscription_cost = added(self.subscription_cost, other.subscription_cost);
         self.provider_cost = added(self.provider_cost, other.provider_cost);
-        self.repriced_cost = added(self.repriced_cost, other.repriced_cost);
+        self.repriced = added(self.repriced, other.repriced);
+        self.repriced_from = added(self.repriced_from, other.repriced_from);
+        self.stream_output = added(self.stream_output, other.stream_output);
+        self.stream_ms = added(self.stream_ms, other.stream_ms);
+        self.first_ms = match (self.first_ms, other.first_ms) {
+            (Some(one), Some(other)) => Some(one.min(other)),
+            (one, other) => one.or(other),
+        };
+        self.last_ms = self.last_ms.max(other.last_ms);
+    }
+
+    /// The cost by other prices, of those calls that were priced anew, and the cost of the others.
+    pub fn repriced_cost(&self) -> Option<u64> {
+        let cost = self.repriced?.saturating_add(self.cost.value.unwrap_or(0));
+        Some(cost.saturating_sub(self.repriced_from.unwrap_or(0)))
+    }
+
+    /// Output of streams over the time from their first token to their end.
+    pub fn output_tokens_per_second(&self) -> Option<u64> {
+        let output = self.stream_output?.saturating_mul(1_000);
+        output.checked_div(self.stream_ms?)
     }
 }
 
@@ -193,7 +218,7 @@ pub struct Question {
     /// Which of them count: those that pass all of these.
     pub filters: Vec<Filter>,
     /// The values of one dimension that are kept apart; all others are one.
-    pub kept: Option<(Dimension, Vec<Key>)>,
+    pub kept: Option<(Dimension, BTreeSet<Key>)>,
 }
 
 impl Question {
@@ -206,6 +231,25 @@ impl Question {
             kept: None,
         }
     }
+
+    /// The same about all calls that count, in one sum.
+    #[must_use]
+    pub fn of_all(&self) -> Self {
+        Self {
+            window: self.window,
+            by: Vec::new(),
+            filters: self.filters.clone(),
+            kept: None,
+        }
+    }
+
+    /// Whether a value of a dimension is kept apart.
+    pub(super) fn keeps(&self, by: Dimension, key: &Key) -> bool {
+        match &self.kept {
+            Some((dimension, kept)) if *dimension == by => kept.contains(key),
+            Some(_) | None => true,
+        }
+    }
 }
 
 /// Usage that belongs together.
@@ -213,7 +257,8 @@ impl Question {
 pub struct Group {
     /// What tells it from others, one for each dimension of the question.
     pub keys: Vec<Key>,
-    /// The values' names, one for each dimension; of periods and unknown ones there is none.
+    /// The values' names, one for each dimension; of periods and unknown ones there is none, and those
+    /// of sessions and processes are there once [`Reader::describe`] has looked for them.
     pub names: Vec<Option<String>>,
     /// What else describes it, where the question has one dimension.
     pub details: Vec<Option<String>>,
@@ -222,14 +267,15 @@ pub struct Group {
 }
 
 impl Reader {
-    /// Usage with all that is known of it, in order of the keys.
+    /// All usage of a window.
     ///
     /// # Errors
     /// Those of SQLite.
-    pub fn usage(&self, question: &Question) -> Result<Vec<Group>, Error> {
-        let mut groups = self.sums(question)?;
-        self.complete(&mut [(question, &mut groups)])?;
-        Ok(groups)
+    pub fn all_usage(&self, window: Window) -> Result<UsageSum, Error> {
+        let question = Question::all(window);
+        let mut sums = self.sums(&question)?;
+        self.complete(&mut [(&question, &mut sums)])?;
+        Ok(sums.only())
     }
 
     /// Adds what does not add up to what [`Reader::sums`] said of these questions, which are about the
@@ -237,30 +283,24 @@ impl Reader {
     ///
     /// # Errors
     /// Those of SQLite.
-    pub fn complete(&self, asked: &mut [(&Question, &mut Vec<Group>)]) -> Result<(), Error> {
+    pub fn complete(&self, asked: &mut [(&Question, &mut Sums)]) -> Result<(), Error> {
         let Some(window) = asked.first().map(|(question, _)| question.window) else {
             return Ok(());
         };
         let mut of_kinds = Vec::new();
-        for (question, groups) in asked.iter_mut() {
-            if grain(question) == Grain::Kind {
-                of_kinds.push((*question, groups.as_mut_slice()));
-                continue;
+        for (question, sums) in asked.iter_mut() {
+            match sums.has_sessions() {
+                true => sums.count_sessions(question),
+                false => of_kinds.push((*question, sums.groups.as_mut_slice())),
             }
-            let is_by_period = question.by.iter().any(|by| by.is_period());
-            if is_by_period || question.by.contains(&Dimension::Session) {
-                continue;
-            }
-            let source = self.sessions_or_calls(question)?;
-            self.add_session_costs(question, source, groups)?;
         }
         self.add_sessions(window, &mut of_kinds)?;
         if !self.has_every_call(window)? {
             return Ok(());
         }
-        for (question, groups) in asked {
-            let percentiles = Select::new(question, calls(window)).sql(PERCENTILES);
-            self.add(groups, &percentiles, |sum, row, at| {
+        for (question, sums) in asked {
+            let percentiles = Select::new(question, calls(window)).groups(PERCENTILES);
+            self.add(&mut sums.groups, &percentiles, |sum, row, at| {
                 let known = |column: usize| {
                     Ok::<_, rusqlite::Error>(row.get::<_, Option<i64>>(at + column)?.map(from_db))
                 };
@@ -274,96 +314,12 @@ impl Reader {
         Ok(())
     }
 
-    /// Usage without percentiles, and without sessions where only kinds of calls are asked for: what
-    /// adds up. In order of the keys.
-    ///
-    /// # Errors
-    /// Those of SQLite.
-    pub fn sums(&self, question: &Question) -> Result<Vec<Group>, Error> {
-        self.sums_of(question, self.source(question)?)
-    }
-
     /// The smallest source that knows all that a question asks for.
     pub(super) fn source(&self, question: &Question) -> Result<String, Error> {
         match grain(question) {
             Grain::Kind => Ok(kinds(question.window, &self.spans(question)?)),
             Grain::Session | Grain::Call => self.sessions_or_calls(question),
         }
-    }
-
-    /// What [`Reader::sums`] says of the same question about a window before; groups that have no call
-    /// in the window of the question itself may be missing.
-    ///
-    /// # Errors
-    /// Those of SQLite.
-    pub fn sums_before(&self, question: &Question, before: Window) -> Result<Vec<Group>, Error> {
-        let then = Question {
-            window: before,
-            ..question.clone()
-        };
-        if question.kept.is_none() && grain(question) == Grain::Session {
-            // Few sessions or processes go on from one window to the next.
-            let go_on = [
-                (Dimension::Session, "session_id"),
-                (Dimension::Process, "process_id"),
-            ]
-            .into_iter()
-            .find(|(by, _)| question.by.contains(by));
-            if let Some((_, column)) = go_on {
-                let Window { from_ms, until_ms } = question.window;
-                let among = format!(
-                    "{column} IN (SELECT {column} FROM session_usage
-                                  WHERE {} AND last_ms >= {from_ms} AND first_ms < {until_ms})
-                     AND {}",
-                    self.among(question.window)?,
-                    self.among(before)?
-                );
-                return self.sums_of(&then, sessions(before, &among));
-            }
-        }
-        self.sums(&then)
-    }
-
-    fn sums_of(&self, question: &Question, source: String) -> Result<Vec<Group>, Error> {
-        let select = Select::new(question, source);
-        let width = question.by.len();
-        let names: Vec<String> = question
-            .by
-            .iter()
-            .map(|by| format!("max({})", by.text()))
-            .collect();
-        let details: Vec<String> = match question.by.as_slice() {
-            [only] => only
-                .details()
-                .iter()
-                .map(|detail| in_window(detail, question.window))
-                .collect(),
-            _ => Vec::new(),
-        };
-        let (name_count, detail_count) = (names.len(), details.len());
-        let columns = names
-            .into_iter()
-            .chain(details)
-            .chain([self.summed()])
-            .collect::<Vec<_>>()
-            .join(", ");
-        let sql = select.sql(&columns);
-        let mut groups = self.rows_of(&sql.text, sql.parameters().as_slice(), |row| {
-            let texts = |from: usize, count: usize| {
-                (from..from + count)
-                    .map(|column| row.get(column))
-                    .collect::<rusqlite::Result<Vec<Option<String>>>>()
-            };
-            let details_at = width + name_count;
-            Ok(Group {
-                keys: keys(row, width)?,
-                names: texts(width, name_count)?,
-                details: texts(details_at, detail_count)?,
-                sum: usage_sum(row, details_at + detail_count)?,
-            })
-        })?;
-        groups.sort_by(|one, other| one.keys.cmp(&other.keys));
-        Ok(groups)
     }
 
     /// How many calls of the window are in its lasting sums but not in the answer to `question`,
@@ -452,7 +408,7 @@ impl Reader {
     }
 
     /// Whether calls of that time or after it may have been deleted.
-    fn may_miss_calls(&self, from_ms: i64) -> Result<bool, Error> {
+    pub(super) fn may_miss_calls(&self, from_ms: i64) -> Result<bool, Error> {
         let found = self.rows_of(
             "SELECT 1 FROM host WHERE requests_pruned_before_ms > ?1",
             [from_ms],
@@ -488,25 +444,6 @@ impl Reader {
         Ok(day_starts(window, self.zone()).map_or(Spans::None, Spans::Within))
     }
 
-    /// Tells of each kind of calls that a question is about which keys it has, unknown ones in place
-    /// of periods.
-    ///
-    /// # Errors
-    /// Those of SQLite.
-    pub(super) fn each_kind(
-        &self,
-        question: &Question,
-        mut tell: impl FnMut(i64, Vec<Key>),
-    ) -> Result<(), Error> {
-        let width = question.by.len();
-        let sql = Select::new(question, String::new()).by_kind(&question.by);
-        self.rows_of(&sql.text, sql.parameters().as_slice(), |row| {
-            tell(row.get(width)?, keys(row, width)?);
-            Ok(())
-        })?;
-        Ok(())
-    }
-
     /// Adds what another statement says of the same groups.
     fn add(
         &self,
@@ -523,29 +460,17 @@ impl Reader {
             return Ok(());
         }
         self.rows_of(&sql.text, sql.parameters().as_slice(), |row| match by_keys
-            .get_mut(&keys(row, width)?)
+            .get_mut(&keys(row, 0, width)?)
         {
             Some(sum) => add(sum, row, width),
             None => Ok(()),
         })?;
         Ok(())
     }
-
-    /// The sums of a group, in the order in which [`usage_sum`] reads them.
-    fn summed(&self) -> String {
-        let weighted = if self.has_prices() {
-            "sum(weighted_tokens(k.provider, k.model, u.first_ms, u.cost_nanousd,
-                 u.input_uncached_tokens, u.cache_read_tokens, u.cache_write_5m_tokens,
-                 u.cache_write_1h_tokens, u.cache_write_other_tokens, u.output_tokens))"
-        } else {
-            "NULL"
-        };
-        format!("{SUMS}, {weighted}")
-    }
 }
 
 /// The source that knows all that a question asks for.
-fn grain(question: &Question) -> Grain {
+pub(super) fn grain(question: &Question) -> Grain {
     let filtered = question.filters.iter().map(|filter| filter.dimension);
     let finest = question
         .by
@@ -564,32 +489,6 @@ fn grain(question: &Question) -> Grain {
     }
 }
 
-/// What adds up, over sums `u` and their kinds `k`.
-///
-/// A class that the provider's final usage does not name is no loss: the provider has no such class.
-pub(super) const SUMS: &str = "
-    sum(u.requests), count(DISTINCT u.session_id),
-    sum(CASE WHEN k.outcome = 'error' THEN u.requests ELSE 0 END),
-    sum(u.estimated_requests), sum(u.lower_bound_requests),
-    sum(u.context_tokens), max(u.context_is_partial),
-    sum(u.input_uncached_tokens), max(u.uncached_is_partial),
-    sum(u.cache_read_tokens), max(u.read_is_partial),
-    sum(CASE WHEN coalesce(u.cache_write_5m_tokens, u.cache_write_1h_tokens,
-                           u.cache_write_other_tokens) IS NOT NULL
-        THEN ifnull(u.cache_write_5m_tokens, 0) + ifnull(u.cache_write_1h_tokens, 0)
-           + ifnull(u.cache_write_other_tokens, 0) END), max(u.write_is_partial),
-    sum(u.output_tokens), max(u.output_is_partial),
-    sum(u.reasoning_tokens), max(u.reasoning_is_partial),
-    sum(u.estimated_tokens), min(u.first_ms), max(u.last_ms) AS last_ms,
-    sum(u.cost_nanousd), max(u.cost_lower_bound_requests > 0), sum(u.cost_lower_bound_requests),
-    sum(u.unpriced_tokens), sum(u.estimated_cost_nanousd),
-    sum(CASE WHEN k.billing_kind = 'subscription' THEN u.cost_nanousd END),
-    sum(u.provider_cost_nanousd),
-    sum(u.repriced_nanousd) + ifnull(sum(u.cost_nanousd), 0)
-        - ifnull(sum(u.repriced_from_nanousd), 0),
-    sum(CASE WHEN k.outcome = 'aborted' THEN u.requests ELSE 0 END), sum(u.retry_requests),
-    sum(u.human_turns), sum(u.stream_output_tokens) * 1000 / sum(u.stream_ms)";
-
 /// What is made of single calls, over calls `u`.
 const PERCENTILES: &str = "
     percentile(CASE WHEN u.requests THEN u.ttft_ms END, 50),
@@ -597,57 +496,9 @@ const PERCENTILES: &str = "
     percentile(CASE WHEN u.requests THEN u.duration_ms END, 50),
     percentile(CASE WHEN u.requests THEN u.duration_ms END, 95)";
 
-/// Reads the columns of [`SUMS`], and the weighted tokens after them, from column `at` on.
-pub(super) fn usage_sum(row: &Row<'_>, at: usize) -> rusqlite::Result<UsageSum> {
-    let count = |column: usize| row.get(at + column).map(from_db);
-    let known = |column: usize| {
-        Ok::<_, rusqlite::Error>(row.get::<_, Option<i64>>(at + column)?.map(from_db))
-    };
-    let sum = |column: usize| {
-        Ok::<_, rusqlite::Error>(Sum {
-            value: known(column)?,
-            is_lower_bound: row.get(at + column + 1)?,
-        })
-    };
-    let (context, output) = (sum(5)?, sum(13)?);
-    let cost = sum(20)?;
-    Ok(UsageSum {
-        requests: count(0)?,
-        sessions: count(1)?,
-        errors: count(2)?,
-        estimated_requests: count(3)?,
-        lower_bound_requests: count(4)?,
-        context,
-        input_uncached: sum(7)?,
-        cache_read: sum(9)?,
-        cache_write: sum(11)?,
-        output,
-        reasoning: sum(15)?,
-        estimated_tokens: count(17)?,
-        first_ms: row.get(at + 18)?,
-        last_ms: row.get(at + 19)?,
-        cost,
-        cost_lower_bound_requests: count(22)?,
-        unpriced_tokens: count(23)?,
-        estimated_cost: known(24)?,
-        subscription_cost: known(25)?,
-        provider_cost: known(26)?,
-        repriced_cost: known(27)?,
-        aborted_requests: count(28)?,
-        retry_requests: count(29)?,
-        human_turns: count(30)?,
-        output_tokens_per_second: known(31)?,
-        weighted: Sum {
-            value: known(32)?,
-            is_lower_bound: context.is_lower_bound || output.is_lower_bound,
-        },
-        ..UsageSum::default()
-    })
-}
-
-/// The keys of a group, which are the first columns.
-pub(super) fn keys(row: &Row<'_>, count: usize) -> rusqlite::Result<Vec<Key>> {
-    (0..count)
+/// The keys of a group, which are in so many columns from the one at `from` on.
+pub(super) fn keys(row: &Row<'_>, from: usize, count: usize) -> rusqlite::Result<Vec<Key>> {
+    (from..from + count)
         .map(|at| {
             Ok(match row.get_ref(at)? {
                 ValueRef::Null => Key::Unknown,

@@ -1,6 +1,7 @@
 //! Rows of cells, and the ways to write them.
 
 use std::io::{self, Write};
+use std::iter::repeat_n;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -259,36 +260,46 @@ impl Table {
         let total: usize = line_width(&shown);
         let line = |out: &mut dyn Write,
                     paint: Paint,
-                    cells: &dyn Fn(&Shown<'_>) -> String|
+                    cells: &dyn for<'s> Fn(&'s Shown<'_>) -> &'s str|
          -> io::Result<()> {
             let mut text = String::new();
             for (at, column) in shown.iter().enumerate() {
                 if at > 0 {
-                    text.push_str(&" ".repeat(GAP));
+                    text.extend(repeat_n(' ', GAP));
                 }
-                let cell = cells(column);
-                let cell = text::fit(&cell, column.width, column.column.cut.unwrap_or(Cut::End));
-                let pad = " ".repeat(column.width.saturating_sub(text::width(&cell)));
+                let cut = column.column.cut.unwrap_or(Cut::End);
+                let cell = text::fit(cells(column), column.width, cut);
+                let pad = column.width.saturating_sub(text::width(&cell));
                 let paint = if cell == UNKNOWN { Paint::Dim } else { paint };
                 let cell = style.painted(&cell, paint);
                 match column.column.align {
-                    Align::Left => text.extend([cell.as_ref(), &pad]),
-                    Align::Right => text.extend([pad.as_str(), &cell]),
+                    Align::Left => {
+                        text.push_str(&cell);
+                        text.extend(repeat_n(' ', pad));
+                    }
+                    Align::Right => {
+                        text.extend(repeat_n(' ', pad));
+                        text.push_str(&cell);
+                    }
                 }
             }
             writeln!(out, "{}", text.trim_end())
         };
         line(out, Paint::Bold, &|column| {
-            column.column.heading.clone().unwrap_or_default()
+            column.column.heading.as_deref().unwrap_or_default()
         })?;
         for row in 0..self.rows.len() {
             line(out, Paint::Plain, &|column| {
-                column.cells.get(row).cloned().unwrap_or_default()
+                column
+                    .cells
+                    .get(row)
+                    .map(String::as_str)
+                    .unwrap_or_default()
             })?;
         }
         if self.totals.is_some() {
             writeln!(out, "{}", "─".repeat(total))?;
-            line(out, Paint::Plain, &|column| column.total.clone())?;
+            line(out, Paint::Plain, &|column| &column.total)?;
         }
         Ok(())
     }

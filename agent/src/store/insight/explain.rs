@@ -158,10 +158,9 @@ impl Reader {
             .join("JOIN workflow AS w ON w.workflow_id = k.workflow_id");
         let sql = select.by_kind_of_sums(KIND);
         let kinds = self.rows_of(&sql.text, sql.parameters().as_slice(), Kind::of)?;
-        let totals = self.sums(&question)?.into_iter().next();
         Ok(Spent {
             uses: priced(kinds.into_iter().flatten(), &self.prices_by_id()?),
-            totals: totals.map(|all| all.sum).unwrap_or_default(),
+            totals: self.sums(&question)?.only(),
             untold_requests: self.pruned(&question)?,
             costs: self.session_costs(&question)?,
         })
