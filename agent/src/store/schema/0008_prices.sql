@@ -1,5 +1,6 @@
 -- The ledger, version 8: sums are kept apart by price too, so that they tell why two times cost different
--- amounts, also when their calls are gone; and they count the calls of which waste can't be told.
+-- amounts, also when their calls are gone; and they count the calls of which waste can't be told. Views over
+-- days read sums of days.
 
 -- The price of all calls of a kind; NULL where none was found. is_priced tells whether their cost is known,
 -- and is NULL of calls that were deleted before this version.
@@ -346,3 +347,174 @@ JOIN usage_key AS k ON k.usage_key_id = u.usage_key_id
 JOIN host AS h ON h.host_id = k.host_id
 JOIN workflow AS w ON w.workflow_id = k.workflow_id
 LEFT JOIN checkout AS c ON c.checkout_id = k.checkout_id;
+
+-- What usage_15m has by days or four hours, where these are of one local day, and by quarters of an hour
+-- where they are not. LIMIT -1 keeps SQLite from computing the dates of a span for each of its rows. For the
+-- views below, not for other programs.
+DROP VIEW usage_of_days;
+CREATE VIEW usage_of_days AS
+WITH span_day AS (
+    SELECT
+        start_ms,
+        date(start_ms / 1000, 'unixepoch', 'localtime') AS day_local,
+        date(start_ms / 1000 + 85500, 'unixepoch', 'localtime') AS last_day_local
+    FROM (SELECT DISTINCT start_ms FROM usage_span WHERE span_ms = 86400000)
+    LIMIT -1
+),
+span_of_split_day AS (
+    SELECT
+        start_ms,
+        date(start_ms / 1000, 'unixepoch', 'localtime') AS day_local,
+        date(start_ms / 1000 + 13500, 'unixepoch', 'localtime') AS last_day_local
+    FROM (
+        SELECT DISTINCT s.start_ms
+        FROM span_day AS d
+        CROSS JOIN usage_span AS s
+                ON s.span_ms = 14400000 AND s.start_ms >= d.start_ms
+               AND s.start_ms < d.start_ms + 86400000
+        WHERE d.day_local <> d.last_day_local
+    )
+    LIMIT -1
+)
+SELECT
+    u.day_local,
+    u.first_ms,
+    u.last_ms,
+    h.host_name,
+    w.name AS workflow,
+    w.origin AS workflow_origin,
+    w.billing_code,
+    k.uid,
+    k.user_name,
+    c.repo,
+    c.branch,
+    k.provider,
+    k.model,
+    k.task_type,
+    k.has_tool_call,
+    u.requests AS request_count,
+    u.estimated_requests,
+    u.lower_bound_requests,
+    u.cost_lower_bound_requests,
+    u.input_uncached_tokens,
+    u.cache_read_tokens,
+    u.cache_write_5m_tokens,
+    u.cache_write_1h_tokens,
+    u.cache_write_other_tokens,
+    u.context_tokens,
+    u.output_tokens,
+    u.reasoning_tokens,
+    u.estimated_tokens,
+    u.unpriced_tokens,
+    u.cost_nanousd,
+    u.estimated_cost_nanousd,
+    u.provider_cost_nanousd,
+    CASE WHEN k.billing_kind = 'subscription' THEN u.cost_nanousd END AS subscription_cost_nanousd,
+    k.host_id,
+    k.workflow_id
+FROM (
+    SELECT
+        d.day_local, s.first_ms, s.last_ms, s.usage_key_id, s.requests, s.estimated_requests,
+        s.lower_bound_requests, s.cost_lower_bound_requests, s.input_uncached_tokens,
+        s.cache_read_tokens, s.cache_write_5m_tokens, s.cache_write_1h_tokens,
+        s.cache_write_other_tokens, s.context_tokens, s.output_tokens, s.reasoning_tokens,
+        s.estimated_tokens, s.unpriced_tokens, s.cost_nanousd, s.estimated_cost_nanousd,
+        s.provider_cost_nanousd
+    FROM span_day AS d
+    CROSS JOIN usage_span AS s ON s.span_ms = 86400000 AND s.start_ms = d.start_ms
+    WHERE d.day_local = d.last_day_local
+    UNION ALL
+    SELECT
+        f.day_local, s.first_ms, s.last_ms, s.usage_key_id, s.requests, s.estimated_requests,
+        s.lower_bound_requests, s.cost_lower_bound_requests, s.input_uncached_tokens,
+        s.cache_read_tokens, s.cache_write_5m_tokens, s.cache_write_1h_tokens,
+        s.cache_write_other_tokens, s.context_tokens, s.output_tokens, s.reasoning_tokens,
+        s.estimated_tokens, s.unpriced_tokens, s.cost_nanousd, s.estimated_cost_nanousd,
+        s.provider_cost_nanousd
+    FROM span_of_split_day AS f
+    CROSS JOIN usage_span AS s ON s.span_ms = 14400000 AND s.start_ms = f.start_ms
+    WHERE f.day_local = f.last_day_local
+    UNION ALL
+    SELECT
+        date(q.bucket_start_ms / 1000, 'unixepoch', 'localtime'), q.bucket_start_ms,
+        q.bucket_start_ms, q.usage_key_id, q.requests, q.estimated_requests,
+        q.lower_bound_requests, q.cost_lower_bound_requests, q.input_uncached_tokens,
+        q.cache_read_tokens, q.cache_write_5m_tokens, q.cache_write_1h_tokens,
+        q.cache_write_other_tokens, q.context_tokens, q.output_tokens, q.reasoning_tokens,
+        q.estimated_tokens, q.unpriced_tokens, q.cost_nanousd, q.estimated_cost_nanousd,
+        q.provider_cost_nanousd
+    FROM span_of_split_day AS f
+    CROSS JOIN usage_15m AS q
+            ON q.bucket_start_ms >= f.start_ms AND q.bucket_start_ms < f.start_ms + 14400000
+    WHERE f.day_local <> f.last_day_local
+) AS u
+JOIN usage_key AS k ON k.usage_key_id = u.usage_key_id
+JOIN host AS h ON h.host_id = k.host_id
+JOIN workflow AS w ON w.workflow_id = k.workflow_id
+LEFT JOIN checkout AS c ON c.checkout_id = k.checkout_id;
+
+-- One row per local day, provider and model. The sums come with the latest day first: where the latest few
+-- rows are asked for, the sessions of no other day are counted.
+DROP VIEW v_daily;
+CREATE VIEW v_daily AS
+SELECT
+    u.day_local,
+    u.host_name,
+    u.provider,
+    u.model,
+    u.request_count,
+    (SELECT count(DISTINCT a.session_id)
+     FROM session_15m AS a
+     JOIN usage_key AS k ON k.usage_key_id = a.usage_key_id
+     WHERE a.bucket_start_ms BETWEEN u.first_ms AND u.last_ms
+       AND k.host_id = u.host_id AND k.provider = u.provider AND k.model IS u.model)
+        AS session_count,
+    u.input_uncached_tokens,
+    u.cache_read_tokens,
+    u.cache_write_5m_tokens,
+    u.cache_write_1h_tokens,
+    u.cache_write_other_tokens,
+    u.context_tokens,
+    u.output_tokens,
+    u.reasoning_tokens,
+    u.estimated_requests,
+    u.lower_bound_requests,
+    u.host_id,
+    u.cost_nanousd,
+    u.cost_nanousd / 1e9 AS cost_usd,
+    u.cost_lower_bound_requests,
+    u.unpriced_tokens,
+    u.estimated_cost_nanousd,
+    u.subscription_cost_nanousd,
+    u.provider_cost_nanousd,
+    u.estimated_tokens
+FROM (
+    SELECT
+        day_local,
+        host_id,
+        host_name,
+        provider,
+        model,
+        min(first_ms) AS first_ms,
+        max(last_ms) AS last_ms,
+        sum(request_count) AS request_count,
+        sum(input_uncached_tokens) AS input_uncached_tokens,
+        sum(cache_read_tokens) AS cache_read_tokens,
+        sum(cache_write_5m_tokens) AS cache_write_5m_tokens,
+        sum(cache_write_1h_tokens) AS cache_write_1h_tokens,
+        sum(cache_write_other_tokens) AS cache_write_other_tokens,
+        sum(context_tokens) AS context_tokens,
+        sum(output_tokens) AS output_tokens,
+        sum(reasoning_tokens) AS reasoning_tokens,
+        sum(estimated_requests) AS estimated_requests,
+        sum(lower_bound_requests) AS lower_bound_requests,
+        sum(cost_nanousd) AS cost_nanousd,
+        sum(cost_lower_bound_requests) AS cost_lower_bound_requests,
+        sum(unpriced_tokens) AS unpriced_tokens,
+        sum(estimated_cost_nanousd) AS estimated_cost_nanousd,
+        sum(subscription_cost_nanousd) AS subscription_cost_nanousd,
+        sum(provider_cost_nanousd) AS provider_cost_nanousd,
+        sum(estimated_tokens) AS estimated_tokens
+    FROM usage_of_days
+    GROUP BY -julianday(day_local), day_local, host_id, provider, model
+) AS u;
