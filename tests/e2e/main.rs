@@ -38,5 +38,6 @@ mod sums;
 mod top;
 mod usage;
 mod walk;
+mod waste;
 mod workflows;
 mod world;

@@ -292,6 +292,7 @@ fn make(
         }
         writing += before.elapsed();
     }
+    writer.find_waste()?;
     writer.close()?;
     Ok(Made {
         calls: year.made,

@@ -7,7 +7,7 @@ use rusqlite::Connection;
 use super::Error;
 
 /// One step per version, in order, each of one or more files; a step that was released never changes.
-const STEPS: [&[&str]; 8] = [
+const STEPS: [&[&str]; 9] = [
     &[include_str!("schema/0001_ledger.sql")],
     &[include_str!("schema/0002_unprobed.sql")],
     &[include_str!("schema/0003_costs.sql")],
@@ -19,6 +19,7 @@ const STEPS: [&[&str]; 8] = [
     &[include_str!("schema/0006_alerts.sql")],
     &[include_str!("schema/0007_spans.sql")],
     &[include_str!("schema/0008_prices.sql")],
+    &[include_str!("schema/0009_waste.sql")],
 ];
 
 /// Version of the schema that this program writes.

@@ -3,6 +3,7 @@
 use agent_core::session::UsageRecord;
 use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
 
+use super::insight::walked;
 use super::rollup::{BUCKET_MS, SESSION_KEY, added_up, bucket, columns, merged};
 use super::writer::Batch;
 
@@ -147,6 +148,7 @@ fn quarter(transaction: &Transaction<'_>, from_ms: i64, before_ms: i64) -> rusql
             ))?
             .execute([before_ms])?;
     }
+    walked::prune(transaction, from_ms)?;
     let rows = transaction
         .prepare_cached(
             "DELETE FROM request WHERE request_id IN (SELECT request_id FROM temp.pruning)",

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use agent_core::prices::Prices;
 use jiff::tz::TimeZone;
+use rusqlite::config::DbConfig;
 use rusqlite::limits::Limit;
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, Row, params};
@@ -474,6 +475,9 @@ fn only_read(conn: &Connection) -> rusqlite::Result<()> {
     conn.pragma_update(None, "query_only", true)?;
     // Without this a query could attach, and so create, any file that the user may write.
     conn.set_limit(Limit::SQLITE_LIMIT_ATTACHED, 0)?;
+    // Without this, a statement that is run once for each of many calls is compiled again each time, where a
+    // table in it has a partial index.
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     Ok(())
 }
 

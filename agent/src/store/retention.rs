@@ -1,10 +1,12 @@
-//! How long rows are kept, and the sweep that deletes older ones a little at a time.
+//! How long rows are kept, and the sweep that deletes older ones a little at a time; it also finds what may
+//! be waste.
 
 use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 use rusqlite::Connection;
 
+use super::insight::walked;
 use super::prune::{self, Pruned};
 use super::rollup::{bucket, forget_before};
 use super::unused::Unused;
@@ -107,6 +109,7 @@ enum Stage {
     Rollups,
     Coverage,
     Deliveries,
+    Waste,
     Unused,
     Pages,
 }
@@ -221,8 +224,10 @@ impl Sweeper {
             },
             Stage::Deliveries => match Retention::from(DELIVERY_DAYS, now_ms) {
                 Some(until_ms) if forget_deliveries(conn, until_ms)? => Stage::Deliveries,
-                _ => self.begin_collecting(conn, now_ms)?,
+                _ => Stage::Waste,
             },
+            Stage::Waste if walked::step(conn, now_ms)? => Stage::Waste,
+            Stage::Waste => self.begin_collecting(conn, now_ms)?,
             Stage::Unused => match self.collecting.take() {
                 Some(collecting) => {
                     self.collecting = collecting.step(conn)?;

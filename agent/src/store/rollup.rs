@@ -249,6 +249,19 @@ impl Changed {
         &self.stale_sessions
     }
 
+    /// Sessions with new calls, and those in which a stored one changed.
+    pub(super) fn sessions(&self) -> impl Iterator<Item = &i64> {
+        self.grown_sessions.union(&self.stale_sessions)
+    }
+
+    /// The beginnings of the first and the last quarter of an hour with new calls or changed ones.
+    pub(super) fn reach(&self) -> Option<(i64, i64)> {
+        let buckets = [&self.grown_buckets, &self.stale_buckets];
+        let first_ms = buckets.into_iter().filter_map(BTreeSet::first).min()?;
+        let last_ms = buckets.into_iter().filter_map(BTreeSet::last).max()?;
+        Some((*first_ms, *last_ms))
+    }
+
     /// Brings the sums up to date; calls with an id up to `stored` were in them before.
     pub(super) fn apply(
         mut self,

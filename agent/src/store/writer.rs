@@ -11,6 +11,7 @@ use jiff::{Timestamp, tz::TimeZone};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, FileControl, OpenFlags, OptionalExtension as _, Transaction, params};
 
+use super::insight::walked;
 use super::migrate::{Found, migrate};
 use super::place::{self, WriteLock};
 use super::quota::{SWEEP_MS, last_quota_ms};
@@ -130,8 +131,9 @@ impl Writer {
         self.sweeper = Sweeper::new(retention);
     }
 
-    /// Takes one step of deleting what is older than it is to be kept; a sweep begins with the first
-    /// step after one that was [`Progress::Done`]. A step is one short transaction.
+    /// Takes one step of deleting what is older than it is to be kept, and of finding what may be waste; a
+    /// sweep begins with the first step after one that was [`Progress::Done`]. A step is one short
+    /// transaction.
     ///
     /// # Errors
     /// Those of SQLite. The step is then taken again with the next call.
@@ -140,6 +142,15 @@ impl Writer {
         self.sweeper
             .step(&mut self.conn, now_ms)
             .map_err(|source| Error::sql("write to", &self.path, source))
+    }
+
+    /// Finds what may be waste among all calls of which a sweep has not found it yet.
+    ///
+    /// # Errors
+    /// Those of SQLite. What was found until then is kept.
+    pub fn find_waste(&mut self) -> Result<(), Error> {
+        self.reopen_if_moved()?;
+        walked::finish(&mut self.conn).map_err(|source| Error::sql("write to", &self.path, source))
     }
 
     /// What the last sweep could not do as it was told; `None` if all is well.
@@ -208,6 +219,7 @@ impl Writer {
         }
         let changed = std::mem::take(&mut batch.changed);
         self.sweeper.note(changed.stale_sessions());
+        walked::forget_changed(&transaction, &changed).map_err(failed)?;
         changed
             .apply(&transaction, &self.rollup, stored)
             .map_err(failed)?;

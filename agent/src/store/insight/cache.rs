@@ -1,12 +1,11 @@
 //! Calls that read less from a cache than the call before them left there.
 
+use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, HashMap};
 
-use rusqlite::OptionalExtension as _;
+use rusqlite::{Connection, OptionalExtension as _};
 
-use super::met::{MET, MetCall, MetModel, MetSession};
-use crate::store::{Error, Filter, Reader, Window};
+use super::met::{MET, MetCall};
 
 /// Five minutes, the life of what is written to a cache where nothing else is said.
 const LIFE_MS: i64 = 300_000;
@@ -53,60 +52,46 @@ pub(super) struct Miss {
 
 /// The last complete call of each thread that was met in a walk.
 pub(super) struct Threads<'a> {
-    reader: &'a Reader,
-    models: &'a HashMap<i64, MetModel>,
+    conn: &'a Connection,
     /// Beginning of the walk.
     from_ms: i64,
     last: HashMap<i64, Left>,
+    /// Whether two kinds of calls are of one model.
+    same_model: HashMap<(i64, i64), bool>,
 }
 
 impl<'a> Threads<'a> {
-    pub(super) fn new(
-        reader: &'a Reader,
-        models: &'a HashMap<i64, MetModel>,
-        from_ms: i64,
-    ) -> Self {
+    pub(super) fn new(conn: &'a Connection, from_ms: i64) -> Self {
         Self {
-            reader,
-            models,
+            conn,
             from_ms,
             last: HashMap::new(),
+            same_model: HashMap::new(),
         }
     }
 
     /// Takes the next complete call, and tells what it missed.
-    pub(super) fn meet(
-        &mut self,
-        call: &MetCall,
-        session: Option<&MetSession>,
-    ) -> rusqlite::Result<Option<Miss>> {
+    pub(super) fn meet(&mut self, call: &MetCall) -> rusqlite::Result<Option<Miss>> {
         let Some(thread_id) = call.thread_id else {
             return Ok(None);
         };
-        let before = match self.last.entry(thread_id) {
-            Entry::Occupied(mut last) => Some(last.insert(Left::by(call))),
-            Entry::Vacant(first) => {
-                let began = session.map_or(i64::MIN, |session| session.started_ms);
-                let before = if began < self.from_ms {
-                    self.reader.last_of_thread(thread_id, self.from_ms)?
-                } else {
-                    None
-                };
-                first.insert(Left::by(call));
-                before
-            }
+        let before = match self.last.insert(thread_id, Left::by(call)) {
+            Some(last) => Some(last),
+            None => last_of_thread(self.conn, thread_id, self.from_ms)?,
         };
-        Ok(before.and_then(|before| self.miss(&before, call)))
+        match before {
+            Some(before) => self.miss(&before, call),
+            None => Ok(None),
+        }
     }
 
-    fn miss(&self, before: &Left, call: &MetCall) -> Option<Miss> {
-        let model = |kind: i64| self.models.get(&kind).map(|of| &of.model);
+    fn miss(&mut self, before: &Left, call: &MetCall) -> rusqlite::Result<Option<Miss>> {
         let is_missed = before.tokens > 0
             && call.is_from_provider
             && call.read.saturating_mul(2) < before.tokens
-            && model(before.usage_key_id) == model(call.usage_key_id);
+            && self.are_of_one_model(before.usage_key_id, call.usage_key_id)?;
         if !is_missed {
-            return None;
+            return Ok(None);
         }
         let life_ms = if before.is_for_an_hour {
             LONG_LIFE_MS
@@ -120,51 +105,46 @@ impl<'a> Threads<'a> {
         } else {
             MissCause::Evicted
         };
-        Some(Miss {
+        Ok(Some(Miss {
             cause,
             missing_tokens: before.tokens.saturating_sub(call.read),
-        })
+        }))
+    }
+
+    fn are_of_one_model(&mut self, one: i64, other: i64) -> rusqlite::Result<bool> {
+        if one == other {
+            return Ok(true);
+        }
+        match self.same_model.entry((one, other)) {
+            Entry::Occupied(known) => Ok(*known.get()),
+            Entry::Vacant(unknown) => {
+                let is_same = self
+                    .conn
+                    .prepare_cached(
+                        "SELECT (SELECT model FROM usage_key WHERE usage_key_id = ?1)
+                             IS (SELECT model FROM usage_key WHERE usage_key_id = ?2)",
+                    )?
+                    .query_row([one, other], |row| row.get(0))?;
+                Ok(*unknown.insert(is_same))
+            }
+        }
     }
 }
 
-impl Reader {
-    /// How many calls that began in `window` and pass `filters` missed a cache, by cause.
-    ///
-    /// # Errors
-    /// Those of SQLite.
-    pub fn misses(
-        &self,
-        window: Window,
-        filters: &[Filter],
-    ) -> Result<BTreeMap<MissCause, u64>, Error> {
-        let sessions = self.met_sessions(window, u32::MAX)?;
-        let models = self.met_models()?;
-        let mut threads = Threads::new(self, &models, window.from_ms);
-        let mut misses = BTreeMap::new();
-        self.walk(window, (window, filters), |call, passes| {
-            if call.is_call && call.is_complete {
-                let miss = threads.meet(&call, sessions.get(&call.session_id))?;
-                if let Some(miss) = miss.filter(|_| passes) {
-                    *misses.entry(miss.cause).or_default() += 1;
-                }
-            }
-            Ok(())
-        })?;
-        Ok(misses)
-    }
-
-    /// What the last complete call of a thread that began before a moment left.
-    fn last_of_thread(&self, thread_id: i64, before_ms: i64) -> rusqlite::Result<Option<Left>> {
-        let sql = format!(
-            "SELECT {MET} FROM request_derived AS r
-             WHERE r.is_call AND r.outcome = 'complete' AND r.thread_id = ?1 AND r.started_ms < ?2
-             ORDER BY r.started_ms DESC, r.request_id DESC LIMIT 1"
-        );
-        self.conn
-            .prepare_cached(&sql)?
-            .query_row([thread_id, before_ms], |row| {
-                Ok(Left::by(&MetCall::of(row, 0)?))
-            })
-            .optional()
-    }
+/// What the last complete call of a thread that began before a moment left.
+fn last_of_thread(
+    conn: &Connection,
+    thread_id: i64,
+    before_ms: i64,
+) -> rusqlite::Result<Option<Left>> {
+    let sql = format!(
+        "SELECT {MET} FROM request_derived AS r
+         WHERE r.is_call AND r.outcome = 'complete' AND r.thread_id = ?1 AND r.started_ms < ?2
+         ORDER BY r.started_ms DESC, r.request_id DESC LIMIT 1"
+    );
+    conn.prepare_cached(&sql)?
+        .query_row([thread_id, before_ms], |row| {
+            Ok(Left::by(&MetCall::of(row, 0)?))
+        })
+        .optional()
 }

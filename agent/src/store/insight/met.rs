@@ -1,24 +1,19 @@
-//! The calls of a window one by one, and the sessions and models that are met on the way.
+//! The calls of a window one by one.
 
-use std::collections::HashMap;
-use std::rc::Rc;
-
-use rusqlite::Row;
+use rusqlite::{Connection, Row};
 
 use super::columns::Columns;
 use super::passing::Passing;
-use crate::store::{Error, Filter, Reader, Window};
+use crate::store::Window;
 
 /// What [`MetCall::of`] reads of calls `r`.
 pub(super) const MET: &str = "
-    r.request_id, r.host_id, r.session_id, r.thread_id, r.part_of, r.usage_key_id, r.price_id,
-    r.request_hash, r.started_ms, r.duration_ms, r.is_call, r.outcome = 'complete',
-    r.outcome = 'aborted', r.task_type = 'auxiliary', r.is_human_turn, r.continues,
-    r.usage_source = 'provider', r.billing_kind = 'subscription', r.input_uncached_tokens,
-    r.cache_read_tokens, r.cache_write_5m_tokens, r.cache_write_1h_tokens,
+    r.request_id, r.host_id, r.session_id, r.thread_id, r.usage_key_id, r.price_id, r.request_hash,
+    r.started_ms, r.duration_ms, r.is_call, r.outcome = 'complete', r.outcome = 'aborted',
+    r.task_type = 'auxiliary', r.is_human_turn, r.continues, r.usage_source = 'provider',
+    r.input_uncached_tokens, r.cache_read_tokens, r.cache_write_5m_tokens, r.cache_write_1h_tokens,
     r.cache_write_12h_tokens, r.cache_write_other_tokens, r.context_tokens, r.output_tokens,
-    r.estimated_tokens, r.is_lower_bound, r.cost_nanousd, r.is_cost_lower_bound,
-    r.provider_cost_nanousd";
+    r.cost_nanousd, r.is_cost_lower_bound";
 
 /// A call, or a model that ran inside of one. Tokens of classes that are not known are none.
 #[derive(Clone, Copy, Debug, Default)]
@@ -27,7 +22,6 @@ pub(super) struct MetCall {
     pub(super) host_id: i64,
     pub(super) session_id: i64,
     pub(super) thread_id: Option<i64>,
-    pub(super) part_of: Option<i64>,
     pub(super) usage_key_id: i64,
     pub(super) price_id: Option<i64>,
     pub(super) request_hash: Option<i64>,
@@ -40,7 +34,6 @@ pub(super) struct MetCall {
     pub(super) is_human_turn: bool,
     pub(super) continues: Option<bool>,
     pub(super) is_from_provider: bool,
-    pub(super) is_subscription: bool,
     pub(super) uncached: u64,
     pub(super) read: u64,
     pub(super) written_5m: u64,
@@ -50,11 +43,8 @@ pub(super) struct MetCall {
     pub(super) written_other: u64,
     pub(super) context: Option<u64>,
     pub(super) output: Option<u64>,
-    pub(super) estimated_tokens: u64,
-    pub(super) is_lower_bound: bool,
     pub(super) cost_nanousd: Option<u64>,
     pub(super) is_cost_lower_bound: bool,
-    pub(super) provider_cost_nanousd: Option<u64>,
 }
 
 impl MetCall {
@@ -66,7 +56,6 @@ impl MetCall {
             host_id: columns.next()?,
             session_id: columns.next()?,
             thread_id: columns.next()?,
-            part_of: columns.next()?,
             usage_key_id: columns.next()?,
             price_id: columns.next()?,
             request_hash: columns.next()?,
@@ -79,7 +68,6 @@ impl MetCall {
             is_human_turn: columns.next()?,
             continues: columns.next()?,
             is_from_provider: columns.next()?,
-            is_subscription: columns.next()?,
             uncached: columns.count()?,
             read: columns.count()?,
             written_5m: columns.count()?,
@@ -88,11 +76,8 @@ impl MetCall {
             written_other: columns.count()?,
             context: columns.known()?,
             output: columns.known()?,
-            estimated_tokens: columns.count()?,
-            is_lower_bound: columns.next()?,
             cost_nanousd: columns.known()?,
             is_cost_lower_bound: columns.next()?,
-            provider_cost_nanousd: columns.known()?,
         })
     }
 
@@ -125,95 +110,23 @@ impl MetCall {
     }
 }
 
-/// A session with a call in the window.
-#[derive(Debug)]
-pub(super) struct MetSession {
-    pub(super) key: Rc<str>,
-    pub(super) workflow: Rc<str>,
-    pub(super) started_ms: i64,
-    /// Whether a person wrote in it, and it lasted longer than a time that was asked for.
-    pub(super) is_long: bool,
-}
-
-/// The provider and the model of a kind of calls.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct MetModel {
-    pub(super) provider: Rc<str>,
-    pub(super) model: Option<Rc<str>>,
-}
-
-impl Reader {
-    /// Meets the calls that began in `walked`, in the order of time, and tells of each whether it passes
-    /// `filters`, which those of `window` alone can.
-    pub(super) fn walk(
-        &self,
-        walked: Window,
-        (window, filters): (Window, &[Filter]),
-        mut meet: impl FnMut(MetCall, bool) -> rusqlite::Result<()>,
-    ) -> Result<(), Error> {
-        let passing = Passing::calls(filters, window);
-        let sql = format!(
-            "SELECT {}, {MET} FROM request_derived AS r
-             WHERE r.started_ms >= {} AND r.started_ms < {}
-             ORDER BY r.started_ms, r.request_id",
-            passing.condition, walked.from_ms, walked.until_ms
-        );
-        self.rows_of(&sql, passing.parameters(), |row| {
-            meet(MetCall::of(row, 1)?, row.get(0)?)
-        })?;
-        Ok(())
+/// Meets the calls that began in `walked`, in the order of time, and tells of each whether it is of
+/// `window`, which ends no earlier, and passes.
+pub(super) fn walk(
+    conn: &Connection,
+    walked: Window,
+    (window, passing): (Window, &Passing),
+    mut meet: impl FnMut(MetCall, bool) -> rusqlite::Result<()>,
+) -> rusqlite::Result<()> {
+    let mut statement = conn.prepare(&format!(
+        "SELECT r.started_ms >= {} AND {}, {MET} FROM request_derived AS r
+         WHERE r.started_ms >= {} AND r.started_ms < {}
+         ORDER BY r.started_ms, r.request_id",
+        window.from_ms, passing.condition, walked.from_ms, walked.until_ms
+    ))?;
+    let mut rows = statement.query(passing.parameters())?;
+    while let Some(row) = rows.next()? {
+        meet(MetCall::of(row, 1)?, row.get(0)?)?;
     }
-
-    /// The sessions that may have a call in `window`, by id; long ones last more than `long_ms`.
-    pub(super) fn met_sessions(
-        &self,
-        window: Window,
-        long_ms: u32,
-    ) -> Result<HashMap<i64, MetSession>, Error> {
-        let mut workflows: HashMap<Option<i64>, Rc<str>> = HashMap::new();
-        self.rows_of("SELECT workflow_id, name FROM workflow", [], |row| {
-            workflows.insert(row.get(0)?, row.get(1)?);
-            Ok(())
-        })?;
-        let nobody: Rc<str> = Rc::from("unattributed");
-        let mut sessions = HashMap::new();
-        self.rows(
-            &format!(
-                "SELECT session_id, session_key, workflow_id, started_ms,
-                        last_human_turn_ms IS NOT NULL
-                            AND last_request_ms - started_ms > {long_ms}
-                 FROM session WHERE last_request_ms >= ?1 AND started_ms < ?2"
-            ),
-            window,
-            |row| {
-                let session = MetSession {
-                    key: row.get(1)?,
-                    workflow: Rc::clone(workflows.get(&row.get(2)?).unwrap_or(&nobody)),
-                    started_ms: row.get(3)?,
-                    is_long: row.get(4)?,
-                };
-                sessions.insert(row.get(0)?, session);
-                Ok(())
-            },
-        )?;
-        Ok(sessions)
-    }
-
-    /// All kinds of calls, by id, with what they have in common as one.
-    pub(super) fn met_models(&self) -> Result<HashMap<i64, MetModel>, Error> {
-        let mut kinds = HashMap::new();
-        self.rows_of(
-            "SELECT usage_key_id, provider, model FROM usage_key",
-            [],
-            |row| {
-                let model = MetModel {
-                    provider: row.get(1)?,
-                    model: row.get(2)?,
-                };
-                kinds.insert(row.get(0)?, model);
-                Ok(())
-            },
-        )?;
-        Ok(kinds)
-    }
+    Ok(())
 }

@@ -1,13 +1,15 @@
-//! What the reports on spend ask of the ledger: `explain`, `waste` and `index`. The first two walk once
-//! over the calls of a window.
+//! What the reports on spend ask of the ledger: `explain`, `waste` and `index`. What may be waste is
+//! found ahead, in a walk over calls; all else is made of sums.
 
 mod cache;
 mod columns;
 mod explain;
+mod find;
 mod index;
 mod kept;
 mod met;
 mod passing;
+pub(super) mod walked;
 mod waste;
 
 pub use cache::MissCause;

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
+use crate::store::Filter;
 use crate::store::dimension::Grain;
 use crate::store::select::condition;
-use crate::store::{Filter, Window};
 
 /// What calls have to pass.
 pub(super) struct Passing {
@@ -15,20 +15,25 @@ pub(super) struct Passing {
 }
 
 impl Passing {
-    /// Of the calls of a window.
-    pub(super) fn calls(filters: &[Filter], window: Window) -> Self {
+    /// Of calls.
+    pub(super) fn calls(filters: &[Filter]) -> Self {
         Self::sums(filters).unwrap_or_else(|| {
-            let Window { from_ms, until_ms } = window;
             Self::of(filters, |joins, conditions| {
                 format!(
-                    "r.request_id IN (
-                         SELECT u.request_id FROM request AS u
-                         JOIN usage_key AS k ON k.usage_key_id = u.usage_key_id {joins}
-                         WHERE u.started_ms >= {from_ms} AND u.started_ms < {until_ms}
-                           AND {conditions})"
+                    "EXISTS (SELECT 1 FROM request AS u
+                             JOIN usage_key AS k ON k.usage_key_id = u.usage_key_id {joins}
+                             WHERE u.request_id = r.request_id AND {conditions})"
                 )
             })
         })
+    }
+
+    /// All pass.
+    pub(super) fn all() -> Self {
+        Self {
+            condition: "1".to_owned(),
+            texts: Vec::new(),
+        }
     }
 
     /// Of sums by kind of call; `None` where these do not tell what is compared.
@@ -48,10 +53,7 @@ impl Passing {
 
     fn of(filters: &[Filter], condition_of: impl FnOnce(&str, &str) -> String) -> Self {
         if filters.is_empty() {
-            return Self {
-                condition: "1".to_owned(),
-                texts: Vec::new(),
-            };
+            return Self::all();
         }
         let mut texts = Vec::new();
         let conditions: Vec<String> = filters

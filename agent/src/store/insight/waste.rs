@@ -1,19 +1,20 @@
 //! Calls of a window that need not have been made, or not at that cost.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 
-use super::cache::{Miss, MissCause, Threads};
+use rusqlite::Connection;
+
+use super::cache::{Miss, MissCause};
 use super::columns::Columns;
-use super::kept::{Kept, NotKept};
-use super::met::{MET, MetCall, MetSession};
-use crate::store::{Error, Filter, Reader, UsageSum, Window};
-
-/// Time without a person and without work of its own after which a session is idle.
-const IDLE_MS: u32 = 3_600_000;
-
-/// Time in which the same request, asked again, is a duplicate: what is asked anew each night is not.
-const SAME_MS: i64 = 12 * 3_600_000;
+use super::find::{Found, find};
+use super::kept::NotKept;
+use super::met::{MET, MetCall};
+use super::passing::Passing;
+use super::walked::{span_of, unwalked};
+use crate::store::select::Select;
+use crate::store::{Error, Filter, Question, Reader, UsageSum, Window};
 
 /// A call that need not have been made.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,7 +43,7 @@ pub struct MissedRead {
     pub cause: MissCause,
 }
 
-/// What may be waste, in the order of time. A call may be in several of the lists.
+/// What may be waste. A call may be in several of the lists.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Candidates {
     /// Failed tries that were repeated.
@@ -80,17 +81,6 @@ pub struct Waste {
 }
 
 impl WastedCall {
-    fn of(call: &MetCall, session: &MetSession) -> Self {
-        Self {
-            request_id: call.request_id,
-            session_key: Rc::clone(&session.key),
-            workflow: Rc::clone(&session.workflow),
-            tokens: call.tokens(),
-            cost_nanousd: call.cost_nanousd,
-            is_cost_lower_bound: call.is_cost_lower_bound,
-        }
-    }
-
     /// Adds a model that ran inside of the call.
     fn add(&mut self, part: &MetCall) {
         self.tokens = self.tokens.saturating_add(part.tokens());
@@ -107,125 +97,176 @@ impl Reader {
     /// # Errors
     /// Those of SQLite.
     pub fn waste(&self, window: Window, filters: &[Filter]) -> Result<Waste, Error> {
-        let walked = Window {
-            from_ms: window.from_ms.saturating_sub(SAME_MS),
-            until_ms: window.until_ms,
-        };
-        let sessions = self.met_sessions(walked, IDLE_MS)?;
-        let models = self.met_models()?;
-        let retried = self.retried(window)?;
+        let failed = |source| Error::sql("read", self.path(), source);
+        // What was found ahead and what was not is of one moment.
+        let snapshot = self.conn.unchecked_transaction().map_err(failed)?;
         let prices = self.cache_prices()?;
-        let mut threads = Threads::new(self, &models, walked.from_ms);
-        let mut answered = Answered::default();
-        let mut idling = Idling {
-            reader: self,
-            from_ms: walked.from_ms,
-            beside: self.threads_beside(walked)?,
+        let mut beside = Beside {
+            conn: &self.conn,
             sessions: HashMap::new(),
         };
-        let mut kept = Kept::new(window);
-        let mut waste = Waste::default();
-        let mut parts: HashMap<i64, Vec<MetCall>> = HashMap::new();
-        self.walk(walked, (window, filters), |call, passes| {
-            let session = sessions.get(&call.session_id);
-            let mut miss = None;
-            let (mut is_duplicate, mut is_idle) = (false, false);
-            if call.is_call {
-                if call.is_complete {
-                    miss = threads.meet(&call, session)?;
-                    is_duplicate = answered.meet(&call);
+        let mut candidates = Candidates::default();
+        self.found(window, filters, |call, found| {
+            let wasted = beside.wasted(call)?;
+            if found.is_whole() {
+                let mut whole = wasted.clone();
+                beside.add_parts(&mut whole)?;
+                for (is_wasted, list) in [
+                    (found.is_aborted(), &mut candidates.aborted),
+                    (found.is_duplicate(), &mut candidates.duplicates),
+                    (found.is_idle(), &mut candidates.idle),
+                ] {
+                    if is_wasted {
+                        list.push(whole.clone());
+                    }
                 }
-                if let Some(session) = session.filter(|session| session.is_long) {
-                    is_idle = idling.meet(&call, session)?;
-                }
-            }
-            if call.started_ms < window.from_ms {
-                return Ok(());
-            }
-            kept.add(&call, passes);
-            if let Some(whole) = call.part_of {
-                parts.entry(whole).or_default().push(call);
-            }
-            let Some(session) = session.filter(|_| passes && call.is_call) else {
-                return Ok(());
-            };
-            let found = &mut waste.candidates;
-            let lists = [
-                (retried.contains(&call.request_id), &mut found.retried),
-                (call.is_aborted, &mut found.aborted),
-                (is_duplicate, &mut found.duplicates),
-                (is_idle, &mut found.idle),
-            ];
-            for (_, list) in lists.into_iter().filter(|(is_wasted, _)| *is_wasted) {
-                list.push(WastedCall::of(&call, session));
             }
             if let Some(Miss {
                 cause,
                 missing_tokens,
-            }) = miss
+            }) = found.miss()
             {
                 let price = call.price_id.and_then(|id| prices.get(&id).copied());
-                let paid = Paid::by(&call, missing_tokens, price.unwrap_or_default());
+                let paid = Paid::by(call, missing_tokens, price.unwrap_or_default());
                 let (tokens, cost_nanousd) = paid.lost();
                 let call = WastedCall {
                     tokens,
                     cost_nanousd,
                     is_cost_lower_bound: cost_nanousd.is_none(),
-                    ..WastedCall::of(&call, session)
+                    ..wasted
                 };
-                found.missed.push(MissedRead { call, cause });
-            }
-            if call.is_complete {
-                waste.unseen.hashless += u64::from(call.request_hash.is_none());
-                waste.unseen.threadless += u64::from(call.thread_id.is_none());
+                candidates.missed.push(MissedRead { call, cause });
             }
             Ok(())
-        })?;
-        let Candidates {
-            retried,
-            aborted,
-            duplicates,
-            idle,
-            missed: _,
-        } = &mut waste.candidates;
-        for call in [retried, aborted, duplicates, idle].into_iter().flatten() {
-            for part in parts.get(&call.request_id).into_iter().flatten() {
-                call.add(part);
-            }
-        }
-        waste.not_kept = self.not_kept(&kept, filters)?;
-        waste.totals = kept.totals;
+        })
+        .map_err(failed)?;
+        self.retried(window, filters, |call| {
+            let mut wasted = beside.wasted(call)?;
+            beside.add_parts(&mut wasted)?;
+            candidates.retried.push(wasted);
+            Ok(())
+        })
+        .map_err(failed)?;
+        let question = Question {
+            filters: filters.to_vec(),
+            ..Question::all(window)
+        };
+        let (totals, unseen) = self.kept_totals(&question)?;
+        let waste = Waste {
+            candidates,
+            unseen,
+            totals,
+            not_kept: self.not_kept(window, filters)?,
+        };
+        snapshot.commit().map_err(failed)?;
         Ok(waste)
     }
 
-    /// The tries that were made again, of those that are not older than the calls of `window`.
-    fn retried(&self, window: Window) -> Result<HashSet<i64>, Error> {
-        let mut retried = HashSet::new();
-        self.rows(
-            "SELECT retry_of FROM request
-             WHERE retry_of >= (SELECT min(request_id) FROM request
-                                WHERE started_ms >= ?1 AND started_ms < ?2)",
-            window,
-            |row| Ok(retried.insert(row.get(0)?)),
-        )?;
-        Ok(retried)
+    /// How many calls that began in `window` and pass `filters` missed a cache, by cause.
+    ///
+    /// # Errors
+    /// Those of SQLite.
+    pub fn misses(
+        &self,
+        window: Window,
+        filters: &[Filter],
+    ) -> Result<BTreeMap<MissCause, u64>, Error> {
+        let failed = |source| Error::sql("read", self.path(), source);
+        let snapshot = self.conn.unchecked_transaction().map_err(failed)?;
+        let mut misses = BTreeMap::new();
+        self.found(window, filters, |_, found| {
+            if let Some(miss) = found.miss() {
+                *misses.entry(miss.cause).or_default() += 1;
+            }
+            Ok(())
+        })
+        .map_err(failed)?;
+        snapshot.commit().map_err(failed)?;
+        Ok(misses)
     }
 
-    /// The threads beside the work, of long sessions.
-    fn threads_beside(&self, window: Window) -> Result<HashSet<i64>, Error> {
-        let mut threads = HashSet::new();
-        self.rows(
-            &format!(
-                "SELECT t.thread_id FROM session AS s JOIN thread AS t ON t.session_id = s.session_id
-                 WHERE s.last_request_ms >= ?1 AND s.started_ms < ?2
-                   AND s.last_human_turn_ms IS NOT NULL
-                   AND s.last_request_ms - s.started_ms > {IDLE_MS}
-                   AND t.kind IN ('background', 'auxiliary')"
-            ),
-            window,
-            |row| Ok(threads.insert(row.get(0)?)),
+    /// What the calls that a question is about used together, as far as they are kept, and of which of them
+    /// it can't be told whether they are waste.
+    fn kept_totals(&self, question: &Question) -> Result<(UsageSum, Unseen), Error> {
+        let source = self.kept(question)?;
+        let selected = |columns: &str| Select::new(question, source.clone()).each(columns);
+        let parameters = selected("NULL");
+        let parameters = parameters.parameters();
+        let totals = self.added_by(
+            |columns| selected(&format!("NULL, {columns}")).text,
+            parameters.as_slice(),
         )?;
-        Ok(threads)
+        let sql = selected("sum(u.unhashed_requests), sum(u.unthreaded_requests)").text;
+        let unseen = self.rows_of(&sql, parameters.as_slice(), |row| {
+            let mut columns = Columns::from(row, 0);
+            Ok(Unseen {
+                hashless: columns.count()?,
+                threadless: columns.count()?,
+            })
+        })?;
+        Ok((
+            totals.into_values().next().unwrap_or_default(),
+            unseen.first().copied().unwrap_or_default(),
+        ))
+    }
+
+    /// Meets the calls of a window that pass and may be waste: as it was found ahead, and in what was not
+    /// walked over yet as it is found.
+    fn found(
+        &self,
+        window: Window,
+        filters: &[Filter],
+        mut meet: impl FnMut(&MetCall, Found) -> rusqlite::Result<()>,
+    ) -> rusqlite::Result<()> {
+        let passing = Passing::calls(filters);
+        for part in unwalked(&self.conn, window)? {
+            find(&self.conn, part, &passing, &mut meet)?;
+        }
+        let Window { from_ms, until_ms } = window;
+        let mut statement = self.conn.prepare(&format!(
+            "SELECT f.kinds, f.missing_tokens, {MET}
+             FROM waste_request AS f CROSS JOIN request_derived AS r ON r.request_id = f.request_id
+             WHERE f.span >= {} AND f.span <= {}
+               AND r.started_ms >= {from_ms} AND r.started_ms < {until_ms} AND {}",
+            span_of(from_ms),
+            span_of(until_ms.saturating_sub(1)),
+            passing.condition
+        ))?;
+        let mut rows = statement.query(passing.parameters())?;
+        while let Some(row) = rows.next()? {
+            let found = Found::of_columns(row.get(0)?, row.get(1)?);
+            meet(&MetCall::of(row, 2)?, found)?;
+        }
+        Ok(())
+    }
+
+    /// Meets the calls of a window that pass and were tried again: whenever that was, so that nothing found
+    /// ahead could say it.
+    fn retried(
+        &self,
+        window: Window,
+        filters: &[Filter],
+        mut meet: impl FnMut(&MetCall) -> rusqlite::Result<()>,
+    ) -> rusqlite::Result<()> {
+        let passing = Passing::calls(filters);
+        let Window { from_ms, until_ms } = window;
+        let of_window =
+            format!("request WHERE started_ms >= {from_ms} AND started_ms < {until_ms}");
+        // Without the sign the least id is looked for among all calls, from the first one on.
+        let mut statement = self.conn.prepare(&format!(
+            "SELECT {MET}
+             FROM (SELECT DISTINCT retry_of AS tried FROM request
+                   WHERE retry_of BETWEEN (SELECT min(+request_id) FROM {of_window})
+                                      AND (SELECT max(+request_id) FROM {of_window}))
+             CROSS JOIN request_derived AS r ON r.request_id = tried
+             WHERE r.started_ms >= {from_ms} AND r.started_ms < {until_ms} AND r.is_call AND {}",
+            passing.condition
+        ))?;
+        let mut rows = statement.query(passing.parameters())?;
+        while let Some(row) = rows.next()? {
+            meet(&MetCall::of(row, 0)?)?;
+        }
+        Ok(())
     }
 
     /// What a token of a cache costs, by price.
@@ -257,97 +298,51 @@ impl Reader {
     }
 }
 
-/// When which request of which host was answered last, as far back as it matters.
-#[derive(Default)]
-struct Answered {
-    last: HashMap<(i64, i64), i64>,
-    in_order: VecDeque<(i64, (i64, i64))>,
+/// What is read beside calls.
+struct Beside<'a> {
+    conn: &'a Connection,
+    /// Keys and workflows of sessions, by id.
+    sessions: HashMap<i64, (Rc<str>, Rc<str>)>,
 }
 
-impl Answered {
-    /// Takes the next complete call, and tells whether its request had been answered.
-    fn meet(&mut self, call: &MetCall) -> bool {
-        let Some(hash) = call.request_hash else {
-            return false;
-        };
-        let oldest_ms = call.started_ms.saturating_sub(SAME_MS);
-        while let Some((at_ms, request)) = self
-            .in_order
-            .pop_front_if(|(started_ms, _)| *started_ms < oldest_ms)
-        {
-            if self.last.get(&request) == Some(&at_ms) {
-                self.last.remove(&request);
+impl Beside<'_> {
+    /// A call, with its session.
+    fn wasted(&mut self, call: &MetCall) -> rusqlite::Result<WastedCall> {
+        let (session_key, workflow) = match self.sessions.entry(call.session_id) {
+            Entry::Occupied(known) => known.get().clone(),
+            Entry::Vacant(unknown) => {
+                let session = self
+                    .conn
+                    .prepare_cached(
+                        "SELECT s.session_key, ifnull(w.name, 'unattributed')
+                         FROM session AS s LEFT JOIN workflow AS w ON w.workflow_id = s.workflow_id
+                         WHERE s.session_id = ?1",
+                    )?
+                    .query_row([call.session_id], |row| Ok((row.get(0)?, row.get(1)?)))?;
+                unknown.insert(session).clone()
             }
-        }
-        let request = (call.host_id, hash);
-        self.in_order.push_back((call.started_ms, request));
-        self.last.insert(request, call.started_ms).is_some()
-    }
-}
-
-/// What keeps an idle session warm: calls in the background or beside the work, where a person has
-/// been, and for an hour neither a person nor a thread that works.
-struct Idling<'a> {
-    reader: &'a Reader,
-    /// Beginning of the walk.
-    from_ms: i64,
-    /// Threads beside the work.
-    beside: HashSet<i64>,
-    sessions: HashMap<i64, Work>,
-}
-
-/// What happened in a session so far.
-#[derive(Clone, Copy, Debug, Default)]
-struct Work {
-    /// Whether a person wrote in it.
-    has_human: bool,
-    /// When a person wrote, or a thread that works called, last.
-    busy_ms: Option<i64>,
-}
-
-impl Idling<'_> {
-    /// Takes the next call of a session, and tells whether it keeps it warm.
-    fn meet(&mut self, call: &MetCall, session: &MetSession) -> rusqlite::Result<bool> {
-        let mut work = match self.sessions.get(&call.session_id) {
-            Some(known) => *known,
-            None if session.started_ms < self.from_ms => self.work_before(call.session_id)?,
-            None => Work::default(),
         };
-        let is_warmed = self.goes_on(&mut work, call);
-        self.sessions.insert(call.session_id, work);
-        Ok(is_warmed)
+        Ok(WastedCall {
+            request_id: call.request_id,
+            session_key,
+            workflow,
+            tokens: call.tokens(),
+            cost_nanousd: call.cost_nanousd,
+            is_cost_lower_bound: call.is_cost_lower_bound,
+        })
     }
 
-    fn goes_on(&self, work: &mut Work, call: &MetCall) -> bool {
-        let is_of_such_a_thread = |thread| self.beside.contains(&thread);
-        let is_beside = call.is_auxiliary || call.thread_id.is_some_and(is_of_such_a_thread);
-        work.has_human |= call.is_human_turn;
-        if call.is_human_turn || !is_beside {
-            work.busy_ms = Some(call.started_ms);
-        }
-        let is_left = work
-            .busy_ms
-            .is_some_and(|busy_ms| call.started_ms.saturating_sub(busy_ms) > i64::from(IDLE_MS));
-        is_beside && work.has_human && is_left
-    }
-
-    /// What happened in a session before the walk.
-    fn work_before(&self, session_id: i64) -> rusqlite::Result<Work> {
-        let sql = format!(
-            "SELECT {MET} FROM request_derived AS r
-             WHERE r.is_call AND r.session_id = ?1 AND r.started_ms < ?2
-             ORDER BY r.started_ms, r.request_id"
-        );
-        let mut statement = self.reader.conn.prepare_cached(&sql)?;
-        let mut rows = statement.query([session_id, self.from_ms])?;
-        let mut work = Work::default();
+    /// Adds the models that ran inside of a call.
+    fn add_parts(&self, call: &mut WastedCall) -> rusqlite::Result<()> {
+        let sql = format!("SELECT {MET} FROM request_derived AS r WHERE r.part_of = ?1");
+        let mut statement = self.conn.prepare_cached(&sql)?;
+        let mut rows = statement.query([call.request_id])?;
         while let Some(row) = rows.next()? {
-            self.goes_on(&mut work, &MetCall::of(row, 0)?);
+            call.add(&MetCall::of(row, 0)?);
         }
-        Ok(work)
+        Ok(())
     }
 }
-
 /// Billionths of a US dollar per million tokens.
 #[derive(Clone, Copy, Debug, Default)]
 struct CachePrices {

@@ -19,6 +19,7 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, Transaction};
 
+use super::insight::walked;
 use super::{Error, SCHEMA_VERSION, place, reader, writer};
 
 /// What is being merged.
@@ -69,6 +70,7 @@ pub fn merge(
             false => bring(&mut conn, &into, path, progress)?,
         });
     }
+    walked::finish(&mut conn).map_err(failed)?;
     conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
         .map_err(failed)?;
     conn.close().map_err(|(_, source)| failed(source))?;
@@ -144,6 +146,7 @@ fn one(
         });
     })?;
     sums::merge(&transaction)?;
+    walked::forget_merged(&transaction)?;
     alerts::merge(&transaction)?;
     rest(&transaction)?;
     transaction.commit()?;
