@@ -35,7 +35,6 @@ pub fn usage(
         filters: wanted.filters.clone(),
         kept: None,
     };
-    let all = question.of_all();
     let mut sums = reader.sums(&question)?;
     let mut totals = reader.total(&question, &sums)?;
     let sizes = Sizes::read(reader, &question, &mut sums, wanted)?;
@@ -45,7 +44,7 @@ pub fn usage(
         sums = sums.kept(at, &kept);
         question.kept = wanted.by.get(at).map(|by| (*by, kept));
     }
-    reader.complete(&mut [(&question, &mut sums), (&all, &mut totals)])?;
+    reader.complete(&question, &mut sums, &mut totals)?;
     for at in (0..wanted.by.len()).filter(|at| sizes.at != Some(*at)) {
         reader.describe(&question, at, sums.groups.iter_mut())?;
     }

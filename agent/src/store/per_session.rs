@@ -38,16 +38,23 @@ struct Tally<'a> {
     periods: BTreeMap<Vec<Key>, usize>,
     /// Numbers of periods by the quarters of an hour in them.
     quarters: HashMap<i64, usize>,
-    /// The last of them that was asked for: sessions mostly come in the order of time.
-    last_quarter: Option<(i64, usize)>,
+    /// The first and the last quarter of the period that was asked for last, of those that were asked for:
+    /// sessions mostly come in the order of time.
+    at_hand: Option<(i64, i64, usize)>,
     /// What is known of the session at hand.
     session: Parts,
+    /// Whether more of it has to be read.
+    is_unfinished: bool,
     /// What is known of sessions of which more has to be read.
     unfinished: HashMap<i64, Parts>,
     /// Numbers of sessions by the number of the period, for each group of kinds.
     counts: Vec<Vec<u64>>,
     /// Costs of sessions, by the number of the group.
     costs: Vec<Vec<i64>>,
+    /// Number of all sessions.
+    count_of_all: u64,
+    /// Their costs.
+    costs_of_all: Vec<i64>,
 }
 
 /// Sums of one session and kind of calls.
@@ -106,23 +113,19 @@ impl Reader {
         })
     }
 
-    /// Counts the sessions of groups of kinds of calls, and finds the cost that 95 of 100 of them keep
-    /// below where the groups are not by period.
+    /// Counts the sessions of groups of kinds of calls, and of all of them, and finds the cost that 95 of
+    /// 100 of them keep below where the groups are not by period.
     ///
     /// # Errors
     /// Those of SQLite.
     pub(super) fn add_sessions(
         &self,
-        window: Window,
-        asked: &mut [(&Question, &mut [Group])],
+        question: &Question,
+        groups: &mut [Group],
+        total: &mut [Group],
     ) -> Result<(), Error> {
-        let mut tallies = Vec::new();
-        for (question, _) in asked.iter() {
-            tallies.push(self.tally(question)?);
-        }
-        if tallies.is_empty() {
-            return Ok(());
-        }
+        let window = question.window;
+        let mut tally = self.tally(question)?;
         let among = self.among(window)?;
         let Window { from_ms, until_ms } = window;
         let sql = format!(
@@ -142,22 +145,18 @@ impl Reader {
             if let Some(last) = at_hand.replace(session)
                 && last != session
             {
-                tallies.iter_mut().for_each(|tally| tally.end_session(last));
+                tally.end_session(last);
             }
-            for tally in &mut tallies {
-                let range = tally.meet(self, window, session, &sums);
-                open.note(window, (session, sums.kind), range);
-            }
+            let range = tally.meet(self, window, &sums);
+            open.note(window, (session, sums.kind), range);
             open.is_cut |= !sums.is_in(window);
             Ok(())
         })?;
         if let Some(last) = at_hand {
-            tallies.iter_mut().for_each(|tally| tally.end_session(last));
+            tally.end_session(last);
         }
-        self.close(window, &among, &open, &mut tallies)?;
-        for (tally, (_, groups)) in tallies.into_iter().zip(asked) {
-            tally.finish(groups);
-        }
+        self.close(window, &among, &open, &mut tally)?;
+        tally.finish(groups, total);
         Ok(())
     }
 
@@ -167,7 +166,7 @@ impl Reader {
         window: Window,
         among: &str,
         open: &Open,
-        tallies: &mut [Tally<'_>],
+        tally: &mut Tally<'_>,
     ) -> Result<(), Error> {
         for range in open.ranges(window) {
             let source = active_sessions(range);
@@ -176,9 +175,7 @@ impl Reader {
                 let (session, kind) = (row.get(0)?, row.get(1)?);
                 let at_ms = row.get(2)?;
                 if open.sums.contains(&(session, kind)) {
-                    for tally in tallies.iter_mut() {
-                        tally.add(self, session, kind, at_ms, None);
-                    }
+                    tally.add(self, session, kind, at_ms, None);
                 }
                 Ok(())
             })?;
@@ -190,10 +187,7 @@ impl Reader {
             );
             self.rows_of(&sql, [], |row| {
                 let (session, kind, at_ms) = (row.get(0)?, row.get(1)?, row.get(2)?);
-                let cost = row.get(3)?;
-                for tally in tallies.iter_mut() {
-                    tally.add(self, session, kind, at_ms, cost);
-                }
+                tally.add(self, session, kind, at_ms, row.get(3)?);
                 Ok(())
             })?;
         }
@@ -217,11 +211,14 @@ impl Reader {
             is_by_period: question.by.iter().any(|by| by.is_period()),
             periods: BTreeMap::new(),
             quarters: HashMap::new(),
-            last_quarter: None,
+            at_hand: None,
             session: Vec::new(),
+            is_unfinished: false,
             unfinished: HashMap::new(),
             counts: vec![Vec::new(); kinds_count],
             costs: vec![Vec::new(); kinds_count],
+            count_of_all: 0,
+            costs_of_all: Vec::new(),
         })
     }
 
@@ -287,8 +284,10 @@ impl Tally<'_> {
             return 0;
         }
         let quarter_ms = bucket(at_ms);
-        if let Some((last_ms, number)) = self.last_quarter
-            && last_ms == quarter_ms
+        // A period has no gaps.
+        if let Some((first_ms, last_ms, number)) = self.at_hand
+            && first_ms <= quarter_ms
+            && quarter_ms <= last_ms
         {
             return number;
         }
@@ -298,19 +297,18 @@ impl Tally<'_> {
             let keys = reader.periods(question, quarter_ms);
             *periods.entry(keys).or_insert(next)
         });
-        self.last_quarter = Some((quarter_ms, number));
+        self.at_hand = Some(match self.at_hand {
+            Some((first_ms, last_ms, at_hand)) if at_hand == number => {
+                (first_ms.min(quarter_ms), last_ms.max(quarter_ms), number)
+            }
+            Some(_) | None => (quarter_ms, quarter_ms, number),
+        });
         number
     }
 
     /// Takes sums of the session at hand. Gives the range of time in which they may have calls of a
     /// period that is not counted yet.
-    fn meet(
-        &mut self,
-        reader: &Reader,
-        window: Window,
-        session: i64,
-        sums: &Sums,
-    ) -> Option<(i64, i64)> {
+    fn meet(&mut self, reader: &Reader, window: Window, sums: &Sums) -> Option<(i64, i64)> {
         let number = *self.kinds.numbers.get(&sums.kind)?;
         let begins = sums.first_ms >= window.from_ms;
         let ends = sums.last_ms < window.until_ms;
@@ -326,7 +324,7 @@ impl Tally<'_> {
         }
         if !(begins && ends) {
             // Its cost is that of single calls.
-            self.unfinished.entry(session).or_default();
+            self.is_unfinished = true;
         }
         let is_known = |period: usize| (begins && period == first) || (ends && period == last);
         let mut quarter_ms = bucket(first_ms);
@@ -339,7 +337,7 @@ impl Tally<'_> {
         if is_told {
             return None;
         }
-        self.unfinished.entry(session).or_default();
+        self.is_unfinished = true;
         Some((first_ms, last_ms))
     }
 
@@ -357,9 +355,13 @@ impl Tally<'_> {
     /// No more sums of the session at hand come.
     fn end_session(&mut self, session: i64) {
         let mut parts = std::mem::take(&mut self.session);
-        match self.unfinished.get_mut(&session) {
-            Some(unfinished) => unfinished.append(&mut parts),
-            None => self.count(&mut parts),
+        match std::mem::take(&mut self.is_unfinished) {
+            true => self
+                .unfinished
+                .entry(session)
+                .or_default()
+                .append(&mut parts),
+            false => self.count(&mut parts),
         }
         // Its memory is of use to the next one.
         parts.clear();
@@ -368,7 +370,13 @@ impl Tally<'_> {
 
     /// Counts a session in all groups that it has calls in.
     fn count(&mut self, parts: &mut Parts) {
+        if parts.is_empty() {
+            return;
+        }
         parts.sort_unstable();
+        self.count_of_all += 1;
+        let costs = parts.iter().filter_map(|(_, cost)| *cost);
+        self.costs_of_all.extend(costs.reduce(i64::saturating_add));
         for of_group in parts.chunk_by(|(one, _), (other, _)| one == other) {
             let Some(((period, number), _)) = of_group.first() else {
                 continue;
@@ -390,7 +398,7 @@ impl Tally<'_> {
     }
 
     /// Puts what was found into the groups.
-    fn finish(mut self, groups: &mut [Group]) {
+    fn finish(mut self, groups: &mut [Group], total: &mut [Group]) {
         for mut parts in std::mem::take(&mut self.unfinished).into_values() {
             self.count(&mut parts);
         }
@@ -412,6 +420,10 @@ impl Tally<'_> {
                 .and_then(|(_, number)| self.costs.get_mut(number))
                 .and_then(|costs| percentile(costs, 95))
                 .map(super::from_db);
+        }
+        for all in total {
+            all.sum.sessions = self.count_of_all;
+            all.sum.session_cost_p95 = percentile(&mut self.costs_of_all, 95).map(super::from_db);
         }
     }
 }

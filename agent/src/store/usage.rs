@@ -273,33 +273,37 @@ impl Reader {
     /// Those of SQLite.
     pub fn all_usage(&self, window: Window) -> Result<UsageSum, Error> {
         let question = Question::all(window);
-        let mut sums = self.sums(&question)?;
-        self.complete(&mut [(&question, &mut sums)])?;
-        Ok(sums.only())
+        let mut total = self.sums(&question)?;
+        self.complete(&question, &mut Sums::default(), &mut total)?;
+        Ok(total.only())
     }
 
-    /// Adds what does not add up to what [`Reader::sums`] said of these questions, which are about the
-    /// same window and have the same filters.
+    /// Adds what does not add up to what [`Reader::sums`] and [`Reader::total`] said of a question.
     ///
     /// # Errors
     /// Those of SQLite.
-    pub fn complete(&self, asked: &mut [(&Question, &mut Sums)]) -> Result<(), Error> {
-        let Some(window) = asked.first().map(|(question, _)| question.window) else {
-            return Ok(());
-        };
-        let mut of_kinds = Vec::new();
-        for (question, sums) in asked.iter_mut() {
-            match sums.has_sessions() {
-                true => sums.count_sessions(question),
-                false => of_kinds.push((*question, sums.groups.as_mut_slice())),
-            }
+    pub fn complete(
+        &self,
+        question: &Question,
+        sums: &mut Sums,
+        total: &mut Sums,
+    ) -> Result<(), Error> {
+        let all = question.of_all();
+        sums.count_sessions(question);
+        total.count_sessions(&all);
+        if !total.has_sessions() {
+            // Where calls are deleted, more is known of all than of sessions.
+            let (question, groups) = match sums.has_sessions() {
+                true => (&all, Default::default()),
+                false => (question, sums.groups.as_mut_slice()),
+            };
+            self.add_sessions(question, groups, &mut total.groups)?;
         }
-        self.add_sessions(window, &mut of_kinds)?;
-        if !self.has_every_call(window)? {
+        if !self.has_every_call(question.window)? {
             return Ok(());
         }
-        for (question, sums) in asked {
-            let percentiles = Select::new(question, calls(window)).groups(PERCENTILES);
+        for (question, sums) in [(question, sums), (&all, total)] {
+            let percentiles = Select::new(question, calls(question.window)).groups(PERCENTILES);
             self.add(&mut sums.groups, &percentiles, |sum, row, at| {
                 let known = |column: usize| {
                     Ok::<_, rusqlite::Error>(row.get::<_, Option<i64>>(at + column)?.map(from_db))
