@@ -5,7 +5,7 @@ use std::process::Command;
 use agent::store::{
     Dimension, Durability, Filter, Progress, Reader, Relation, Retention, Waste, Window, Writer,
 };
-use agent_core::llm::{Outcome, Usage, UsageSource};
+use agent_core::llm::{Outcome, SubInference, SubKind, Usage, UsageSource};
 use agent_core::pipeline::Output;
 use agent_core::session::{Hop, SessionKey, TaskType, Thread, ThreadKind, UsageRecord};
 use jiff::tz::TimeZone;
@@ -45,6 +45,20 @@ fn background() -> Thread {
         agent_type: None,
         depth: 1,
     }
+}
+
+/// A model runs inside of the call.
+fn with_part(record: &mut UsageRecord) {
+    record.call.sub_inferences = vec![SubInference {
+        kind: SubKind::Advisor,
+        model: Some("claude-haiku-4-5".to_owned()),
+        usage: Usage {
+            input_uncached: Some(30),
+            output: Some(3),
+            ..Usage::default()
+        },
+    }];
+    record.sub_costs = vec![priced(2_000)];
 }
 
 /// What the ledger says of a window and of calls that pass, in one order.
@@ -168,6 +182,9 @@ fn any_call(random: &mut fastrand::Rng, number: u32) -> UsageRecord {
             output: Some(50),
             ..Usage::default()
         };
+        if random.u8(0..6) == 0 {
+            with_part(record);
+        }
         if number > 0 && random.u8(0..4) == 0 {
             record.retry_of = Some(format!("anthropic:msg_{}", random.u32(0..number)));
         }
@@ -327,6 +344,25 @@ fn a_call_of_which_more_is_known_or_that_another_one_stands_for_is_no_waste_any_
     let [before, then] = changed(std::slice::from_ref(&cut), &[upstream]);
     assert_eq!(calls(&before.candidates.aborted), [1]);
     assert_eq!(calls(&then.candidates.aborted), [0; 0]);
+}
+
+#[test]
+fn what_a_model_inside_of_a_call_took_is_waste_with_it() {
+    let home = Home::new();
+    let cut = at(30, 1, |record| {
+        record.call.outcome = Outcome::Aborted;
+        record.cost = priced(5_000);
+        with_part(record);
+    });
+    add(&home, [cut]);
+    let told = one_answer(&home).swap_remove(0);
+    let [call] = told.candidates.aborted.as_slice() else {
+        panic!("{told:?}");
+    };
+    assert_eq!(
+        (call.tokens, call.cost_nanousd),
+        (1_050 + 33, Some(5_000 + 2_000))
+    );
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::collections::hash_map::Entry;
 
 use rusqlite::{Connection, OptionalExtension as _};
 
-use super::met::{MET, MetCall};
+use super::met::MetCall;
 
 /// Five minutes, the life of what is written to a cache where nothing else is said.
 const LIFE_MS: i64 = 300_000;
@@ -38,7 +38,7 @@ impl Left {
             end_ms: call.started_ms.saturating_add(call.duration_ms),
             usage_key_id: call.usage_key_id,
             tokens: call.left(),
-            is_for_an_hour: call.written_1h > 0,
+            is_for_an_hour: call.used.written_1h > 0,
         }
     }
 }
@@ -138,9 +138,10 @@ fn last_of_thread(
     before_ms: i64,
 ) -> rusqlite::Result<Option<Left>> {
     let sql = format!(
-        "SELECT {MET} FROM request_derived AS r
+        "SELECT {} FROM request_derived AS r
          WHERE r.is_call AND r.outcome = 'complete' AND r.thread_id = ?1 AND r.started_ms < ?2
-         ORDER BY r.started_ms DESC, r.request_id DESC LIMIT 1"
+         ORDER BY r.started_ms DESC, r.request_id DESC LIMIT 1",
+        MetCall::columns()
     );
     conn.prepare_cached(&sql)?
         .query_row([thread_id, before_ms], |row| {

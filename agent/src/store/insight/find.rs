@@ -222,7 +222,7 @@ impl<'a> Idling<'a> {
             Some(thread_id) => self.is_beside(thread_id)?,
             None => false,
         };
-        let work = self.sessions.entry(call.session_id).or_default();
+        let work = self.sessions.entry(call.used.session_id).or_default();
         if call.is_human_turn {
             work.has_human = Some(true);
         }
@@ -246,7 +246,7 @@ impl<'a> Idling<'a> {
                                 WHERE session_id = ?1 AND started_ms < ?2 AND is_human_turn
                                   AND hop_of IS NULL)",
             )?
-            .query_row([call.session_id, self.from_ms], |row| row.get(0))?;
+            .query_row([call.used.session_id, self.from_ms], |row| row.get(0))?;
         work.has_human = Some(had_human);
         Ok(had_human)
     }

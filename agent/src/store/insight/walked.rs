@@ -136,7 +136,7 @@ fn walk(conn: &mut Connection, spans: Spans) -> rusqlite::Result<()> {
         spans.window(),
         &Passing::all(),
         |call, as_what| {
-            found.push((span_of(call.started_ms), call.request_id, as_what));
+            found.push((span_of(call.started_ms), call.used.request_id, as_what));
             Ok(())
         },
     )?;

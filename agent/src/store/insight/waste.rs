@@ -1,7 +1,7 @@
 //! Calls of a window that need not have been made, or not at that cost.
 
 use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::rc::Rc;
 
 use rusqlite::Connection;
@@ -10,7 +10,7 @@ use super::cache::{Miss, MissCause};
 use super::columns::Columns;
 use super::find::{Found, find};
 use super::kept::NotKept;
-use super::met::{MET, MetCall};
+use super::met::{USED, Used};
 use super::passing::Passing;
 use super::walked::{span_of, unwalked};
 use crate::store::select::Select;
@@ -82,7 +82,7 @@ pub struct Waste {
 
 impl WastedCall {
     /// Adds a model that ran inside of the call.
-    fn add(&mut self, part: &MetCall) {
+    fn add(&mut self, part: &Used) {
         self.tokens = self.tokens.saturating_add(part.tokens());
         let costs = [self.cost_nanousd, part.cost_nanousd];
         self.cost_nanousd = costs.into_iter().flatten().reduce(u64::saturating_add);
@@ -101,9 +101,11 @@ impl Reader {
         // What was found ahead and what was not is of one moment.
         let snapshot = self.conn.unchecked_transaction().map_err(failed)?;
         let prices = self.cache_prices()?;
+        let ids = self.ids(window).map_err(failed)?;
         let mut beside = Beside {
             conn: &self.conn,
             sessions: HashMap::new(),
+            wholes: self.wholes(ids).map_err(failed)?,
         };
         let mut candidates = Candidates::default();
         self.found(window, filters, |call, found| {
@@ -140,7 +142,7 @@ impl Reader {
             Ok(())
         })
         .map_err(failed)?;
-        self.retried(window, filters, |call| {
+        self.retried((window, ids), filters, |call| {
             let mut wasted = beside.wasted(call)?;
             beside.add_parts(&mut wasted)?;
             candidates.retried.push(wasted);
@@ -216,15 +218,17 @@ impl Reader {
         &self,
         window: Window,
         filters: &[Filter],
-        mut meet: impl FnMut(&MetCall, Found) -> rusqlite::Result<()>,
+        mut meet: impl FnMut(&Used, Found) -> rusqlite::Result<()>,
     ) -> rusqlite::Result<()> {
         let passing = Passing::calls(filters);
         for part in unwalked(&self.conn, window)? {
-            find(&self.conn, part, &passing, &mut meet)?;
+            find(&self.conn, part, &passing, |call, found| {
+                meet(&call.used, found)
+            })?;
         }
         let Window { from_ms, until_ms } = window;
         let mut statement = self.conn.prepare(&format!(
-            "SELECT f.kinds, f.missing_tokens, {MET}
+            "SELECT f.kinds, f.missing_tokens, {USED}
              FROM waste_request AS f CROSS JOIN request_derived AS r ON r.request_id = f.request_id
              WHERE f.span >= {} AND f.span <= {}
                AND r.started_ms >= {from_ms} AND r.started_ms < {until_ms} AND {}",
@@ -235,36 +239,52 @@ impl Reader {
         let mut rows = statement.query(passing.parameters())?;
         while let Some(row) = rows.next()? {
             let found = Found::of_columns(row.get(0)?, row.get(1)?);
-            meet(&MetCall::of(row, 2)?, found)?;
+            meet(&Used::of(row, 2)?, found)?;
         }
         Ok(())
+    }
+
+    /// The least and the greatest id of the calls of a window; ids that are none where it has no calls.
+    fn ids(&self, window: Window) -> rusqlite::Result<(i64, i64)> {
+        self.conn
+            .prepare_cached(
+                "SELECT ifnull(min(request_id), 0), ifnull(max(request_id), -1) FROM request
+                 WHERE started_ms >= ?1 AND started_ms < ?2",
+            )?
+            .query_row([window.from_ms, window.until_ms], |row| {
+                Ok((row.get(0)?, row.get(1)?))
+            })
+    }
+
+    /// The calls with an id from one to another that models ran inside of.
+    fn wholes(&self, (first, last): (i64, i64)) -> rusqlite::Result<HashSet<i64>> {
+        self.conn
+            .prepare_cached("SELECT DISTINCT part_of FROM request WHERE part_of BETWEEN ?1 AND ?2")?
+            .query_map([first, last], |row| row.get(0))?
+            .collect()
     }
 
     /// Meets the calls of a window that pass and were tried again: whenever that was, so that nothing found
     /// ahead could say it.
     fn retried(
         &self,
-        window: Window,
+        (window, (first, last)): (Window, (i64, i64)),
         filters: &[Filter],
-        mut meet: impl FnMut(&MetCall) -> rusqlite::Result<()>,
+        mut meet: impl FnMut(&Used) -> rusqlite::Result<()>,
     ) -> rusqlite::Result<()> {
         let passing = Passing::calls(filters);
         let Window { from_ms, until_ms } = window;
-        let of_window =
-            format!("request WHERE started_ms >= {from_ms} AND started_ms < {until_ms}");
-        // Without the sign the least id is looked for among all calls, from the first one on.
         let mut statement = self.conn.prepare(&format!(
-            "SELECT {MET}
+            "SELECT {USED}
              FROM (SELECT DISTINCT retry_of AS tried FROM request
-                   WHERE retry_of BETWEEN (SELECT min(+request_id) FROM {of_window})
-                                      AND (SELECT max(+request_id) FROM {of_window}))
+                   WHERE retry_of BETWEEN {first} AND {last})
              CROSS JOIN request_derived AS r ON r.request_id = tried
              WHERE r.started_ms >= {from_ms} AND r.started_ms < {until_ms} AND r.is_call AND {}",
             passing.condition
         ))?;
         let mut rows = statement.query(passing.parameters())?;
         while let Some(row) = rows.next()? {
-            meet(&MetCall::of(row, 0)?)?;
+            meet(&Used::of(row, 0)?)?;
         }
         Ok(())
     }
@@ -303,11 +323,13 @@ struct Beside<'a> {
     conn: &'a Connection,
     /// Keys and workflows of sessions, by id.
     sessions: HashMap<i64, (Rc<str>, Rc<str>)>,
+    /// Calls that models ran inside of.
+    wholes: HashSet<i64>,
 }
 
 impl Beside<'_> {
     /// A call, with its session.
-    fn wasted(&mut self, call: &MetCall) -> rusqlite::Result<WastedCall> {
+    fn wasted(&mut self, call: &Used) -> rusqlite::Result<WastedCall> {
         let (session_key, workflow) = match self.sessions.entry(call.session_id) {
             Entry::Occupied(known) => known.get().clone(),
             Entry::Vacant(unknown) => {
@@ -334,11 +356,14 @@ impl Beside<'_> {
 
     /// Adds the models that ran inside of a call.
     fn add_parts(&self, call: &mut WastedCall) -> rusqlite::Result<()> {
-        let sql = format!("SELECT {MET} FROM request_derived AS r WHERE r.part_of = ?1");
+        if !self.wholes.contains(&call.request_id) {
+            return Ok(());
+        }
+        let sql = format!("SELECT {USED} FROM request_derived AS r WHERE r.part_of = ?1");
         let mut statement = self.conn.prepare_cached(&sql)?;
         let mut rows = statement.query([call.request_id])?;
         while let Some(row) = rows.next()? {
-            call.add(&MetCall::of(row, 0)?);
+            call.add(&Used::of(row, 0)?);
         }
         Ok(())
     }
@@ -365,7 +390,7 @@ struct Paid {
 }
 
 impl Paid {
-    fn by(call: &MetCall, missing: u64, prices: CachePrices) -> Self {
+    fn by(call: &Used, missing: u64, prices: CachePrices) -> Self {
         let mut writes = [(0, None); 4];
         for (write, paid) in writes
             .iter_mut()
