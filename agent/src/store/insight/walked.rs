@@ -251,6 +251,32 @@ pub(in crate::store) fn prune(
     Ok(())
 }
 
+/// Numbers of the first and the last span that lie in a window whole.
+pub(super) const fn whole_spans(window: Window) -> Option<(i64, i64)> {
+    let first = span_of(window.from_ms.saturating_add(SPAN_MS - 1));
+    let last = span_of(window.until_ms) - 1;
+    if first <= last {
+        Some((first, last))
+    } else {
+        None
+    }
+}
+
+/// What of a window is before and after some whole spans in it.
+pub(super) fn around(window: Window, (first, last): (i64, i64)) -> Vec<Window> {
+    let whole = Spans { first, last }.window();
+    vec![
+        Window {
+            from_ms: window.from_ms,
+            until_ms: whole.from_ms,
+        },
+        Window {
+            from_ms: whole.until_ms,
+            until_ms: window.until_ms,
+        },
+    ]
+}
+
 /// The parts of a window that were not walked over, cut to the calls that are in them.
 ///
 /// # Errors

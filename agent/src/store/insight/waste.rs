@@ -12,9 +12,9 @@ use super::find::{Found, find};
 use super::kept::NotKept;
 use super::met::{USED, Used};
 use super::passing::Passing;
-use super::walked::{span_of, unwalked};
+use super::walked::{around, span_of, unwalked, whole_spans};
 use crate::store::select::Select;
-use crate::store::{Error, Filter, Question, Reader, UsageSum, Window};
+use crate::store::{Error, Filter, Question, Reader, UsageSum, Window, from_db};
 
 /// A call that need not have been made.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -176,13 +176,30 @@ impl Reader {
         let failed = |source| Error::sql("read", self.path(), source);
         let snapshot = self.conn.unchecked_transaction().map_err(failed)?;
         let mut misses = BTreeMap::new();
-        self.found(window, filters, |_, found| {
+        let mut count = |found: Found, calls: u64| {
             if let Some(miss) = found.miss() {
-                *misses.entry(miss.cause).or_default() += 1;
+                *misses.entry(miss.cause).or_default() += calls;
             }
-            Ok(())
-        })
-        .map_err(failed)?;
+            Ok::<_, rusqlite::Error>(())
+        };
+        let passing = Passing::calls(filters);
+        let mut count_one = |_: &Used, found: Found| count(found, 1);
+        self.found_in_walk(window, &passing, &mut count_one)
+            .map_err(failed)?;
+        // Of whole spans nothing but what was found has to be read, where all calls pass.
+        let whole = whole_spans(window).filter(|_| filters.is_empty());
+        for part in whole.map_or_else(|| vec![window], |spans| around(window, spans)) {
+            self.found_ahead(part, &passing, &mut count_one)
+                .map_err(failed)?;
+        }
+        if let Some((first, last)) = whole {
+            self.rows_of(
+                "SELECT kinds, count(*) FROM waste_request WHERE span >= ?1 AND span <= ?2
+                 GROUP BY kinds",
+                [first, last],
+                |row| count(Found::of_columns(row.get(0)?, 0), from_db(row.get(1)?)),
+            )?;
+        }
         snapshot.commit().map_err(failed)?;
         Ok(misses)
     }
@@ -221,11 +238,32 @@ impl Reader {
         mut meet: impl FnMut(&Used, Found) -> rusqlite::Result<()>,
     ) -> rusqlite::Result<()> {
         let passing = Passing::calls(filters);
+        self.found_in_walk(window, &passing, &mut meet)?;
+        self.found_ahead(window, &passing, &mut meet)
+    }
+
+    /// Walks over what of a window was not walked over yet.
+    fn found_in_walk(
+        &self,
+        window: Window,
+        passing: &Passing,
+        mut meet: impl FnMut(&Used, Found) -> rusqlite::Result<()>,
+    ) -> rusqlite::Result<()> {
         for part in unwalked(&self.conn, window)? {
-            find(&self.conn, part, &passing, |call, found| {
+            find(&self.conn, part, passing, |call, found| {
                 meet(&call.used, found)
             })?;
         }
+        Ok(())
+    }
+
+    /// Meets the calls of a window that pass and of which it was found ahead.
+    fn found_ahead(
+        &self,
+        window: Window,
+        passing: &Passing,
+        mut meet: impl FnMut(&Used, Found) -> rusqlite::Result<()>,
+    ) -> rusqlite::Result<()> {
         let Window { from_ms, until_ms } = window;
         let mut statement = self.conn.prepare(&format!(
             "SELECT f.kinds, f.missing_tokens, {USED}
