@@ -24,7 +24,7 @@ const FLAGS: [&str; 2] = ["--requests", "--seed"];
 const DAY_SECONDS: u64 = 24 * 60 * 60;
 
 /// What is timed: a name, and the arguments of bpftok.
-const REPORTS: [(&str, &[&str]); 23] = [
+const REPORTS: [(&str, &[&str]); 24] = [
     (
         "report --by day, 30 days",
         &["report", "--by", "day", "--since", "30 days ago"],
@@ -52,6 +52,18 @@ const REPORTS: [(&str, &[&str]); 23] = [
     (
         "report --by session, 30 days",
         &["report", "--by", "session", "--since", "30 days ago"],
+    ),
+    (
+        "report --by session --top 20, 30 days",
+        &[
+            "report",
+            "--by",
+            "session",
+            "--top",
+            "20",
+            "--since",
+            "30 days ago",
+        ],
     ),
     (
         "report --by process, 30 days",
