@@ -529,7 +529,9 @@ CREATE TABLE pruned_session (
     PRIMARY KEY (session_id, usage_key_id, process_id, thread_id)
 ) WITHOUT ROWID;
 CREATE TABLE waste_span (
-    span INTEGER PRIMARY KEY
+    span INTEGER PRIMARY KEY,
+    first_request_id INTEGER,
+    last_request_id INTEGER
 );
 CREATE TABLE waste_request (
     span INTEGER NOT NULL,

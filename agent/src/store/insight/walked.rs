@@ -39,6 +39,13 @@ struct Spans {
 }
 
 impl Spans {
+    const fn one(span: i64) -> Self {
+        Self {
+            first: span,
+            last: span,
+        }
+    }
+
     const fn window(self) -> Window {
         Window {
             from_ms: self.first.saturating_mul(SPAN_MS),
@@ -57,11 +64,7 @@ pub(in crate::store) fn step(conn: &mut Connection, now_ms: i64) -> rusqlite::Re
     let Some(span) = newest(conn, &known, before)? else {
         return Ok(false);
     };
-    let one = Spans {
-        first: span,
-        last: span,
-    };
-    match walk(conn, one) {
+    match walk(conn, Spans::one(span)) {
         // Somebody else wrote in the meantime.
         Err(error) if is_of_the_past(&error) => Ok(true),
         walked => walked.map(|()| true),
@@ -141,10 +144,14 @@ fn walk(conn: &mut Connection, spans: Spans) -> rusqlite::Result<()> {
         },
     )?;
     {
-        let mut keep_span =
-            transaction.prepare_cached("INSERT OR IGNORE INTO waste_span (span) VALUES (?1)")?;
+        let mut keep_span = transaction.prepare_cached(
+            "INSERT OR IGNORE INTO waste_span (span, first_request_id, last_request_id)
+             SELECT ?1, min(request_id), max(request_id) FROM request
+             WHERE started_ms >= ?2 AND started_ms < ?3",
+        )?;
         for span in spans.first..=spans.last {
-            keep_span.execute([span])?;
+            let Window { from_ms, until_ms } = Spans::one(span).window();
+            keep_span.execute([span, from_ms, until_ms])?;
         }
         let mut keep = transaction.prepare_cached(
             "INSERT OR REPLACE INTO waste_request (span, request_id, kinds, missing_tokens)
@@ -251,6 +258,43 @@ pub(in crate::store) fn prune(
     Ok(())
 }
 
+/// Two ids that those of all calls of a window lie between; no id does where it has no calls.
+///
+/// # Errors
+/// Those of SQLite.
+pub(super) fn ids(conn: &Connection, window: Window) -> rusqlite::Result<(i64, i64)> {
+    let mut ids = (i64::MAX, i64::MIN);
+    let mut widen = |(first, last): (Option<i64>, Option<i64>)| {
+        ids.0 = first.map_or(ids.0, |first| first.min(ids.0));
+        ids.1 = last.map_or(ids.1, |last| last.max(ids.1));
+    };
+    widen(
+        conn.prepare_cached(
+            "SELECT min(first_request_id), max(last_request_id) FROM waste_span
+             WHERE span >= ?1 AND span <= ?2",
+        )?
+        .query_row(
+            [
+                span_of(window.from_ms),
+                span_of(window.until_ms.saturating_sub(1)),
+            ],
+            |row| Ok((row.get(0)?, row.get(1)?)),
+        )?,
+    );
+    for part in unwalked(conn, window)? {
+        widen(
+            conn.prepare_cached(
+                "SELECT min(request_id), max(request_id) FROM request
+                 WHERE started_ms >= ?1 AND started_ms < ?2",
+            )?
+            .query_row([part.from_ms, part.until_ms], |row| {
+                Ok((row.get(0)?, row.get(1)?))
+            })?,
+        );
+    }
+    Ok(ids)
+}
+
 /// Numbers of the first and the last span that lie in a window whole.
 pub(super) const fn whole_spans(window: Window) -> Option<(i64, i64)> {
     let first = span_of(window.from_ms.saturating_add(SPAN_MS - 1));
@@ -296,10 +340,7 @@ pub(super) fn unwalked(conn: &Connection, window: Window) -> rusqlite::Result<Ve
         .collect::<rusqlite::Result<_>>()?;
     let mut parts = Vec::new();
     let mut from_ms = window.from_ms;
-    let walked = known.into_iter().map(|span| Spans {
-        first: span,
-        last: span,
-    });
+    let walked = known.into_iter().map(Spans::one);
     let end = Window {
         from_ms: window.until_ms,
         until_ms: window.until_ms,

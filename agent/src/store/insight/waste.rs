@@ -12,7 +12,7 @@ use super::find::{Found, find};
 use super::kept::NotKept;
 use super::met::{USED, Used};
 use super::passing::Passing;
-use super::walked::{around, span_of, unwalked, whole_spans};
+use super::walked::{around, ids, span_of, unwalked, whole_spans};
 use crate::store::select::Select;
 use crate::store::{Error, Filter, Question, Reader, UsageSum, Window, from_db};
 
@@ -101,7 +101,7 @@ impl Reader {
         // What was found ahead and what was not is of one moment.
         let snapshot = self.conn.unchecked_transaction().map_err(failed)?;
         let prices = self.cache_prices()?;
-        let ids = self.ids(window).map_err(failed)?;
+        let ids = ids(&self.conn, window).map_err(failed)?;
         let mut beside = Beside {
             conn: &self.conn,
             sessions: HashMap::new(),
@@ -280,18 +280,6 @@ impl Reader {
             meet(&Used::of(row, 2)?, found)?;
         }
         Ok(())
-    }
-
-    /// The least and the greatest id of the calls of a window; ids that are none where it has no calls.
-    fn ids(&self, window: Window) -> rusqlite::Result<(i64, i64)> {
-        self.conn
-            .prepare_cached(
-                "SELECT ifnull(min(request_id), 0), ifnull(max(request_id), -1) FROM request
-                 WHERE started_ms >= ?1 AND started_ms < ?2",
-            )?
-            .query_row([window.from_ms, window.until_ms], |row| {
-                Ok((row.get(0)?, row.get(1)?))
-            })
     }
 
     /// The calls with an id from one to another that models ran inside of.

@@ -1,8 +1,11 @@
 -- The ledger, version 9: what may be waste is found ahead, so that no report walks over calls of the past.
 
--- Spans of four hours, numbered from the epoch on, of which all calls were walked over.
+-- Spans of four hours, numbered from the epoch on, of which all calls were walked over, and the least and the
+-- greatest id of these.
 CREATE TABLE waste_span (
-    span INTEGER PRIMARY KEY
+    span INTEGER PRIMARY KEY,
+    first_request_id INTEGER,
+    last_request_id INTEGER
 );
 
 -- The calls of these spans that may be waste. `kinds` is a sum: 1 a reply that was cut, 2 a duplicate, 4 a call
