@@ -34,7 +34,9 @@ pub(crate) const LASTING: &str = "
            cost_lower_bound_requests, retry_requests, human_turns, tool_calls,
            input_uncached_tokens, cache_read_tokens, context_tokens, output_tokens,
            reasoning_tokens, estimated_tokens, unpriced_tokens, cost_nanousd, duration_ms,
-           stream_output_tokens, stream_ms, context_is_partial, read_is_partial, output_is_partial
+           stream_output_tokens, stream_ms, context_is_partial, read_is_partial, output_is_partial,
+           is_priced, cache_write_12h_tokens, priced_rows, tokenless_cost_nanousd, unhashed_requests,
+           unthreaded_requests
     FROM v_usage_15m ORDER BY 2, 3, 4, 5, 6, 7, 8, 9, 10;
     SELECT 'session', session_key, client_name, (started_ms + 30000) / 60000,
            (last_request_ms + 30000) / 60000, request_count,

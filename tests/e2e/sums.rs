@@ -16,14 +16,18 @@ pub(crate) const DIFFERENCE: &str = "
         SELECT bucket_start_ms, usage_key_id, requests, estimated_requests, lower_bound_requests,
                retry_requests, human_turns, tool_calls, input_uncached_tokens, cache_read_tokens,
                context_tokens, output_tokens, reasoning_tokens, unpriced_tokens, cost_nanousd,
-               duration_ms, output_is_partial, write_is_partial
+               duration_ms, output_is_partial, write_is_partial, cache_write_12h_tokens, priced_rows,
+               tokenless_cost_nanousd, unhashed_requests, unthreaded_requests
         FROM usage_15m
         EXCEPT
         SELECT bucket_start_ms, usage_key_id, sum(requests), sum(estimated_requests),
                sum(lower_bound_requests), sum(retry_requests), sum(human_turns), sum(tool_calls),
                sum(input_uncached_tokens), sum(cache_read_tokens), sum(context_tokens),
                sum(output_tokens), sum(reasoning_tokens), sum(unpriced_tokens), sum(cost_nanousd),
-               sum(duration_ms), max(output_is_partial), max(write_is_partial)
+               sum(duration_ms), max(output_is_partial), max(write_is_partial),
+               sum(cache_write_12h_tokens),
+               sum(priced_rows), sum(tokenless_cost_nanousd), sum(unhashed_requests),
+               sum(unthreaded_requests)
         FROM request_sums GROUP BY bucket_start_ms, usage_key_id);
     SELECT 'missing', bucket_start_ms, usage_key_id FROM request_sums
     EXCEPT SELECT 'missing', bucket_start_ms, usage_key_id FROM usage_15m;
@@ -36,7 +40,9 @@ pub(crate) const DIFFERENCE: &str = "
                sum(output_tokens), sum(reasoning_tokens), sum(estimated_tokens),
                sum(unpriced_tokens), sum(cost_nanousd), sum(repriced_nanousd), sum(duration_ms),
                sum(stream_output_tokens), sum(stream_ms), max(output_is_partial),
-               max(write_is_partial)
+               max(write_is_partial), sum(cache_write_12h_tokens),
+               sum(priced_rows), sum(tokenless_cost_nanousd), sum(unhashed_requests),
+               sum(unthreaded_requests)
         FROM span CROSS JOIN usage_15m GROUP BY length_ms, start_ms, usage_key_id
     ), found AS (
         SELECT span_ms, start_ms, usage_key_id, first_ms, last_ms, requests, estimated_requests,
@@ -44,19 +50,23 @@ pub(crate) const DIFFERENCE: &str = "
                tool_calls, input_uncached_tokens, cache_read_tokens, cache_write_5m_tokens,
                context_tokens, output_tokens, reasoning_tokens, estimated_tokens, unpriced_tokens,
                cost_nanousd, repriced_nanousd, duration_ms, stream_output_tokens, stream_ms,
-               output_is_partial, write_is_partial
+               output_is_partial, write_is_partial, cache_write_12h_tokens, priced_rows,
+               tokenless_cost_nanousd, unhashed_requests, unthreaded_requests
         FROM usage_span
     )
     SELECT 'usage_span', * FROM (SELECT * FROM found EXCEPT SELECT * FROM expected)
     UNION ALL SELECT 'missing', * FROM (SELECT * FROM expected EXCEPT SELECT * FROM found);
     SELECT 'session_usage', * FROM (
         SELECT session_id, usage_key_id, process_id, thread_id, first_ms, last_ms, requests,
-               context_tokens, output_tokens, cost_nanousd
+               context_tokens, output_tokens, cost_nanousd, cache_write_12h_tokens, priced_rows,
+               tokenless_cost_nanousd, unhashed_requests, unthreaded_requests
         FROM session_usage
         EXCEPT
         SELECT session_id, usage_key_id, process_id, thread_id, min(started_ms),
                max(started_ms), sum(requests), sum(context_tokens), sum(output_tokens),
-               sum(cost_nanousd)
+               sum(cost_nanousd), sum(cache_write_12h_tokens),
+               sum(priced_rows), sum(tokenless_cost_nanousd), sum(unhashed_requests),
+               sum(unthreaded_requests)
         FROM request_sums GROUP BY session_id, usage_key_id, process_id, thread_id);
     SELECT 'missing', session_id, usage_key_id, process_id, thread_id FROM request_sums
     EXCEPT SELECT 'missing', session_id, usage_key_id, process_id, thread_id FROM session_usage;
@@ -66,7 +76,9 @@ pub(crate) const DIFFERENCE: &str = "
     SELECT 'missing', bucket_start_ms, usage_key_id, session_id FROM request_sums
     EXCEPT SELECT 'missing', * FROM session_15m;
     SELECT 'session', session_key FROM session AS s WHERE request_count <> (
-        SELECT sum(requests) FROM session_usage AS u WHERE u.session_id = s.session_id);";
+        SELECT sum(requests) FROM session_usage AS u WHERE u.session_id = s.session_id);
+    SELECT 'kind', request_id FROM request AS r JOIN usage_key AS k USING (usage_key_id)
+    WHERE k.price_id IS NOT r.price_id OR k.is_priced <> (r.cost_nanousd IS NOT NULL);";
 
 fn workflow(number: usize) -> Arc<Workflow> {
     Arc::new(Workflow {
