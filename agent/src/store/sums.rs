@@ -55,10 +55,10 @@ impl Sessions {
 
 /// Both, as far as they are known.
 fn both(one: Option<i64>, other: Option<i64>) -> Option<i64> {
-    match (one, other) {
-        (Some(one), Some(other)) => Some(one.saturating_add(other)),
-        (one, other) => one.or(other),
-    }
+    [one, other]
+        .into_iter()
+        .flatten()
+        .reduce(i64::saturating_add)
 }
 
 /// The usage of a window in groups.

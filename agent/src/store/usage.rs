@@ -112,10 +112,10 @@ impl Sum {
 
 /// Both, as far as they are known.
 pub(super) fn added(one: Option<u64>, other: Option<u64>) -> Option<u64> {
-    match (one, other) {
-        (Some(one), Some(other)) => Some(one.saturating_add(other)),
-        (one, other) => one.or(other),
-    }
+    [one, other]
+        .into_iter()
+        .flatten()
+        .reduce(u64::saturating_add)
 }
 
 impl UsageSum {

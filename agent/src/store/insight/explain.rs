@@ -45,8 +45,6 @@ pub struct PricedUse {
 pub struct SessionChange {
     /// Key.
     pub key: String,
-    /// Workflow.
-    pub workflow: String,
     /// Cost in the earlier window, in billionths of a US dollar.
     pub before_nanousd: u64,
     /// Cost in the later window, in billionths of a US dollar.
@@ -208,14 +206,11 @@ impl Reader {
         let mut named = Vec::new();
         for (_, id, before_nanousd, now_nanousd) in changes.into_iter().take(limit) {
             named.extend(self.rows_of(
-                "SELECT s.session_key, ifnull(w.name, 'unattributed')
-                 FROM session AS s LEFT JOIN workflow AS w ON w.workflow_id = s.workflow_id
-                 WHERE s.session_id = ?1",
+                "SELECT session_key FROM session WHERE session_id = ?1",
                 [id],
                 |row| {
                     Ok(SessionChange {
                         key: row.get(0)?,
-                        workflow: row.get(1)?,
                         before_nanousd,
                         now_nanousd,
                     })

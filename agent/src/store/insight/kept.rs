@@ -11,20 +11,8 @@ use crate::store::{Error, Filter, Question, Reader, Window};
 pub struct NotKept {
     /// Calls.
     pub requests: u64,
-    /// Their input and output, as far as it is known.
-    pub tokens: u64,
-    /// Their cost as far as it is known, in billionths of a US dollar.
-    pub cost_nanousd: u64,
     /// Calls more, of which sums do not tell whether they pass.
     pub untold_requests: u64,
-}
-
-/// Calls and what they used.
-#[derive(Clone, Copy, Debug, Default)]
-struct Size {
-    requests: u64,
-    tokens: u64,
-    cost_nanousd: u64,
 }
 
 impl Reader {
@@ -53,40 +41,30 @@ impl Reader {
         let is_told = passing.is_some();
         // Where sums do not tell it, all calls are compared.
         let passing = passing.unwrap_or_else(Passing::all);
-        let size = |source: String| {
+        let count = |source: String| {
             let sql = format!(
-                "SELECT sum(r.requests),
-                        sum(ifnull(r.context_tokens, 0) + ifnull(r.output_tokens, 0)),
-                        sum(r.cost_nanousd)
-                 FROM {source} AND {}",
+                "SELECT sum(r.requests) FROM {source} AND {}",
                 passing.condition
             );
-            let sizes = self.rows_of(&sql, passing.parameters(), |row| {
-                let mut columns = Columns::from(row, 0);
-                Ok(Size {
-                    requests: columns.count()?,
-                    tokens: columns.count()?,
-                    cost_nanousd: columns.count()?,
-                })
+            let counts = self.rows_of(&sql, passing.parameters(), |row| {
+                Columns::from(row, 0).count()
             })?;
-            Ok(sizes.first().copied().unwrap_or_default())
+            Ok::<_, Error>(counts.first().copied().unwrap_or_default())
         };
-        let summed = size(format!("({}) AS r WHERE 1", kinds(quarters, &Spans::Any)))?;
-        let kept = size(format!(
+        let summed = count(format!("({}) AS r WHERE 1", kinds(quarters, &Spans::Any)))?;
+        let kept = count(format!(
             "request_sums AS r WHERE r.started_ms >= {} AND r.started_ms < {}",
             quarters.from_ms, quarters.until_ms
         ))?;
-        let requests = summed.requests.saturating_sub(kept.requests);
+        let requests = summed.saturating_sub(kept);
         Ok(match is_told {
             true => NotKept {
                 requests,
-                tokens: summed.tokens.saturating_sub(kept.tokens),
-                cost_nanousd: summed.cost_nanousd.saturating_sub(kept.cost_nanousd),
                 untold_requests: 0,
             },
             false => NotKept {
+                requests: 0,
                 untold_requests: requests,
-                ..NotKept::default()
             },
         })
     }

@@ -1,9 +1,9 @@
 //! What may be waste, found ahead: spans of time whose calls were walked over once, and what was found in
 //! them.
 //!
-//! What is found in a span depends on its calls and on those before them, and on nothing else. So a call that comes late, or changes, has spans forgotten from its own on, and
-//! they are walked over anew. [`Reader::waste`](crate::store::Reader::waste) finds the same in what was not walked
-//! over yet.
+//! What is found in a span depends on its calls and on those before them, and on nothing else. So a call that
+//! comes late, or changes, has spans forgotten from its own on, and they are walked over anew.
+//! [`Reader::waste`](crate::store::Reader::waste) finds the same in what was not walked over yet.
 
 use std::collections::BTreeSet;
 
